@@ -1,0 +1,1 @@
+"""How it is done: the kernels of the four operators, by name."""

@@ -1,0 +1,1 @@
+"""Other people's convolutions behind one small adapter each: numpy (BLAS)."""

@@ -1,0 +1,172 @@
+"""One way to compute one operator on one device, by name: `<device>.<operator>.<variant>`.
+
+A kernel is a function that binds: it takes a `Problem`, packs, allocates and compiles, and gives back a launch of
+no arguments. `@kernel("cpu.pointwise.mine")` registers one; so does an entry point of the group
+`sepconv_bench.kernels` that names a module which does.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import importlib.util
+import re
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+import numpy as np
+
+from sepconv_bench.errors import KernelError
+from sepconv_bench.kernels.problem import Problem, problem_from_arrays
+from sepconv_bench.shapes import OPERATORS, ConvShape
+
+DEVICES = ("cpu", "cuda")
+ENTRY_POINTS = "sepconv_bench.kernels"
+_BUILT_IN = (
+    "sepconv_bench.kernels.cpu.loops",
+    "sepconv_bench.kernels.cpu.parallel",
+    "sepconv_bench.kernels.peers.numpy",
+)
+_NAME = re.compile(r"([a-z]+)\.([a-z]+)\.([A-Za-z0-9_-]+)")
+
+Launch = Callable[[], object]
+Bind = Callable[[Problem], Launch]
+
+
+def _any_shape(shape: ConvShape) -> str | None:
+    return None
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """A registered kernel. `bind(problem)` gives the launch that is timed; calling it with arrays is the checked way in.
+
+    `supports(shape)` gives None, or the reason why the kernel does not take that shape.
+    """
+
+    name: str
+    bind: Bind
+    supports: Callable[[ConvShape], str | None] = _any_shape
+
+    @property
+    def device(self) -> str:
+        return self.name.split(".")[0]
+
+    @property
+    def operator(self) -> str:
+        return self.name.split(".")[1]
+
+    @property
+    def variant(self) -> str:
+        return self.name.split(".")[2]
+
+    def __call__(self, F: np.ndarray, *weights: np.ndarray, stride: int = 1, out: np.ndarray | None = None) -> np.ndarray:
+        """G (D_G, D_G, N) of F (D_F, D_F, M), or with a leading batch axis if F has one; D_G = (D_F - D_K) // stride + 1.
+
+        Weights are K (D_K, D_K, M, N) for standard, K_hat (D_K, D_K, M) for depthwise, K_tilde (M, N) for pointwise, and
+        K_hat, K_tilde for separable. All float32, channels contiguous, other strides free. G is written into `out` if given.
+        Raises ShapeError, a ValueError, for arrays that do not fit, and KernelError for a shape this kernel does not take.
+        """
+        problem, G = problem_from_arrays(self.operator, (F, *weights), stride, out)
+        reason = self.supports(problem.shape)
+        if reason is not None:
+            raise KernelError(f"{self.name} does not take {problem.shape}: {reason}")
+        self.bind(problem)()
+        return G
+
+
+_kernels: dict[str, Kernel] = {}
+_loaded = False
+
+
+def kernel(name: str, supports: Callable[[ConvShape], str | None] = _any_shape) -> Callable[[Bind], Kernel]:
+    """Decorator that registers a bind function under `name`. KernelError for a name that does not fit or is taken."""
+    parts = _NAME.fullmatch(name) if isinstance(name, str) else None
+    if parts is None or parts[1] not in DEVICES or parts[2] not in OPERATORS:
+        raise KernelError(
+            f"{name!r} cannot name a kernel; a name is <device>.<operator>.<variant> with device {' or '.join(DEVICES)}"
+            f" and operator {', '.join(OPERATORS[:-1])} or {OPERATORS[-1]}"
+        )
+
+    def register(bind: Bind) -> Kernel:
+        if name in _kernels:
+            raise KernelError(f"a kernel named {name!r} is registered already; choose another variant")
+        _kernels[name] = Kernel(name, bind, supports)
+        return _kernels[name]
+
+    return register
+
+
+def _load() -> None:
+    global _loaded
+    if _loaded:
+        return
+    _loaded = True
+    for module in _BUILT_IN:
+        importlib.import_module(module)
+    for entry in importlib.metadata.entry_points(group=ENTRY_POINTS):
+        try:
+            entry.load()
+        except Exception as error:
+            raise KernelError(f"entry point {entry.name} = {entry.value} does not load: {_told(error)}") from error
+
+
+def load_plugin(path: str | Path) -> list[str]:
+    """Run a Python file that registers kernels; gives their names. KernelError says what went wrong in it."""
+    _load()
+    file = Path(path)
+    if not file.is_file():
+        raise KernelError(f"there is no plug-in file {str(path)!r}")
+    module_name = f"sepconv_bench_plugin_{file.stem}"
+    spec = importlib.util.spec_from_file_location(module_name, file)
+    if spec is None or spec.loader is None:
+        raise KernelError(f"{str(path)!r} is not a Python file; a plug-in is a .py file that registers kernels")
+    module = importlib.util.module_from_spec(spec)
+    before = set(_kernels)
+    sys.modules[module_name] = module
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise KernelError(f"plug-in {str(path)!r} does not load: {_told(error)}") from error
+    names = [name for name in _kernels if name not in before]
+    if not names:
+        raise KernelError(f"plug-in {str(path)!r} registers no kernel; decorate a bind function with @sepconv_bench.kernel(name)")
+    return names
+
+
+def _told(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}".splitlines()[0]
+
+
+def get_kernel(name: str) -> Kernel:
+    """The kernel of that name; KernelError lists those there are."""
+    _load()
+    if name not in _kernels:
+        raise KernelError(f"no kernel is named {name!r}; there are {', '.join(_kernels)}")
+    return _kernels[name]
+
+
+def kernel_names(operator: str | None = None, device: str | None = None) -> list[str]:
+    """Names of the kernels registered, built-in ones first, of one operator or one device if asked."""
+    _load()
+    for what, value, valid in (("operator", operator, OPERATORS), ("device", device, DEVICES)):
+        if value is not None and value not in valid:
+            raise KernelError(f"no {what} is named {value!r}; there are {', '.join(valid)}")
+    return [
+        kernel.name
+        for kernel in _kernels.values()
+        if operator in (None, kernel.operator) and device in (None, kernel.device)
+    ]
+
+
+def select(patterns: str | Sequence[str]) -> list[str]:
+    """Names that match any of the patterns, as 'cpu.*.parallel,cpu.*.numpy'. KernelError for one that matches none."""
+    names = kernel_names()
+    wanted = [p.strip() for p in (patterns.split(",") if isinstance(patterns, str) else patterns)]
+    for pattern in wanted:
+        if not any(fnmatchcase(name, pattern) for name in names):
+            raise KernelError(f"no kernel matches {pattern!r}; there are {', '.join(names)}")
+    return [name for name in names if any(fnmatchcase(name, pattern) for pattern in wanted)]

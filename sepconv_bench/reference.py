@@ -1,0 +1,74 @@
+"""What is right: the four equations in float64, by another route than any kernel takes.
+
+Windows of F are a view (no shifted loops), the contraction is einsum's, and every float32 result is held against
+a bound on the rounding that float32 may honestly show.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+
+from sepconv_bench.shapes import ConvShape
+from sepconv_bench.theory import known
+
+_CONTRACTION = {
+    "standard": "bklmij,ijmn->bkln",
+    "depthwise": "bklmij,ijm->bklm",
+    "pointwise": "bklm,mn->bkln",
+}
+_ROWS_BYTES = 64 << 20  # the windows that einsum copies at a time
+_UNIT = 2.0**-24  # half an ulp of float32 at 1
+
+
+def convolve(operator: str, F: np.ndarray, weights: tuple[np.ndarray, ...], stride: int = 1) -> np.ndarray:
+    """G in float64, shape (batch, D_G, D_G, N), from F (batch, D_F, D_F, M) and the operator's weights.
+
+    Equations 1 to 4 of DESIGN's numbering: standard, depthwise, pointwise, and separable as the third after the second.
+    """
+    if known(operator) == "separable":
+        K_hat, K_tilde = weights
+        return convolve("pointwise", convolve("depthwise", F, (K_hat,), stride), (K_tilde,))
+    (K,) = (weight.astype(np.float64) for weight in weights)
+    if operator == "pointwise":
+        return np.einsum(_CONTRACTION[operator], F.astype(np.float64), K, optimize=True)
+    D_K = K.shape[0]
+    windows = sliding_window_view(F, (D_K, D_K), axis=(1, 2))[:, ::stride, ::stride]
+    # A few rows of G at a time: the copy of their windows is D_K^2 times the map.
+    rows = max(1, _ROWS_BYTES // (8 * windows[:, 0].size))
+    parts = [
+        np.einsum(_CONTRACTION[operator], windows[:, first : first + rows].astype(np.float64), K, optimize=True)
+        for first in range(0, windows.shape[1], rows)
+    ]
+    return np.concatenate(parts, axis=1)
+
+
+def tolerance(operator: str, shape: ConvShape, F: np.ndarray, weights: tuple[np.ndarray, ...], stride: int) -> np.ndarray:
+    """Largest |G - G64| that float32 rounding explains, for each output.
+
+    A sum of L products in any order errs by about sqrt(L) units of the sum of their magnitudes for data without
+    a pattern (Higham & Mary, SIAM J. Sci. Comput. 41(5), 2019); a single lost term is far above that.
+    """
+    lengths = {
+        "standard": shape.D_K**2 * shape.M,
+        "depthwise": shape.D_K**2,
+        "pointwise": shape.M,
+        "separable": shape.D_K**2 + shape.M,
+    }
+    magnitude = convolve(operator, np.abs(F), tuple(np.abs(weight) for weight in weights), stride)
+    return (8 + 2 * np.sqrt(lengths[operator])) * _UNIT * magnitude + np.finfo(np.float32).tiny
+
+
+class Oracle:
+    """The right answer to one operator on one set of arrays, and the verdict on a kernel's answer."""
+
+    def __init__(self, operator: str, shape: ConvShape, F: np.ndarray, weights: tuple[np.ndarray, ...]) -> None:
+        stride = 1 if operator == "pointwise" else shape.stride
+        self.G = convolve(operator, F, weights, stride)
+        self.tolerance = tolerance(operator, shape, F, weights, stride)
+
+    def error(self, G: np.ndarray) -> float:
+        """Worst error of G in units of what rounding explains: at most 1 is right; NaN or Inf in G is infinity."""
+        if not np.isfinite(G).all():
+            return float("inf")
+        return float((np.abs(G - self.G) / self.tolerance).max())

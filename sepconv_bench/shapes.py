@@ -1,0 +1,188 @@
+"""What is asked: one convolution shape, named grids of them, and the MobileNet-V1 table.
+
+The symbols are those of the MobileNet-V1 paper (arXiv 1704.04861): D_K kernel width, M input channels,
+N output channels, D_F input width, D_G output width.
+"""
+
+from __future__ import annotations
+
+import itertools
+import operator
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
+
+from sepconv_bench.errors import ShapeError
+
+OPERATORS = ("standard", "depthwise", "pointwise", "separable")
+AXES = ("D_K", "M", "N", "D_G", "stride", "batch")
+MAX_CELLS = 100_000
+_MAX_SIZE = 2**31 - 1
+
+
+@dataclass(frozen=True, order=True)
+class ConvShape:
+    """The sizes of one convolution, valid padding, square maps, float32.
+
+    Raises ShapeError where a size is not a whole number from 1 to 2**31 - 1.
+    """
+
+    D_K: int
+    M: int
+    N: int
+    D_G: int
+    stride: int = 1
+    batch: int = 1
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            object.__setattr__(self, field.name, whole(field.name, getattr(self, field.name)))
+
+    @property
+    def D_F(self) -> int:
+        """Width of the input map: (D_G - 1) stride + D_K."""
+        return (self.D_G - 1) * self.stride + self.D_K
+
+    def F_shape(self, operator: str) -> tuple[int, int, int, int]:
+        """Shape of the operator's input; that of pointwise is the intermediate map G^."""
+        width = self.D_G if operator == "pointwise" else self.D_F
+        return (self.batch, width, width, self.M)
+
+    def G_shape(self, operator: str) -> tuple[int, int, int, int]:
+        """Shape of the operator's output; that of depthwise has M channels."""
+        return (self.batch, self.D_G, self.D_G, self.M if operator == "depthwise" else self.N)
+
+    def weight_shapes(self, operator: str) -> tuple[tuple[int, ...], ...]:
+        """Shapes of the operator's weights in the order in which a kernel is called with them."""
+        K, K_hat, K_tilde = (self.D_K, self.D_K, self.M, self.N), (self.D_K, self.D_K, self.M), (self.M, self.N)
+        return {"standard": (K,), "depthwise": (K_hat,), "pointwise": (K_tilde,), "separable": (K_hat, K_tilde)}[operator]
+
+    def __str__(self) -> str:
+        sizes = f"D_K={self.D_K} M={self.M} N={self.N} D_G={self.D_G}"
+        return sizes + f" stride={self.stride}" * (self.stride > 1) + f" batch={self.batch}" * (self.batch > 1)
+
+
+def whole(name: str, value: object) -> int:
+    """`value` as an int from 1 to 2**31 - 1; ShapeError names the size and repeats what came."""
+    try:
+        number = operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        number = 0
+    if isinstance(value, bool) or not 1 <= number <= _MAX_SIZE:
+        raise ShapeError(f"{name} is {value!r}; it must be a whole number from 1 to {_MAX_SIZE}")
+    return number
+
+
+# ---------------------------------------------------------------------------------------------- grids
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A named set of shapes and what measuring them shows. `cell_seconds` is the time one cell may take."""
+
+    name: str
+    shows: str
+    shapes: tuple[ConvShape, ...]
+    cell_seconds: float = 6.0
+
+
+CENTRE = ConvShape(D_K=3, M=64, N=64, D_G=28)
+
+
+def cross(**axes: Iterable[int]) -> tuple[ConvShape, ...]:
+    """Every combination of the given axes, the others as at the centre; ShapeError beyond 100,000 cells."""
+    values = [tuple(axes.get(axis, (getattr(CENTRE, axis),))) for axis in AXES]
+    cells = 1
+    for value in values:
+        cells *= len(value)
+    if cells > MAX_CELLS:
+        raise ShapeError(f"the grid has {cells:,} cells; at most {MAX_CELLS:,} fit into one run")
+    return tuple(dict.fromkeys(ConvShape(*sizes) for sizes in itertools.product(*values)))
+
+
+def _star_and_cross() -> tuple[ConvShape, ...]:
+    star = [
+        *cross(D_K=(1, 3, 5, 7)),
+        *cross(M=(16, 32, 64, 128, 256)),
+        *cross(N=(8, 16, 32, 64, 128, 256)),
+        *cross(D_G=(7, 14, 28, 56, 112)),
+    ]
+    return tuple(dict.fromkeys([CENTRE, *star, *cross(D_K=(3, 5, 7), N=(16, 64, 256))]))
+
+
+# (stride, M, N, D_G) of the 13 depthwise/pointwise blocks at width 1 and resolution 224: Table 1 of the paper,
+# with the last depthwise at stride 1 as in the reference code (the table prints s2 on a 7 x 7 map).
+MOBILENET_V1 = (
+    (1, 32, 64, 112),
+    (2, 64, 128, 56),
+    (1, 128, 128, 56),
+    (2, 128, 256, 28),
+    (1, 256, 256, 28),
+    (2, 256, 512, 14),
+    *[(1, 512, 512, 14)] * 5,
+    (2, 512, 1024, 7),
+    (1, 1024, 1024, 7),
+)
+
+_GRIDS = (
+    Grid(
+        "smoke",
+        "that everything works: three small shapes, a few seconds; too short for a figure to believe",
+        (ConvShape(3, 16, 16, 14), ConvShape(3, 16, 64, 14), ConvShape(5, 16, 64, 14)),
+        cell_seconds=1.0,
+    ),
+    Grid(
+        "default",
+        "how the speedup moves with each of D_K, M, N and D_G away from one centre, and how D_K and N interact",
+        _star_and_cross(),
+    ),
+    Grid(
+        "full",
+        "the dense cross: where in D_K, M, N and D_G the formula holds and where it does not",
+        cross(D_K=(1, 3, 5, 7), M=(16, 64, 256), N=(16, 64, 256), D_G=(7, 14, 28, 56)),
+    ),
+    Grid(
+        "mobilenet",
+        "the 13 separable blocks of MobileNet-V1 (9 distinct shapes): what the formula buys a real network",
+        tuple(dict.fromkeys(ConvShape(3, M, N, D_G, stride) for stride, M, N, D_G in MOBILENET_V1)),
+    ),
+)
+GRIDS: Mapping[str, Grid] = {grid.name: grid for grid in _GRIDS}
+
+
+def get_grid(name: str) -> Grid:
+    """The named grid; ShapeError lists the names there are."""
+    if name not in GRIDS:
+        raise ShapeError(f"no grid is named {name!r}; there are {', '.join(GRIDS)}")
+    return GRIDS[name]
+
+
+_AXIS_FORMS = "a list as 3,5,7, or first:last:xFACTOR as 16:512:x2, or first:last:+STEP as 14:56:+14"
+
+
+def parse_axis(name: str, text: str) -> tuple[int, ...]:
+    """The sizes that `text` spells: "3,5,7", "16:512:x2" (times 2) or "14:56:+14"; the last size is included."""
+    values: list[int] = []
+    for part in text.split(","):
+        span = re.fullmatch(r"\s*(\d{1,10}):(\d{1,10}):([x+])(\d{1,10})\s*", part)
+        if span is None:
+            if not re.fullmatch(r"\s*\d{1,10}\s*", part):
+                raise ShapeError(f"--{name} {text!r} is not understood; it takes {_AXIS_FORMS}")
+            values.append(whole(name, int(part)))
+            continue
+        first, last, step = whole(name, int(span[1])), whole(name, int(span[2])), int(span[4])
+        if last < first or step < (2 if span[3] == "x" else 1):
+            raise ShapeError(f"--{name} {text!r} does not lead from its first to its last size; it takes {_AXIS_FORMS}")
+        size = first
+        while size <= last:
+            values.append(size)
+            if len(values) > MAX_CELLS:
+                raise ShapeError(f"--{name} {text!r} names over {MAX_CELLS:,} sizes; at most that many cells fit into one run")
+            size = size * step if span[3] == "x" else size + step
+    return tuple(dict.fromkeys(values))
+
+
+def grid_from_axes(axes: Mapping[str, str], names: Sequence[str] = AXES) -> Grid:
+    """A grid of the user's own: the cross of the axes given as text, the others as at the centre."""
+    values = {name: parse_axis(name, axes[name]) for name in names if name in axes}
+    return Grid("custom", "the cross of the sizes given on the command line", cross(**values))
