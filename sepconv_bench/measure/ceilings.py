@@ -1,0 +1,128 @@
+"""What the machine can do at best: multiply-adds a second, and bytes a second out of each level of memory.
+
+Both use all the threads that kernels use. The peak is that of the widest vectors the machine has, found by trying
+4, 8 and 16 floats: the compiler's own choice of width is often half of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import numba
+import numpy as np
+from llvmlite import ir
+from numba import njit, prange, types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from sepconv_bench.measure.sampler import Launch, Rules, sample
+from sepconv_bench.measure.statistics import Estimate, estimate, ratio
+
+_CHAINS = 12  # independent accumulators: latency 4-5 cycles x 2 FMAs a cycle, and still within 16 registers
+_LANES = (4, 8, 16)
+_STEPS = 4096  # of every chain, in one launch and thread: about 50 us
+FOOTPRINTS = tuple(1 << power for power in range(15, 29))  # bytes: 32 KiB, inside L1, to 256 MiB
+_COPIED_BYTES = 1 << 23  # a launch copies at least this much, so that waking the pool does not count
+
+FMA = "ceiling.fma"
+
+
+@intrinsic
+def _multiply_adds(typingctx, lanes, steps, x):
+    """`steps` fused multiply-adds on each of 12 accumulators of `lanes` floats; gives their sum so that they stay."""
+    if not isinstance(lanes, types.IntegerLiteral):
+        return None
+    width = lanes.literal_value
+
+    def generate(context, builder, signature, args):
+        vector = ir.VectorType(ir.FloatType(), width)
+        fma = cgutils.get_or_insert_function(
+            builder.module, ir.FunctionType(vector, [vector] * 3), f"llvm.fma.v{width}f32"
+        )
+        x_lanes = ir.Constant(vector, ir.Undefined)
+        for lane in range(width):
+            x_lanes = builder.insert_element(x_lanes, args[2], ir.Constant(ir.IntType(32), lane))
+        chains = [cgutils.alloca_once_value(builder, x_lanes) for _ in range(_CHAINS)]
+        with cgutils.for_range(builder, args[1]):
+            for chain in chains:
+                builder.store(builder.call(fma, [builder.load(chain), x_lanes, x_lanes]), chain)
+        total = builder.load(chains[0])
+        for chain in chains[1:]:
+            total = builder.fadd(total, builder.load(chain))
+        return builder.extract_element(total, ir.Constant(ir.IntType(32), 0))
+
+    return types.float32(types.literal(width), types.int64, types.float32), generate
+
+
+def _fma_launch(lanes: int, threads: int) -> tuple[Launch, int]:
+    """A launch of multiply-adds on every thread, and its FLOP."""
+
+    @njit(parallel=True)
+    def run(steps, sums):
+        for thread in prange(len(sums)):
+            sums[thread] = _multiply_adds(lanes, steps, np.float32(0.5))
+
+    return partial(run, _STEPS, np.zeros(threads, np.float32)), 2 * _STEPS * _CHAINS * lanes * threads
+
+
+def fma_peak(rng: np.random.Generator) -> tuple[Launch, int, int]:
+    """The launch that reaches most FLOP/s, its FLOP, and its vector width in floats."""
+    threads = numba.get_num_threads()
+    tried = {lanes: _fma_launch(lanes, threads) for lanes in _LANES}
+    samples = sample({str(lanes): _given(launch) for lanes, (launch, _) in tried.items()}, [], Rules(seconds=0.3), rng)
+    speed = {lanes: flop / estimate(samples.blocks[str(lanes)]).value for lanes, (_, flop) in tried.items()}
+    best = max(speed, key=speed.__getitem__)
+    return *tried[best], best
+
+
+def _given(launch: Launch) -> Callable[[np.random.Generator], Launch]:
+    return lambda rng: launch
+
+
+@njit(parallel=True)
+def _copy_back_and_forth(source, target, parts, passes):
+    size = len(source) // parts
+    for part in prange(parts):
+        first, second = source[part * size : (part + 1) * size], target[part * size : (part + 1) * size]
+        for _ in range(passes):
+            for element in range(size):
+                second[element] = first[element]
+            first, second = second, first
+
+
+def _copy_bind(footprint: int, threads: int, passes: int) -> Callable[[np.random.Generator], Launch]:
+    def bind(rng: np.random.Generator) -> Launch:
+        source, target = (np.ones(footprint // 8, np.float32) for _ in range(2))
+        return partial(_copy_back_and_forth, source, target, threads, passes)
+
+    return bind
+
+
+def measure_ceilings(rng: np.random.Generator, seconds: float = 4.0) -> dict:
+    """Peak in FLOP/s, its vector width, and bytes/s of a copy (read and written) by footprint in bytes.
+
+    Bandwidths are measured in rounds with the peak; `bytes_per_flop` is their ratio, which drift does not touch.
+    """
+    threads = numba.get_num_threads()
+    peak, flop, lanes = fma_peak(rng)
+    passes = {footprint: max(1, _COPIED_BYTES // footprint) for footprint in FOOTPRINTS}
+    binds = {str(size): _copy_bind(size, threads, count) for size, count in passes.items()}
+    samples = sample({FMA: _given(peak)} | binds, [], Rules(seconds=seconds), rng).blocks
+    levels = []
+    for size, count in passes.items():
+        moved = size * count
+        paired = ratio(samples[FMA], samples[str(size)])
+        levels.append(
+            {
+                "footprint": size,
+                "bandwidth": _scaled(estimate(samples[str(size)]), moved),
+                "bytes_per_flop": paired.value * moved / flop,
+            }
+        )
+    return {"peak": _scaled(estimate(samples[FMA]), flop), "lanes": lanes, "threads": threads, "levels": levels}
+
+
+def _scaled(time: Estimate, amount: float) -> list[float]:
+    """amount / time as [value, lo, hi]."""
+    return [amount / time.value, amount / time.hi, amount / time.lo]

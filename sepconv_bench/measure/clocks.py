@@ -1,0 +1,46 @@
+"""A clock, a pause in which idle thread pools fall asleep, and what a pool must be told so that it does."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from itertools import repeat
+from time import perf_counter, perf_counter_ns
+
+SETTLE_SECONDS = 500e-6
+# How long an idle pool spins before it sleeps: longer than waking a thread takes (60 us on a virtual machine: below
+# that, the threads of a batch of short launches keep finding each other asleep), yet over within SETTLE_SECONDS, so
+# that nobody else's sample is disturbed. About 0.2 ms here; GNU OpenMP counts pauses, OpenBLAS powers of two of
+# clock cycles (left alone it spins for 50 ms and more), LLVM's OpenMP milliseconds, for which only 0 is short enough.
+_SHORT_SPINS = {"GOMP_SPINCOUNT": "5000", "OPENBLAS_THREAD_TIMEOUT": "19", "KMP_BLOCKTIME": "0"}
+_POOL_SIZES = ("NUMBA_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+
+def pool_environment(threads: int) -> dict[str, str]:
+    """Environment variables for a process that is to time kernels; they must be there before any pool starts.
+
+    A wait policy that the user has set stays as it is.
+    """
+    sizes = {name: str(threads) for name in _POOL_SIZES}
+    return sizes | {name: os.environ.get(name, value) for name, value in _SHORT_SPINS.items()}
+
+
+def wait_policy() -> dict[str, str]:
+    """The variables that decide how idle pools wait, as this process has them."""
+    names = (*_SHORT_SPINS, "OMP_WAIT_POLICY")
+    return {name: os.environ[name] for name in names if name in os.environ}
+
+
+def settle(seconds: float = SETTLE_SECONDS) -> None:
+    """Keep this core awake, doing nothing, until pools that worked a moment ago sleep."""
+    until = perf_counter() + seconds
+    while perf_counter() < until:
+        pass
+
+
+def batch_seconds(launch: Callable[[], object], launches: int) -> float:
+    """Seconds a launch of `launches` in a row."""
+    start = perf_counter_ns()
+    for _ in repeat(None, launches):
+        launch()
+    return (perf_counter_ns() - start) / launches * 1e-9

@@ -1,0 +1,117 @@
+"""The machine that a number comes from: its fingerprint, and the time that others took from it."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import subprocess
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+
+import numba
+import numpy as np
+import psutil
+from llvmlite import binding
+from numba import njit, prange
+from threadpoolctl import threadpool_info
+
+from sepconv_bench.measure.clocks import wait_policy
+
+_PACKAGES = ("sepconv-bench", "numba", "llvmlite", "numpy", "scipy")
+
+
+def default_threads() -> int:
+    """Physical cores that this process may run on."""
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(allowed, psutil.cpu_count(logical=False) or allowed))
+
+
+def cpu_model() -> str:
+    """The CPU's name as the system gives it."""
+    if platform.system() == "Darwin":
+        asked = subprocess.run(["sysctl", "-n", "machdep.cpu.brand_string"], capture_output=True, text=True, check=False)
+        return asked.stdout.strip() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    named = re.search(r"^model name\s*:\s*(.+)$", cpuinfo.read_text(), re.M) if cpuinfo.exists() else None
+    return named[1].strip() if named else platform.processor() or platform.machine()
+
+
+def machine_name(threads: int) -> str:
+    """A folder name for reports of this machine: its CPU and the thread count, no host name."""
+    model = re.sub(r"\((R|TM)\)|@.*|\bCPU\b|\bProcessor\b|\d+-Core", " ", cpu_model(), flags=re.I)
+    return "-".join([*re.findall(r"[a-z0-9]+", model.lower()), f"{threads}-threads"])
+
+
+def fingerprint() -> dict:
+    """What a number must carry to be understood later: hardware, system, versions, threads and how idle pools wait."""
+    threads = numba.get_num_threads()
+    return {
+        "machine": machine_name(threads),
+        "cpu": cpu_model(),
+        "llvm_cpu": binding.get_host_cpu_name(),
+        "vector_features": sorted(
+            name for name, there in binding.get_host_cpu_features().items() if there and re.match(r"avx|fma|neon|sve|amx", name)
+        ),
+        "cores": psutil.cpu_count(logical=False),
+        "logical_cpus": psutil.cpu_count(),
+        "memory_bytes": psutil.virtual_memory().total,
+        "caches": _caches(),
+        "system": f"{platform.system()} {platform.release()} {platform.machine()}",
+        "python": platform.python_version(),
+        "versions": {name: metadata.version(name) for name in _PACKAGES},
+        "blas": [
+            {key: pool.get(key) for key in ("internal_api", "version", "architecture", "num_threads")}
+            for pool in threadpool_info()
+            if pool["user_api"] == "blas"
+        ],
+        "threads": threads,
+        "threading_layer": _threading_layer(),
+        "wait_policy": wait_policy(),
+        "commit": _commit(),
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def steal_seconds() -> float:
+    """CPU seconds that the hypervisor has given to others since boot, all CPUs together; NaN where it is not told."""
+    return getattr(psutil.cpu_times(), "steal", float("nan"))
+
+
+def _caches() -> dict[str, str]:
+    folder = Path("/sys/devices/system/cpu/cpu0/cache")
+    caches = {}
+    for index in sorted(folder.glob("index*")) if folder.exists() else ():
+        level, kind, size = ((index / what).read_text().strip() for what in ("level", "type", "size"))
+        caches[f"L{level}{'i' if kind == 'Instruction' else 'd' if kind == 'Data' else ''}"] = size
+    return caches
+
+
+@njit(parallel=True)
+def _touch(array):
+    for index in prange(len(array)):
+        array[index] += 1
+
+
+def _threading_layer() -> str:
+    """Numba knows its layer only once a parallel kernel has run."""
+    _touch(np.zeros(64, np.float32))
+    return numba.threading_layer()
+
+
+def _commit() -> str | None:
+    """Commit of the source this package runs from, with `+changes` if files differ from it; None outside a checkout."""
+    package = Path(__file__).parents[1]
+
+    def git(*words: str) -> str | None:
+        try:
+            asked = subprocess.run(["git", "-C", str(package), *words], capture_output=True, text=True, check=False)
+        except OSError:
+            return None
+        return asked.stdout.strip() if asked.returncode == 0 else None
+
+    if git("ls-files", "--error-unmatch", "__init__.py") is None:
+        return None
+    head = git("rev-parse", "HEAD")
+    return head and head + "+changes" * bool(git("status", "--porcelain", "--untracked-files=no", "--", "."))

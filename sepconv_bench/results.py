@@ -1,0 +1,359 @@
+"""What was found: one SQLite file a report, every sample in it, and the tidy tables that are computed from the samples.
+
+Nothing derived is stored: a ratio in a table can be computed again from the samples next to it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from sepconv_bench import theory
+from sepconv_bench.errors import ResultsError
+from sepconv_bench.measure.statistics import Estimate, estimate, ratio
+from sepconv_bench.pairing import pairs
+from sepconv_bench.shapes import AXES, ConvShape
+
+FILE_NAME = "results.sqlite"
+TABLES = ("timings", "ratios", "samples")
+FORMATS = ("csv", "json", "parquet")
+_APPLICATION = 0x5E9C04B0  # says in the file's header that it is ours
+_VERSION = 1
+_SCHEMA = """
+CREATE TABLE runs (
+    id INTEGER PRIMARY KEY,
+    machine TEXT NOT NULL,   -- JSON: the fingerprint
+    settings TEXT NOT NULL,  -- JSON: grid, kernels, rules, seed
+    ceilings TEXT NOT NULL   -- JSON: peak, bandwidth by footprint
+);
+CREATE TABLE cells (
+    id INTEGER PRIMARY KEY,
+    run INTEGER NOT NULL REFERENCES runs (id),
+    D_K INTEGER NOT NULL, M INTEGER NOT NULL, N INTEGER NOT NULL, D_G INTEGER NOT NULL,
+    stride INTEGER NOT NULL, batch INTEGER NOT NULL,
+    kernels TEXT NOT NULL,   -- the names asked for, in order, with commas
+    converged INTEGER NOT NULL,
+    started REAL,            -- seconds since 1970
+    seconds REAL,
+    steal_s REAL,            -- CPU seconds that the hypervisor took meanwhile
+    peak_flop INTEGER,       -- FLOP in one launch of ceiling.fma
+    UNIQUE (D_K, M, N, D_G, stride, batch, kernels)
+);
+CREATE TABLE outcomes (
+    cell INTEGER NOT NULL REFERENCES cells (id),
+    kernel TEXT NOT NULL,
+    status TEXT NOT NULL,    -- ok, unsupported, wrong, failed, slow
+    reason TEXT NOT NULL,
+    compile_s REAL, launches INTEGER, error REAL,
+    PRIMARY KEY (cell, kernel)
+);
+CREATE TABLE samples (
+    cell INTEGER NOT NULL REFERENCES cells (id),
+    kernel TEXT NOT NULL,    -- ceiling.fma among them
+    block INTEGER NOT NULL,
+    seconds BLOB NOT NULL,   -- float64, little endian: seconds a launch by round, NaN where it sat out
+    PRIMARY KEY (cell, kernel, block)
+);
+"""
+_NOTHING = Estimate(np.nan, np.nan, np.nan)
+
+
+class Results:
+    """A results file, open. Use `create` or `open_results`, and close it, or use it in a `with`."""
+
+    def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
+        self.path = path
+        self._connection = connection
+
+    def __enter__(self) -> Results:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._connection.close()
+
+    # ---------------------------------------------------------------------------------------- writing
+
+    def add_run(self, machine: dict, settings: dict, ceilings: dict) -> int:
+        """Record under what conditions the cells that follow are measured; gives the run's number."""
+        values = [json.dumps(part) for part in (machine, settings, ceilings)]
+        with self._transaction():
+            cursor = self._connection.execute("INSERT INTO runs (machine, settings, ceilings) VALUES (?, ?, ?)", values)
+        return int(cursor.lastrowid or 0)
+
+    def add_cell(self, run: int, kernels: Sequence[str], measured: dict) -> None:
+        """Record one cell, all of it or nothing. `measured` is the worker's answer."""
+        columns = {
+            "run": run,
+            **measured["shape"],
+            "kernels": ",".join(kernels),
+            **{name: measured.get(name) for name in ("converged", "started", "seconds", "steal_s", "peak_flop")},
+        }
+        with self._transaction():
+            cursor = self._connection.execute(
+                f"INSERT INTO cells ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})", list(columns.values())
+            )
+            cell = cursor.lastrowid
+            self._connection.executemany(
+                "INSERT INTO outcomes VALUES (?, ?, ?, ?, ?, ?, ?)",
+                [
+                    (cell, o["kernel"], o["status"], o["reason"], o["compile_s"], o["launches"], o["error"])
+                    for o in measured["outcomes"]
+                ],
+            )
+            self._connection.executemany(
+                "INSERT INTO samples VALUES (?, ?, ?, ?)",
+                [
+                    (cell, kernel, number, np.asarray(block, "<f8").tobytes())
+                    for kernel, blocks in measured["samples"].items()
+                    for number, block in enumerate(blocks)
+                ],
+            )
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        try:
+            with self._connection:
+                yield
+        except sqlite3.Error as error:
+            raise ResultsError(f"{self.path} cannot be written: {error}") from error
+
+    # ---------------------------------------------------------------------------------------- reading
+
+    def done(self) -> set[tuple[ConvShape, str]]:
+        """The cells there are: shape, and the kernels asked for joined by commas."""
+        rows = self._rows(f"SELECT {', '.join(AXES)}, kernels FROM cells")
+        return {(ConvShape(*row[:-1]), row[-1]) for row in rows}
+
+    def runs(self) -> list[dict]:
+        """Machine, settings and ceilings of each run, oldest first."""
+        rows = self._rows("SELECT id, machine, settings, ceilings FROM runs ORDER BY id")
+        return [
+            {"run": number, **{name: json.loads(text) for name, text in zip(("machine", "settings", "ceilings"), texts, strict=True)}}
+            for number, *texts in rows
+        ]
+
+    def cells(self) -> list[Cell]:
+        """Every cell with its samples, in the order in which they were measured."""
+        machines = {run["run"]: run["machine"]["machine"] for run in self.runs()}
+        columns = ("id", "run", *AXES, "converged", "started", "seconds", "steal_s", "peak_flop")
+        cells = {}
+        for row in self._rows(f"SELECT {', '.join(columns)} FROM cells ORDER BY id"):
+            values = dict(zip(columns, row, strict=True))
+            shape = ConvShape(*(values.pop(axis) for axis in AXES))
+            cells[values.pop("id")] = Cell(shape, values | {"machine": machines[values["run"]]})
+        for cell, *outcome in self._rows("SELECT cell, kernel, status, reason, compile_s, launches, error FROM outcomes"):
+            names = ("kernel", "status", "reason", "compile_s", "launches", "error")
+            cells[cell].outcomes.append(dict(zip(names, outcome, strict=True)))
+        for cell, kernel, block in self._rows("SELECT cell, kernel, seconds FROM samples ORDER BY cell, kernel, block"):
+            cells[cell].samples.setdefault(kernel, []).append(np.frombuffer(block, "<f8"))
+        return list(cells.values())
+
+    def _rows(self, query: str) -> list[tuple]:
+        try:
+            return self._connection.execute(query).fetchall()
+        except sqlite3.Error as error:
+            raise ResultsError(f"{self.path} cannot be read: {error}") from error
+
+
+class Cell:
+    """One shape and what the kernels compared on it did: outcomes, and samples by kernel, an array a block."""
+
+    def __init__(self, shape: ConvShape, facts: dict) -> None:
+        self.shape = shape
+        self.facts = facts
+        self.outcomes: list[dict] = []
+        self.samples: dict[str, list[np.ndarray]] = {}
+
+    @cached_property
+    def times(self) -> dict[str, Estimate]:
+        """Seconds a launch of every kernel that was right."""
+        right = (o["kernel"] for o in self.outcomes if o["status"] == "ok")
+        return {name: estimate(self.samples[name]) for name in right if name in self.samples}
+
+    @cached_property
+    def peak(self) -> float:
+        """FLOP/s of the machine's best multiply-add loop, timed in the same rounds as the kernels; NaN if it was not."""
+        blocks = self.samples.get("ceiling.fma")
+        return self.facts["peak_flop"] / estimate(blocks).value if blocks else float("nan")
+
+    def eta(self, kernel: str) -> float:
+        """Attained multiplication rate over peak: FLOP/s over FLOP/s, a multiplication counting for two."""
+        return self.gflops(kernel) * 1e9 / self.peak
+
+    def gflops(self, kernel: str) -> float:
+        """2 x multiplications / time, in 1e9 a second."""
+        time = self.times.get(kernel, _NOTHING).value
+        return 2 * theory.multiplications(kernel.split(".")[1], self.shape) / time / 1e9
+
+
+def timings(results: Results) -> pd.DataFrame:
+    """One row a kernel and cell: its time with a 95 % interval, rate, eta, and what became of it."""
+    rows = []
+    for cell in results.cells():
+        for outcome in cell.outcomes:
+            kernel = outcome["kernel"]
+            device, operator, variant = kernel.split(".")
+            time = cell.times.get(kernel, _NOTHING)
+            rows.append(
+                {
+                    "machine": cell.facts["machine"],
+                    "kernel": kernel,
+                    "operator": operator,
+                    "device": device,
+                    "variant": variant,
+                    **asdict(cell.shape),
+                    "time_s": time.value,
+                    "time_lo_s": time.lo,
+                    "time_hi_s": time.hi,
+                    "samples": sum(int(np.isfinite(block).sum()) for block in cell.samples.get(kernel, [])),
+                    "blocks": len(cell.samples.get(kernel, [])),
+                    "launches": outcome["launches"],
+                    "multiplications": theory.multiplications(operator, cell.shape),
+                    "bytes": theory.bytes_moved(operator, cell.shape, fused=variant == "fused"),
+                    "gflops": cell.gflops(kernel),
+                    "peak_gflops": cell.peak / 1e9,
+                    "eta": cell.eta(kernel),
+                    "compile_s": outcome["compile_s"],
+                    "error": outcome["error"],
+                    "converged": bool(cell.facts["converged"]),
+                    "status": outcome["status"],
+                    "reason": outcome["reason"],
+                    "steal_s": cell.facts["steal_s"],
+                    "started": _told_time(cell.facts["started"]),
+                    "run": cell.facts["run"],
+                }
+            )
+    return pd.DataFrame(rows, columns=None if rows else ["kernel", "status"])
+
+
+def ratios(results: Results) -> pd.DataFrame:
+    """One row a pair of kernels and cell: T_separable / T_standard beside 1/N + 1/D_K^2, and the etas that explain it.
+
+    speedup = theory_speedup x eta_separable / eta_standard up to the rounding of the medians.
+    """
+    rows = []
+    for cell in results.cells():
+        promised = theory.cost_ratio(cell.shape)
+        for pair in pairs({name: time.value for name, time in cell.times.items()}):
+            measured = ratio(cell.samples[pair.separable], cell.samples[pair.standard])
+            rows.append(
+                {
+                    "machine": cell.facts["machine"],
+                    **asdict(cell.shape),
+                    "standard_kernel": pair.standard,
+                    "separable_kernel": pair.separable,
+                    "like": pair.like,
+                    "best": pair.best,
+                    "ratio": measured.value,
+                    "ratio_lo": measured.lo,
+                    "ratio_hi": measured.hi,
+                    "theory_ratio": float(promised),
+                    "speedup": 1 / measured.value,
+                    "speedup_lo": 1 / measured.hi,
+                    "speedup_hi": 1 / measured.lo if measured.lo else np.inf,
+                    "theory_speedup": float(1 / promised),
+                    "eta_standard": cell.eta(pair.standard),
+                    "eta_separable": cell.eta(pair.separable),
+                    "converged": bool(cell.facts["converged"]),
+                    "run": cell.facts["run"],
+                }
+            )
+    return pd.DataFrame(rows, columns=None if rows else ["standard_kernel", "separable_kernel", "ratio"])
+
+
+def samples(results: Results) -> pd.DataFrame:
+    """One row a sample: seconds a launch, by shape, kernel, block and round; `ceiling.fma` is the machine's peak."""
+    frames = [
+        pd.DataFrame({**asdict(cell.shape), "kernel": kernel, "block": number, "round": np.arange(len(block)), "time_s": block})
+        for cell in results.cells()
+        for kernel, blocks in cell.samples.items()
+        for number, block in enumerate(blocks)
+    ]
+    columns = [*AXES, "kernel", "block", "round", "time_s"]
+    return pd.concat(frames, ignore_index=True).dropna() if frames else pd.DataFrame(columns=columns)
+
+
+def table(results: Results, name: str) -> pd.DataFrame:
+    """The table of that name, one of TABLES."""
+    return {"timings": timings, "ratios": ratios, "samples": samples}[name](results)
+
+
+def _told_time(seconds: float | None) -> str | None:
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
+
+
+# ---------------------------------------------------------------------------------------- files
+
+
+def create(folder: Path) -> Results:
+    """A new results file in `folder`. One that is there already is kept under another name: nothing is lost."""
+    path = folder / FILE_NAME
+    if path.exists():
+        stamp = datetime.fromtimestamp(path.stat().st_mtime, UTC).strftime("%Y%m%dT%H%M%S")
+        kept = path.with_name(f"results-{stamp}.sqlite")
+        count = 1
+        while kept.exists():
+            count += 1
+            kept = path.with_name(f"results-{stamp}-{count}.sqlite")
+        path.rename(kept)
+    # Made whole under another name first: a file that is killed half made must not look like results.
+    unfinished = path.with_suffix(".new")
+    try:
+        unfinished.unlink(missing_ok=True)
+        connection = sqlite3.connect(unfinished)
+        connection.executescript(f"PRAGMA application_id = {_APPLICATION}; PRAGMA user_version = {_VERSION}; {_SCHEMA}")
+        connection.close()
+        unfinished.rename(path)
+    except (sqlite3.Error, OSError) as error:
+        raise ResultsError(f"{path} cannot be written: {error}") from error
+    return open_results(folder, write=True)
+
+
+def open_results(folder: Path, write: bool = False) -> Results:
+    """The results file in `folder`; ResultsError if there is none, it is damaged, or another version's."""
+    path = folder / FILE_NAME
+    if not path.is_file():
+        raise ResultsError(f"there is no {FILE_NAME} in {folder}; `sepconv-bench run --output {folder}` writes one")
+    connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode={'rw' if write else 'ro'}", uri=True)
+    try:
+        (application,), (version,) = (connection.execute(f"PRAGMA {name}").fetchone() for name in ("application_id", "user_version"))
+        (sound,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+    except sqlite3.Error as error:
+        raise ResultsError(f"{path} is not a results file that can be read: {error}") from error
+    if application != _APPLICATION:
+        raise ResultsError(f"{path} is an SQLite file, but not one of sepconv-bench's results")
+    if version != _VERSION:
+        raise ResultsError(f"{path} has version {version} of the results; this sepconv-bench reads version {_VERSION}")
+    if sound != "ok":
+        raise ResultsError(f"{path} is damaged: {sound}")
+    return Results(path, connection)
+
+
+@contextmanager
+def claimed(folder: Path) -> Iterator[None]:
+    """Hold `folder` (made if need be) against a second run into it; ResultsError if it is held or cannot be made."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(folder, os.O_RDONLY)
+    except OSError as error:
+        raise ResultsError(f"{folder} cannot be used for results: {error.strerror}") from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(descriptor)
+        raise ResultsError(f"another run is writing into {folder}; wait for it, or choose another --output") from error
+    try:
+        yield
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,283 @@
+"""The main job: a grid goes through a worker process, cell by cell, into a results file.
+
+A kernel that crashes, hangs or eats the memory costs its own place in the cell: it is recorded with its reason, a fresh
+worker measures the rest, and the sweep goes on. Cells that are in the file already are left alone.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+from sepconv_bench import theory
+from sepconv_bench.errors import InputError, ResultsError
+from sepconv_bench.measure.clocks import pool_environment
+from sepconv_bench.measure.sampler import Rules
+from sepconv_bench.results import Results
+from sepconv_bench.shapes import ConvShape, Grid
+
+FAULTS = 3  # crashes and hangs after which a kernel is not tried on the cells that are left
+_POLL_SECONDS = 1.0  # rarely: this process shares the cores with what is being timed
+_START_SECONDS = 300.0  # for importing Numba and the plug-ins on a slow disk
+
+
+class WorkerFault(Exception):
+    """The worker died or fell silent. `kernel` is whose code ran then; empty where it was the suite's own."""
+
+    def __init__(self, kernel: str, reason: str) -> None:
+        super().__init__(reason)
+        self.kernel = kernel
+        self.reason = reason
+
+
+class Worker:
+    """A process that kernels run in; started again by itself after a fault."""
+
+    def __init__(self, threads: int, plugins: Sequence[str] = (), kernels: str | None = None, timeout: float = 60.0) -> None:
+        self._threads = threads
+        self._start_job = {"do": "start", "plugins": [str(Path(plugin).absolute()) for plugin in plugins], "kernels": kernels}
+        self._timeout = timeout
+        self._marks = tempfile.TemporaryFile()
+        self._process: subprocess.Popen | None = None
+        self._connection: Connection | None = None
+
+    def __enter__(self) -> Worker:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.stop()
+        self._marks.close()
+
+    def start(self) -> dict:
+        """Start the process if none runs; gives the machine's fingerprint and the names of the kernels selected."""
+        self.stop()
+        ours, theirs = socket.socketpair()
+        command = [sys.executable, "-m", "sepconv_bench.worker", str(theirs.fileno()), str(self._marks.fileno())]
+        with theirs:
+            # A session of its own: Ctrl-C is for the sweep, which then ends the worker. Standard output stays the sweep's.
+            self._process = subprocess.Popen(
+                command,
+                env=os.environ | pool_environment(self._threads),
+                pass_fds=(theirs.fileno(), self._marks.fileno()),
+                stdin=subprocess.DEVNULL,
+                stdout=sys.stderr.fileno(),
+                start_new_session=True,
+            )
+        self._connection = Connection(ours.detach())
+        return self._ask(self._start_job, max(_START_SECONDS, self._timeout))
+
+    def ask(self, **job: object) -> dict:
+        """The worker's answer to a job. WorkerFault if it dies or is silent for `timeout`, InputError if it refuses."""
+        if self._process is None:
+            self.start()
+        return self._ask(job, self._timeout)
+
+    def stop(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _ask(self, job: dict, timeout: float) -> dict:
+        assert self._connection is not None
+        os.ftruncate(self._marks.fileno(), 0)
+        try:
+            self._connection.send_bytes(json.dumps(job).encode())
+            self._wait(timeout)
+            answer = json.loads(self._connection.recv_bytes())
+        except (EOFError, OSError):
+            raise self._death() from None
+        if "refused" in answer:
+            raise InputError(answer["refused"])
+        return answer["answer"]
+
+    def _wait(self, timeout: float) -> None:
+        assert self._connection is not None
+        seen, since = self._mark(), time.monotonic()
+        while not self._connection.poll(min(_POLL_SECONDS, timeout)):
+            if self._mark() != seen:
+                seen, since = self._mark(), time.monotonic()
+            elif time.monotonic() - since > timeout:
+                kernel = self._running()
+                self.stop()
+                raise WorkerFault(kernel, f"it gave no result within {timeout:g} s, and was ended")
+
+    def _death(self) -> WorkerFault:
+        assert self._process is not None
+        kernel, code = self._running(), self._process.wait()
+        self.stop()
+        if code < 0:
+            name = signal.Signals(-code).name
+            hint = " (out of memory?)" if name == "SIGKILL" else ""
+            return WorkerFault(kernel, f"it crashed its process with {name}{hint}")
+        return WorkerFault(kernel, f"it ended its process with exit code {code}")
+
+    def _mark(self) -> bytes:
+        return os.pread(self._marks.fileno(), 128, 0)
+
+    def _running(self) -> str:
+        return self._mark().decode().strip("\0\n ").partition(" ")[2]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a sweep measures, and how long it may take. `kernels`: comma-separated patterns, None for all of the CPU."""
+
+    grid: Grid
+    kernels: str | None = None
+    plugins: tuple[str, ...] = ()
+    threads: int = 1
+    rules: Rules = field(default_factory=Rules)
+    timeout: float = 60.0
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Told after each step: `done` of `total` cells, and what has happened in one line."""
+
+    done: int
+    total: int
+    line: str
+
+
+def sweep(settings: Settings, results: Results, resumed: bool, tell: Callable[[Progress], None]) -> None:
+    """Measure the cells of the grid that are not in `results`. Raises InputError where nothing can be measured at all."""
+    with _worker(settings) as worker:
+        hello = worker.start()
+        kernels: list[str] = hello["kernels"]
+        if resumed:
+            _refuse_other_machine(results, hello["machine"])
+        done = results.done()
+        missing = [shape for shape in settings.grid.shapes if (shape, ",".join(kernels)) not in done]
+        total, before = len(settings.grid.shapes), len(settings.grid.shapes) - len(missing)
+        if not missing:
+            tell(Progress(total, total, f"all {total} cells are there already; nothing to measure"))
+            return
+        tell(Progress(before, total, f"{hello['machine']['cpu']}, {settings.threads} threads: measuring its ceilings"))
+        ceilings = worker.ask(do="ceilings", seed=settings.seed)
+        tell(Progress(before, total, _told_ceilings(ceilings)))
+        told = asdict(settings) | {"grid": settings.grid.name, "kernels": kernels}
+        run = results.add_run(hello["machine"], told, ceilings)
+        faults: Counter[str] = Counter()
+        for number, shape in enumerate(missing, start=before + 1):
+            measured = measure_cell(worker, settings, shape, kernels, faults)
+            results.add_cell(run, kernels, measured)
+            tell(Progress(number, total, _told_cell(shape, measured)))
+
+
+def measure_cell(worker: Worker, settings: Settings, shape: ConvShape, kernels: Sequence[str], faults: Counter[str]) -> dict:
+    """One cell, measured again without each kernel that brings the worker down; `faults` counts those."""
+    broken = {
+        name: f"not tried: it crashed or hung on {FAULTS} cells before this one" for name in kernels if faults[name] >= FAULTS
+    }
+    while True:
+        sound = [name for name in kernels if name not in broken]
+        job = {"shape": asdict(shape), "kernels": sound, "rules": asdict(settings.rules), "seed": settings.seed}
+        try:
+            measured = worker.ask(do="measure", **job)
+        except WorkerFault as fault:
+            if fault.kernel in sound:
+                faults[fault.kernel] += 1
+                broken[fault.kernel] = fault.reason
+                continue
+            # Our own side failed, most likely on memory: the cell is lost, the sweep is not.
+            broken |= dict.fromkeys(sound, f"the suite's own part of this cell failed: {fault.reason}")
+            measured = {"shape": asdict(shape), "outcomes": [], "samples": {}, "converged": False}
+        failed = [
+            {"kernel": name, "status": "failed", "reason": reason, "compile_s": None, "launches": 0, "error": None}
+            for name, reason in broken.items()
+        ]
+        measured["outcomes"] = sorted([*measured["outcomes"], *failed], key=lambda o: kernels.index(o["kernel"]))
+        return measured
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One kernel on one shape against the oracle. `error` is in units of what float32 rounding explains."""
+
+    kernel: str
+    shape: ConvShape
+    status: str
+    reason: str
+    error: float | None
+
+
+# Odd sizes, sizes of one, strides that leave a rest, a kernel as wide as its map: where loops and tiles go wrong.
+AWKWARD = (
+    ConvShape(1, 1, 1, 1),
+    ConvShape(3, 1, 1, 1),
+    ConvShape(1, 3, 5, 4),
+    ConvShape(2, 5, 3, 7),
+    ConvShape(3, 4, 8, 5, stride=2),
+    ConvShape(3, 7, 17, 6, batch=3),
+    ConvShape(5, 13, 9, 3, stride=3, batch=2),
+    ConvShape(3, 33, 31, 9),
+    ConvShape(4, 16, 1, 8, stride=2),
+    ConvShape(7, 2, 65, 11),
+    ConvShape(3, 65, 129, 14, stride=2),
+)
+
+
+def check(settings: Settings, shapes: Sequence[ConvShape] = AWKWARD) -> Iterator[Verdict]:
+    """Every selected kernel against the oracle on every shape, in a worker that may die of it."""
+    with _worker(settings) as worker:
+        for kernel in worker.start()["kernels"]:
+            for shape in shapes:
+                try:
+                    found = worker.ask(do="check", kernel=kernel, shape=asdict(shape), seed=settings.seed)
+                except WorkerFault as fault:
+                    yield Verdict(kernel, shape, "failed", fault.reason, None)
+                    break  # a kernel that takes the process down is not tried further
+                yield Verdict(kernel, shape, found["status"], found["reason"], found["error"])
+
+
+@contextmanager
+def _worker(settings: Settings) -> Iterator[Worker]:
+    with Worker(settings.threads, settings.plugins, settings.kernels, settings.timeout) as worker:
+        try:
+            yield worker
+        except WorkerFault as fault:
+            whose = fault.kernel or "the worker, while it started or measured the machine's ceilings"
+            raise InputError(f"{whose}: {fault.reason}") from fault
+
+
+def _refuse_other_machine(results: Results, machine: dict) -> None:
+    same = ("cpu", "threads", "threading_layer", "versions", "commit")
+    for run in results.runs():
+        for what in same:
+            if run["machine"].get(what) != machine[what]:
+                raise ResultsError(
+                    f"{results.path} was measured with {what} {run['machine'].get(what)}, and this is {machine[what]};"
+                    " run without --resume, or into another --output"
+                )
+
+
+def _told_ceilings(ceilings: dict) -> str:
+    near, far = ceilings["levels"][0], ceilings["levels"][-1]
+    return (
+        f"FMA peak {ceilings['peak'][0] / 1e9:.0f} GFLOP/s, copy {near['bandwidth'][0] / 1e9:.0f} GB/s near"
+        f" and {far['bandwidth'][0] / 1e9:.0f} GB/s far"
+    )
+
+
+def _told_cell(shape: ConvShape, measured: dict) -> str:
+    bad = [f"{o['kernel']} {o['status']} ({o['reason']})" for o in measured["outcomes"] if o["status"] not in ("ok", "unsupported")]
+    promised = f"theory {float(1 / theory.cost_ratio(shape)):.2f}x"
+    closed = "" if measured["converged"] else ", not converged"
+    return f"{shape}: {promised}, {measured.get('seconds', 0):.1f} s{closed}" + "".join(f"; {told}" for told in bad)
