@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 # The rung of standard that a separable variant is measured against, where it is not the one of its own name.
@@ -19,29 +19,31 @@ class Pair:
     best: bool
 
 
-def pairs(seconds: Mapping[str, float]) -> list[Pair]:
+def pairs(seconds: Mapping[str, float], asked: Iterable[str] = ()) -> list[Pair]:
     """The comparisons among the kernels timed on one shape, from their seconds a launch by name.
 
-    Each separable kernel goes with the standard one of its rung; a kernel without such a partner with the fastest of
-    the other operator; and the fastest of the one with the fastest of the other.
+    Each separable kernel goes with the standard one of its rung; a kernel that has no such partner even among those
+    `asked` for with the fastest of the other operator; and the fastest of the one with the fastest of the other.
     """
+    known = {*seconds, *asked}
     found: dict[tuple[str, str], Pair] = {}
     for device in dict.fromkeys(name.split(".")[0] for name in seconds):
         standard, separable = (
-            {name.split(".")[2]: name for name in seconds if name.startswith(f"{device}.{operator}.")}
-            for operator in ("standard", "separable")
+            [name for name in seconds if name.startswith(f"{device}.{operator}.")] for operator in ("standard", "separable")
         )
         if not standard or not separable:
             continue
-        best = (min(standard.values(), key=seconds.__getitem__), min(separable.values(), key=seconds.__getitem__))
-        rungs = [
-            (standard[rung], name)
-            for variant, name in separable.items()
-            if (rung := _STANDARD_RUNG.get(variant, variant)) in standard
-        ]
-        partnered = {name for rung in rungs for name in rung}
-        lone = [(best[0], name) for name in separable.values() if name not in partnered]
-        lone += [(name, best[1]) for name in standard.values() if name not in partnered]
-        for pair in (*rungs, *lone, best):
-            found[pair] = Pair(*pair, like=pair in rungs, best=pair == best)
+        best = (min(standard, key=seconds.__getitem__), min(separable, key=seconds.__getitem__))
+        like = [(standard_rung(name), name) for name in separable if standard_rung(name) in standard]
+        partners = {standard_rung(name) for name in known if name.startswith(f"{device}.separable.")}
+        lone = [(best[0], name) for name in separable if standard_rung(name) not in known]
+        lone += [(name, best[1]) for name in standard if name not in partners]
+        for pair in (*like, *lone, best):
+            found[pair] = Pair(*pair, like=pair in like, best=pair == best)
     return list(found.values())
+
+
+def standard_rung(separable: str) -> str:
+    """Name of the standard kernel that a separable one is like: of the same variant, and tiled for fused."""
+    device, _, variant = separable.split(".")
+    return f"{device}.standard.{_STANDARD_RUNG.get(variant, variant)}"

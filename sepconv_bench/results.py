@@ -145,13 +145,15 @@ class Results:
 
     def cells(self) -> list[Cell]:
         """Every cell with its samples, in the order in which they were measured."""
-        machines = {run["run"]: run["machine"]["machine"] for run in self.runs()}
+        runs = {run["run"]: run for run in self.runs()}
         columns = ("id", "run", *AXES, "converged", "started", "seconds", "steal_s", "peak_flop")
         cells = {}
         for row in self._rows(f"SELECT {', '.join(columns)} FROM cells ORDER BY id"):
             values = dict(zip(columns, row, strict=True))
             shape = ConvShape(*(values.pop(axis) for axis in AXES))
-            cells[values.pop("id")] = Cell(shape, values | {"machine": machines[values["run"]]})
+            run = runs[values["run"]]
+            facts = {"machine": run["machine"]["machine"], "target": run["settings"]["rules"]["target"]}
+            cells[values.pop("id")] = Cell(shape, values | facts)
         for cell, *outcome in self._rows("SELECT cell, kernel, status, reason, compile_s, launches, error FROM outcomes"):
             names = ("kernel", "status", "reason", "compile_s", "launches", "error")
             cells[cell].outcomes.append(dict(zip(names, outcome, strict=True)))
@@ -198,7 +200,11 @@ class Cell:
 
 
 def timings(results: Results) -> pd.DataFrame:
-    """One row a kernel and cell: its time with a 95 % interval, rate, eta, and what became of it."""
+    """One row a kernel and cell: its time with a 95 % interval, rate, eta, and what became of it.
+
+    `converged`: the interval is within the run's target half-width; a time moves with the machine's mood where a ratio
+    does not.
+    """
     rows = []
     for cell in results.cells():
         for outcome in cell.outcomes:
@@ -226,7 +232,7 @@ def timings(results: Results) -> pd.DataFrame:
                     "eta": cell.eta(kernel),
                     "compile_s": outcome["compile_s"],
                     "error": outcome["error"],
-                    "converged": bool(cell.facts["converged"]),
+                    "converged": time.half_width <= cell.facts["target"],
                     "status": outcome["status"],
                     "reason": outcome["reason"],
                     "steal_s": cell.facts["steal_s"],
@@ -240,12 +246,14 @@ def timings(results: Results) -> pd.DataFrame:
 def ratios(results: Results) -> pd.DataFrame:
     """One row a pair of kernels and cell: T_separable / T_standard beside 1/N + 1/D_K^2, and the etas that explain it.
 
-    speedup = theory_speedup x eta_separable / eta_standard up to the rounding of the medians.
+    speedup = theory_speedup x eta_separable / eta_standard, up to the difference between a median of ratios and a ratio
+    of medians. `converged`: the ratio's interval is within the run's target half-width.
     """
     rows = []
     for cell in results.cells():
         promised = theory.cost_ratio(cell.shape)
-        for pair in pairs({name: time.value for name, time in cell.times.items()}):
+        seconds = {name: time.value for name, time in cell.times.items()}
+        for pair in pairs(seconds, [outcome["kernel"] for outcome in cell.outcomes]):
             measured = ratio(cell.samples[pair.separable], cell.samples[pair.standard])
             rows.append(
                 {
@@ -265,7 +273,7 @@ def ratios(results: Results) -> pd.DataFrame:
                     "theory_speedup": float(1 / promised),
                     "eta_standard": cell.eta(pair.standard),
                     "eta_separable": cell.eta(pair.separable),
-                    "converged": bool(cell.facts["converged"]),
+                    "converged": measured.half_width <= cell.facts["target"],
                     "run": cell.facts["run"],
                 }
             )

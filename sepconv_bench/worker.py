@@ -189,7 +189,7 @@ class _Cell:
                 running = name
                 self._mark(name)
 
-            compared = [(pair.standard, pair.separable) for pair in pairs(seconds)]
+            compared = [(pair.standard, pair.separable) for pair in pairs(seconds, outcomes)]
             try:
                 samples = sample(binds, compared, rules, self._rng, mark)
             except Exception as error:
