@@ -11,11 +11,15 @@ _STANDARD_RUNG = {"fused": "tiled"}
 
 @dataclass(frozen=True)
 class Pair:
-    """A standard and a separable kernel of one device. `like`: the same rung; `best`: the fastest of each."""
+    """A standard and a separable kernel of one device, and why they are compared.
+
+    `rung` is the variant where both are of one rung, "fastest / mine" or "mine / fastest" for a kernel without a like,
+    and empty where they are compared only because they are the fastest of each, which `best` says.
+    """
 
     standard: str
     separable: str
-    like: bool
+    rung: str
     best: bool
 
 
@@ -26,7 +30,7 @@ def pairs(seconds: Mapping[str, float], asked: Iterable[str] = ()) -> list[Pair]
     `asked` for with the fastest of the other operator; and the fastest of the one with the fastest of the other.
     """
     known = {*seconds, *asked}
-    found: dict[tuple[str, str], Pair] = {}
+    found: list[Pair] = []
     for device in dict.fromkeys(name.split(".")[0] for name in seconds):
         standard, separable = (
             [name for name in seconds if name.startswith(f"{device}.{operator}.")] for operator in ("standard", "separable")
@@ -34,16 +38,21 @@ def pairs(seconds: Mapping[str, float], asked: Iterable[str] = ()) -> list[Pair]
         if not standard or not separable:
             continue
         best = (min(standard, key=seconds.__getitem__), min(separable, key=seconds.__getitem__))
-        like = [(standard_rung(name), name) for name in separable if standard_rung(name) in standard]
+        rungs = {(standard_rung(name), name): _variant(name) for name in separable if standard_rung(name) in standard}
         partners = {standard_rung(name) for name in known if name.startswith(f"{device}.separable.")}
-        lone = [(best[0], name) for name in separable if standard_rung(name) not in known]
-        lone += [(name, best[1]) for name in standard if name not in partners]
-        for pair in (*like, *lone, best):
-            found[pair] = Pair(*pair, like=pair in like, best=pair == best)
-    return list(found.values())
+        rungs |= {(best[0], name): f"fastest / {_variant(name)}" for name in separable if standard_rung(name) not in known}
+        rungs |= {(name, best[1]): f"{_variant(name)} / fastest" for name in standard if name not in partners}
+        found += [Pair(*pair, rung, best=pair == best) for pair, rung in rungs.items()]
+        if best not in rungs:
+            found.append(Pair(*best, "", best=True))
+    return found
 
 
 def standard_rung(separable: str) -> str:
     """Name of the standard kernel that a separable one is like: of the same variant, and tiled for fused."""
     device, _, variant = separable.split(".")
     return f"{device}.standard.{_STANDARD_RUNG.get(variant, variant)}"
+
+
+def _variant(name: str) -> str:
+    return name.split(".")[2]

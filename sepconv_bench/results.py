@@ -6,6 +6,7 @@ Nothing derived is stored: a ratio in a table can be computed again from the sam
 from __future__ import annotations
 
 import fcntl
+import io
 import json
 import os
 import sqlite3
@@ -139,7 +140,10 @@ class Results:
         """Machine, settings and ceilings of each run, oldest first."""
         rows = self._rows("SELECT id, machine, settings, ceilings FROM runs ORDER BY id")
         return [
-            {"run": number, **{name: json.loads(text) for name, text in zip(("machine", "settings", "ceilings"), texts, strict=True)}}
+            {
+                "run": number,
+                **{name: json.loads(text) for name, text in zip(("machine", "settings", "ceilings"), texts, strict=True)},
+            }
             for number, *texts in rows
         ]
 
@@ -152,7 +156,11 @@ class Results:
             values = dict(zip(columns, row, strict=True))
             shape = ConvShape(*(values.pop(axis) for axis in AXES))
             run = runs[values["run"]]
-            facts = {"machine": run["machine"]["machine"], "target": run["settings"]["rules"]["target"]}
+            facts = {
+                "machine": run["machine"]["machine"],
+                "target": run["settings"]["rules"]["target"],
+                "levels": run["ceilings"]["levels"],
+            }
             cells[values.pop("id")] = Cell(shape, values | facts)
         for cell, *outcome in self._rows("SELECT cell, kernel, status, reason, compile_s, launches, error FROM outcomes"):
             names = ("kernel", "status", "reason", "compile_s", "launches", "error")
@@ -193,6 +201,18 @@ class Cell:
         """Attained multiplication rate over peak: FLOP/s over FLOP/s, a multiplication counting for two."""
         return self.gflops(kernel) * 1e9 / self.peak
 
+    def roofline_s(self, kernel: str) -> float:
+        """Seconds that a perfect kernel would need: the peak of these rounds, and the run's bandwidth relative to it."""
+        _, operator, variant = kernel.split(".")
+        footprints, bytes_per_flop = zip(
+            *((level["footprint"], level["bytes_per_flop"]) for level in self.facts["levels"]), strict=True
+        )
+
+        def bandwidth(footprint: int) -> float:
+            return self.peak * float(np.exp(np.interp(np.log(footprint), np.log(footprints), np.log(bytes_per_flop))))
+
+        return theory.roofline_time(operator, self.shape, self.peak, bandwidth, fused=variant == "fused")
+
     def gflops(self, kernel: str) -> float:
         """2 x multiplications / time, in 1e9 a second."""
         time = self.times.get(kernel, _NOTHING).value
@@ -230,6 +250,7 @@ def timings(results: Results) -> pd.DataFrame:
                     "gflops": cell.gflops(kernel),
                     "peak_gflops": cell.peak / 1e9,
                     "eta": cell.eta(kernel),
+                    "roofline_s": cell.roofline_s(kernel),
                     "compile_s": outcome["compile_s"],
                     "error": outcome["error"],
                     "converged": time.half_width <= cell.facts["target"],
@@ -261,7 +282,7 @@ def ratios(results: Results) -> pd.DataFrame:
                     **asdict(cell.shape),
                     "standard_kernel": pair.standard,
                     "separable_kernel": pair.separable,
-                    "like": pair.like,
+                    "rung": pair.rung,
                     "best": pair.best,
                     "ratio": measured.value,
                     "ratio_lo": measured.lo,
@@ -271,6 +292,7 @@ def ratios(results: Results) -> pd.DataFrame:
                     "speedup_lo": 1 / measured.hi,
                     "speedup_hi": 1 / measured.lo if measured.lo else np.inf,
                     "theory_speedup": float(1 / promised),
+                    "roofline_speedup": cell.roofline_s(pair.standard) / cell.roofline_s(pair.separable),
                     "eta_standard": cell.eta(pair.standard),
                     "eta_separable": cell.eta(pair.separable),
                     "converged": measured.half_width <= cell.facts["target"],
@@ -297,6 +319,20 @@ def table(results: Results, name: str) -> pd.DataFrame:
     return {"timings": timings, "ratios": ratios, "samples": samples}[name](results)
 
 
+def written(frame: pd.DataFrame, form: str) -> bytes:
+    """A table as csv, json (a list of objects) or parquet; ResultsError where parquet's library is not installed."""
+    if form == "csv":
+        return frame.to_csv(index=False).encode()
+    if form == "json":
+        return frame.to_json(orient="records", indent=1, double_precision=15).encode() + b"\n"
+    try:
+        buffer = io.BytesIO()
+        frame.to_parquet(buffer, index=False, engine="pyarrow")
+    except ImportError as error:
+        raise ResultsError("parquet needs pyarrow; `pip install 'sepconv-bench[parquet]'` brings it") from error
+    return buffer.getvalue()
+
+
 def _told_time(seconds: float | None) -> str | None:
     return None if seconds is None else datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
 
@@ -304,17 +340,25 @@ def _told_time(seconds: float | None) -> str | None:
 # ---------------------------------------------------------------------------------------- files
 
 
+def set_aside(folder: Path) -> Path | None:
+    """Give an earlier results file in `folder` a name with its time, so that nothing is lost; gives the new name."""
+    path = folder / FILE_NAME
+    if not path.exists():
+        return None
+    stamp = datetime.fromtimestamp(path.stat().st_mtime, UTC).strftime("%Y%m%dT%H%M%S")
+    names = (path.with_name(f"results-{stamp}{more}.sqlite") for more in ("", *(f"-{count}" for count in range(2, 10_000))))
+    kept = next(name for name in names if not name.exists())
+    try:
+        return path.rename(kept)
+    except OSError as error:
+        raise ResultsError(f"{path} cannot be renamed to {kept.name}: {error.strerror}") from error
+
+
 def create(folder: Path) -> Results:
-    """A new results file in `folder`. One that is there already is kept under another name: nothing is lost."""
+    """A new results file in `folder`, open for writing; ResultsError where one is there or it cannot be made."""
     path = folder / FILE_NAME
     if path.exists():
-        stamp = datetime.fromtimestamp(path.stat().st_mtime, UTC).strftime("%Y%m%dT%H%M%S")
-        kept = path.with_name(f"results-{stamp}.sqlite")
-        count = 1
-        while kept.exists():
-            count += 1
-            kept = path.with_name(f"results-{stamp}-{count}.sqlite")
-        path.rename(kept)
+        raise ResultsError(f"{path} is there already; it is not overwritten")
     # Made whole under another name first: a file that is killed half made must not look like results.
     unfinished = path.with_suffix(".new")
     try:
@@ -335,7 +379,9 @@ def open_results(folder: Path, write: bool = False) -> Results:
         raise ResultsError(f"there is no {FILE_NAME} in {folder}; `sepconv-bench run --output {folder}` writes one")
     connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode={'rw' if write else 'ro'}", uri=True)
     try:
-        (application,), (version,) = (connection.execute(f"PRAGMA {name}").fetchone() for name in ("application_id", "user_version"))
+        (application,), (version,) = (
+            connection.execute(f"PRAGMA {name}").fetchone() for name in ("application_id", "user_version")
+        )
         (sound,) = connection.execute("PRAGMA quick_check(1)").fetchone()
     except sqlite3.Error as error:
         raise ResultsError(f"{path} is not a results file that can be read: {error}") from error

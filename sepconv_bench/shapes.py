@@ -107,7 +107,7 @@ def _star_and_cross() -> tuple[ConvShape, ...]:
         *cross(N=(8, 16, 32, 64, 128, 256)),
         *cross(D_G=(7, 14, 28, 56, 112)),
     ]
-    return tuple(dict.fromkeys([CENTRE, *star, *cross(D_K=(3, 5, 7), N=(16, 64, 256))]))
+    return tuple(dict.fromkeys([CENTRE, *star, *cross(D_K=(3, 5, 7), N=(16, 64, 128))]))
 
 
 # (stride, M, N, D_G) of the 13 depthwise/pointwise blocks at width 1 and resolution 224: Table 1 of the paper,

@@ -33,7 +33,7 @@ _POLL_SECONDS = 1.0  # rarely: this process shares the cores with what is being 
 _START_SECONDS = 300.0  # for importing Numba and the plug-ins on a slow disk
 
 
-class WorkerFault(Exception):
+class WorkerError(Exception):
     """The worker died or fell silent. `kernel` is whose code ran then; empty where it was the suite's own."""
 
     def __init__(self, kernel: str, reason: str) -> None:
@@ -49,7 +49,7 @@ class Worker:
         self._threads = threads
         self._start_job = {"do": "start", "plugins": [str(Path(plugin).absolute()) for plugin in plugins], "kernels": kernels}
         self._timeout = timeout
-        self._marks = tempfile.TemporaryFile()
+        self._marks = tempfile.TemporaryFile()  # noqa: SIM115 (closed with the worker)
         self._process: subprocess.Popen | None = None
         self._connection: Connection | None = None
 
@@ -79,7 +79,7 @@ class Worker:
         return self._ask(self._start_job, max(_START_SECONDS, self._timeout))
 
     def ask(self, **job: object) -> dict:
-        """The worker's answer to a job. WorkerFault if it dies or is silent for `timeout`, InputError if it refuses."""
+        """The worker's answer to a job. WorkerError if it dies or is silent for `timeout`, InputError if it refuses."""
         if self._process is None:
             self.start()
         return self._ask(job, self._timeout)
@@ -115,17 +115,17 @@ class Worker:
             elif time.monotonic() - since > timeout:
                 kernel = self._running()
                 self.stop()
-                raise WorkerFault(kernel, f"it gave no result within {timeout:g} s, and was ended")
+                raise WorkerError(kernel, f"it gave no result within {timeout:g} s, and was ended")
 
-    def _death(self) -> WorkerFault:
+    def _death(self) -> WorkerError:
         assert self._process is not None
         kernel, code = self._running(), self._process.wait()
         self.stop()
         if code < 0:
             name = signal.Signals(-code).name
             hint = " (out of memory?)" if name == "SIGKILL" else ""
-            return WorkerFault(kernel, f"it crashed its process with {name}{hint}")
-        return WorkerFault(kernel, f"it ended its process with exit code {code}")
+            return WorkerError(kernel, f"it crashed its process with {name}{hint}")
+        return WorkerError(kernel, f"it ended its process with exit code {code}")
 
     def _mark(self) -> bytes:
         return os.pread(self._marks.fileno(), 128, 0)
@@ -170,10 +170,10 @@ def sweep(settings: Settings, results: Results, resumed: bool, tell: Callable[[P
             tell(Progress(total, total, f"all {total} cells are there already; nothing to measure"))
             return
         tell(Progress(before, total, f"{hello['machine']['cpu']}, {settings.threads} threads: measuring its ceilings"))
-        ceilings = worker.ask(do="ceilings", seed=settings.seed)
-        tell(Progress(before, total, _told_ceilings(ceilings)))
+        measured_ceilings = worker.ask(do="ceilings", seed=settings.seed)
+        tell(Progress(before, total, _told_ceilings(measured_ceilings)))
         told = asdict(settings) | {"grid": settings.grid.name, "kernels": kernels}
-        run = results.add_run(hello["machine"], told, ceilings)
+        run = results.add_run(hello["machine"], told, measured_ceilings)
         faults: Counter[str] = Counter()
         for number, shape in enumerate(missing, start=before + 1):
             measured = measure_cell(worker, settings, shape, kernels, faults)
@@ -191,7 +191,7 @@ def measure_cell(worker: Worker, settings: Settings, shape: ConvShape, kernels: 
         job = {"shape": asdict(shape), "kernels": sound, "rules": asdict(settings.rules), "seed": settings.seed}
         try:
             measured = worker.ask(do="measure", **job)
-        except WorkerFault as fault:
+        except WorkerError as fault:
             if fault.kernel in sound:
                 faults[fault.kernel] += 1
                 broken[fault.kernel] = fault.reason
@@ -241,10 +241,16 @@ def check(settings: Settings, shapes: Sequence[ConvShape] = AWKWARD) -> Iterator
             for shape in shapes:
                 try:
                     found = worker.ask(do="check", kernel=kernel, shape=asdict(shape), seed=settings.seed)
-                except WorkerFault as fault:
+                except WorkerError as fault:
                     yield Verdict(kernel, shape, "failed", fault.reason, None)
                     break  # a kernel that takes the process down is not tried further
                 yield Verdict(kernel, shape, found["status"], found["reason"], found["error"])
+
+
+def ceilings(threads: int) -> tuple[dict, dict]:
+    """This machine's fingerprint and its ceilings, as measured in a worker of so many threads."""
+    with _worker(Settings(Grid("none", "", ()), threads=threads)) as worker:
+        return worker.start()["machine"], worker.ask(do="ceilings", seed=0)
 
 
 @contextmanager
@@ -252,7 +258,7 @@ def _worker(settings: Settings) -> Iterator[Worker]:
     with Worker(settings.threads, settings.plugins, settings.kernels, settings.timeout) as worker:
         try:
             yield worker
-        except WorkerFault as fault:
+        except WorkerError as fault:
             whose = fault.kernel or "the worker, while it started or measured the machine's ceilings"
             raise InputError(f"{whose}: {fault.reason}") from fault
 
@@ -268,16 +274,18 @@ def _refuse_other_machine(results: Results, machine: dict) -> None:
                 )
 
 
-def _told_ceilings(ceilings: dict) -> str:
-    near, far = ceilings["levels"][0], ceilings["levels"][-1]
+def _told_ceilings(measured: dict) -> str:
+    near, far = measured["levels"][0], measured["levels"][-1]
     return (
-        f"FMA peak {ceilings['peak'][0] / 1e9:.0f} GFLOP/s, copy {near['bandwidth'][0] / 1e9:.0f} GB/s near"
+        f"FMA peak {measured['peak'][0] / 1e9:.0f} GFLOP/s, copy {near['bandwidth'][0] / 1e9:.0f} GB/s near"
         f" and {far['bandwidth'][0] / 1e9:.0f} GB/s far"
     )
 
 
 def _told_cell(shape: ConvShape, measured: dict) -> str:
-    bad = [f"{o['kernel']} {o['status']} ({o['reason']})" for o in measured["outcomes"] if o["status"] not in ("ok", "unsupported")]
+    bad = [
+        f"{o['kernel']} {o['status']} ({o['reason']})" for o in measured["outcomes"] if o["status"] not in ("ok", "unsupported")
+    ]
     promised = f"theory {float(1 / theory.cost_ratio(shape)):.2f}x"
     closed = "" if measured["converged"] else ", not converged"
     return f"{shape}: {promised}, {measured.get('seconds', 0):.1f} s{closed}" + "".join(f"; {told}" for told in bad)

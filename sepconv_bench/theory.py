@@ -6,6 +6,7 @@ Williams, Waterman and Patterson's (CACM 52(4), 2009). Counts are exact integers
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from fractions import Fraction
 from math import prod
 
@@ -49,15 +50,18 @@ def intensity(operator: str, shape: ConvShape) -> Fraction:
     return Fraction(2 * multiplications(operator, shape), bytes_moved(operator, shape))
 
 
-def roofline_time(operator: str, shape: ConvShape, peak: float, bandwidth: float) -> float:
-    """Seconds below which no kernel can be, from `peak` in FLOP/s and `bandwidth` in bytes/s.
+def roofline_time(
+    operator: str, shape: ConvShape, peak: float, bandwidth: Callable[[int], float], fused: bool = False
+) -> float:
+    """Seconds below which no kernel can be: max(FLOP / peak, bytes / bandwidth), a launch with a warm cache.
 
-    Separable is two passes here, each under its own roof.
+    `peak` in FLOP/s; `bandwidth` gives bytes/s for a footprint in bytes, that is of the memory level that holds it.
+    Separable is two passes, each under its own roof; `fused` makes it one that leaves the intermediate map out.
     """
-    if operator == "separable":
-        passes = (roofline_time(part, shape, peak, bandwidth) for part in ("depthwise", "pointwise"))
-        return sum(passes)
-    return max(2 * multiplications(operator, shape) / peak, bytes_moved(operator, shape) / bandwidth)
+    if operator == "separable" and not fused:
+        return sum(roofline_time(part, shape, peak, bandwidth) for part in ("depthwise", "pointwise"))
+    moved = bytes_moved(operator, shape, fused)
+    return max(2 * multiplications(operator, shape) / peak, moved / bandwidth(moved))
 
 
 def known(operator: str) -> str:

@@ -157,7 +157,7 @@ def problem_from_arrays(
 
 def _shape(operator: str, maps: np.ndarray, checked: dict[str, np.ndarray], stride: int) -> ConvShape:
     batch, D_F, width, M = maps.shape
-    if D_F != width:
+    if width != D_F:
         raise ShapeError(f"F has maps of {D_F} x {width}; maps must be square, D_F x D_F")
     D_K = 1
     for name in ("K", "K_hat"):
@@ -229,6 +229,6 @@ def _overlaps_itself(array: np.ndarray) -> bool:
 
 def _share(first: np.ndarray, second: np.ndarray) -> bool:
     try:
-        return np.shares_memory(first, second, max_work=100_000)
+        return np.shares_memory(first, second, max_work=100_000)  # type: ignore[arg-type]
     except np.exceptions.TooHardError:
         return True

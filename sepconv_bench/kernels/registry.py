@@ -133,7 +133,9 @@ def load_plugin(path: str | Path) -> list[str]:
         raise KernelError(f"plug-in {str(path)!r} does not load: {_told(error)}") from error
     names = [name for name in _kernels if name not in before]
     if not names:
-        raise KernelError(f"plug-in {str(path)!r} registers no kernel; decorate a bind function with @sepconv_bench.kernel(name)")
+        raise KernelError(
+            f"plug-in {str(path)!r} registers no kernel; decorate a bind function with @sepconv_bench.kernel(name)"
+        )
     return names
 
 
@@ -156,9 +158,7 @@ def kernel_names(operator: str | None = None, device: str | None = None) -> list
         if value is not None and value not in valid:
             raise KernelError(f"no {what} is named {value!r}; there are {', '.join(valid)}")
     return [
-        kernel.name
-        for kernel in _kernels.values()
-        if operator in (None, kernel.operator) and device in (None, kernel.device)
+        kernel.name for kernel in _kernels.values() if operator in (None, kernel.operator) and device in (None, kernel.device)
     ]
 
 

@@ -37,9 +37,7 @@ def _multiply_adds(typingctx, lanes, steps, x):
 
     def generate(context, builder, signature, args):
         vector = ir.VectorType(ir.FloatType(), width)
-        fma = cgutils.get_or_insert_function(
-            builder.module, ir.FunctionType(vector, [vector] * 3), f"llvm.fma.v{width}f32"
-        )
+        fma = cgutils.get_or_insert_function(builder.module, ir.FunctionType(vector, [vector] * 3), f"llvm.fma.v{width}f32")
         x_lanes = ir.Constant(vector, ir.Undefined)
         for lane in range(width):
             x_lanes = builder.insert_element(x_lanes, args[2], ir.Constant(ir.IntType(32), lane))

@@ -89,7 +89,7 @@ def _caches() -> dict[str, str]:
 
 
 @njit(parallel=True)
-def _touch(array):
+def _touch(array: np.ndarray) -> None:
     for index in prange(len(array)):
         array[index] += 1
 

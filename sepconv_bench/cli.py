@@ -1,0 +1,301 @@
+"""The door: sepconv-bench run | report | export | check | list | machine."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+
+from sepconv_bench.errors import InputError
+from sepconv_bench.measure.sampler import Rules
+from sepconv_bench.shapes import AXES, GRIDS, Grid, get_grid, grid_from_axes
+
+PROGRAM = "sepconv-bench"
+_INTERRUPTED = 130
+
+folder_argument = click.argument("folder", metavar="DIR", type=click.Path(path_type=Path, file_okay=False))
+
+
+def _kernel_options(command: Callable[..., None]) -> Callable[..., None]:
+    for option in (
+        click.option("--threads", type=click.IntRange(1, 1024), help="Threads of every kernel.  [default: physical cores]"),
+        click.option(
+            "--timeout",
+            type=click.FloatRange(0.1),
+            default=60.0,
+            show_default=True,
+            metavar="SECONDS",
+            help="End a kernel that is silent for so long.",
+        ),
+        click.option(
+            "--plugin", "plugins", multiple=True, metavar="FILE", help="A Python file that registers kernels; may be repeated."
+        ),
+        click.option(
+            "--kernels", metavar="PATTERNS", help="Only these, as 'cpu.*.parallel,cpu.*.numpy'.  [default: all of the CPU]"
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def _axis_options(command: Callable[..., None]) -> Callable[..., None]:
+    for name in reversed(AXES):
+        command = click.option(f"--{name}", name, metavar="SIZES", help="As 3,5,7 or 16:512:x2 or 14:56:+14.")(command)
+    return command
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(package_name=PROGRAM)
+def cli() -> None:
+    """What does depthwise separable convolution really buy on this machine, beside the 1/N + 1/D_K^2 it promises?
+
+    `run` measures a grid of shapes and draws the report; the other commands look at the pieces.
+    """
+
+
+@cli.command()
+@click.option("--grid", "grid_name", metavar="NAME", help=f"One of {', '.join(GRIDS)}; see `list`.  [default: default]")
+@_axis_options
+@_kernel_options
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="Where results and report go.  [default: reports/<machine>]",
+)
+@click.option("--resume", is_flag=True, help="Measure only the cells that DIR does not hold yet.")
+@click.option(
+    "--target",
+    type=click.FloatRange(0.0001, 1),
+    default=Rules.target,
+    show_default=True,
+    metavar="SHARE",
+    help="A cell is done when the 95 % intervals of its ratios are so narrow (half-width).",
+)
+@click.option(
+    "--time-limit", type=click.FloatRange(0.01), metavar="SECONDS", help="Or when so much time is up.  [default: the grid's]"
+)
+@click.option(
+    "--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the data and of the order in each round."
+)
+def run(
+    grid_name: str | None,
+    output: Path | None,
+    resume: bool,
+    target: float,
+    time_limit: float | None,
+    seed: int,
+    kernels: str | None,
+    plugins: tuple[str, ...],
+    threads: int | None,
+    timeout: float,
+    **axes: str | None,
+) -> None:
+    """Measure a grid of shapes in pairs, and draw the report.
+
+    \b
+    sepconv-bench run                                     the default grid, about three minutes
+    sepconv-bench run --grid smoke                        a few seconds: does it work?
+    sepconv-bench run --D_K 3,5 --N 16:512:x2             a grid of your own
+    sepconv-bench run --plugin mykernels.py               your kernels among ours
+    """
+    from sepconv_bench import results as store
+    from sepconv_bench.measure.machine import default_threads, machine_name
+    from sepconv_bench.report.page import write_report
+    from sepconv_bench.sweep import Settings, sweep
+
+    grid = _grid(grid_name, axes)
+    threads = threads or default_threads()
+    settings = Settings(grid, kernels, plugins, threads, Rules(target, time_limit or grid.cell_seconds), timeout, seed)
+    folder = output or Path("reports") / machine_name(threads)
+    with store.claimed(folder):
+        resumed = resume and (folder / store.FILE_NAME).exists()
+        kept = None if resumed else store.set_aside(folder)
+        if kept:
+            click.echo(f"the earlier results are kept as {kept}")
+        with store.open_results(folder, write=True) if resumed else store.create(folder) as results:
+            with _told_where_it_stopped(results, folder, grid), _progress(len(grid.shapes)) as tell:
+                sweep(settings, results, resumed, tell)
+            page = write_report(results, folder)
+    click.echo(f"report: {page}")
+
+
+@cli.command()
+@folder_argument
+def report(folder: Path) -> None:
+    """Draw the report of the results in DIR again."""
+    from sepconv_bench.report.page import write_report
+    from sepconv_bench.results import open_results
+
+    with open_results(folder) as results:
+        click.echo(f"report: {write_report(results, folder)}")
+
+
+@cli.command()
+@folder_argument
+@click.option("--table", type=click.Choice(["timings", "ratios", "samples"]), default="ratios", show_default=True)
+@click.option("--format", "form", type=click.Choice(["csv", "json", "parquet"]), default="csv", show_default=True)
+@click.option(
+    "--output", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Into a file, not to standard output."
+)
+def export(folder: Path, table: str, form: str, output: Path | None) -> None:
+    """Write a table of the results in DIR: timings, ratios, or every sample that they are computed from."""
+    from sepconv_bench import results as store
+
+    with store.open_results(folder) as results:
+        text = store.written(store.table(results, table), form)
+    if output is None:
+        sys.stdout.buffer.write(text)
+        return
+    try:
+        output.write_bytes(text)
+    except OSError as error:
+        raise InputError(f"{output} cannot be written: {error.strerror}") from error
+
+
+@cli.command()
+@_kernel_options
+def check(kernels: str | None, plugins: tuple[str, ...], threads: int | None, timeout: float) -> None:
+    """Compare every kernel with the float64 oracle on awkward shapes; exit 1 if one is wrong."""
+    from sepconv_bench.measure.machine import default_threads
+    from sepconv_bench.sweep import AWKWARD, Settings
+    from sepconv_bench.sweep import check as checked
+
+    settings = Settings(Grid("awkward", "", AWKWARD), kernels, plugins, threads or default_threads(), timeout=timeout)
+    verdicts: dict[str, list] = {}
+    for verdict in checked(settings):
+        verdicts.setdefault(verdict.kernel, []).append(verdict)
+    wrong = 0
+    for kernel, found in verdicts.items():
+        bad = [verdict for verdict in found if verdict.status not in ("ok", "unsupported")]
+        right = [verdict.error for verdict in found if verdict.status == "ok"]
+        wrong += bool(bad)
+        worst = f", worst error {max(right):.2f} of what float32 rounding explains" if right else ""
+        click.echo(f"{'WRONG' if bad else 'right'}  {kernel}: {len(right)} of {len(AWKWARD)} shapes{worst}")
+        for verdict in bad:
+            click.echo(f"       {verdict.shape}: {verdict.reason}")
+    click.echo(f"{len(verdicts) - wrong} kernels right, {wrong} wrong")
+    if wrong:
+        sys.exit(1)
+
+
+@cli.command("list")
+@click.option(
+    "--plugin", "plugins", multiple=True, metavar="FILE", help="A Python file that registers kernels; may be repeated."
+)
+def list_(plugins: tuple[str, ...]) -> None:
+    """The kernels and the grids there are."""
+    from sepconv_bench.kernels import registry
+
+    for plugin in plugins:
+        registry.load_plugin(plugin)
+    click.echo("kernels")
+    for name in registry.kernel_names():
+        told = (registry.get_kernel(name).bind.__doc__ or "").strip().partition("\n")[0]
+        click.echo(f"  {name:26}{told}".rstrip())
+    click.echo("grids")
+    for grid in GRIDS.values():
+        click.echo(f"  {grid.name:12}{len(grid.shapes):4} cells: {grid.shows}")
+
+
+@cli.command()
+@click.option("--threads", type=click.IntRange(1, 1024), help="Threads to measure with.  [default: physical cores]")
+def machine(threads: int | None) -> None:
+    """This machine's fingerprint and its ceilings: FMA peak, and copy bandwidth by footprint."""
+    from sepconv_bench.measure.machine import default_threads
+    from sepconv_bench.sweep import ceilings
+
+    fingerprint, measured = ceilings(threads or default_threads())
+    for name, value in fingerprint.items():
+        click.echo(f"{name:18}{_flat(value)}")
+    click.echo(f"{'FMA peak':18}{measured['peak'][0] / 1e9:.1f} GFLOP/s, vectors of {measured['lanes']} floats")
+    for level in measured["levels"]:
+        click.echo(f"{'copy':18}{level['footprint'] >> 10:>8} KiB {level['bandwidth'][0] / 1e9:8.1f} GB/s")
+
+
+def _flat(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_flat(part)}" for key, part in value.items())
+    return ", ".join(_flat(part) for part in value) if isinstance(value, list) else str(value)
+
+
+def _grid(name: str | None, axes: dict[str, str | None]) -> Grid:
+    given = {axis: text for axis, text in axes.items() if text is not None}
+    if given and name is not None:
+        raise InputError(f"--grid {name} came together with --{' --'.join(given)}; a grid is either named or given by its axes")
+    return grid_from_axes(given) if given else get_grid(name or "default")
+
+
+@contextmanager
+def _progress(total: int) -> Iterator[Callable]:
+    """A bar with the time left on a terminal, a line a step elsewhere. It draws only between cells: a bar that moves
+    by itself would take time from the kernels."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        yield lambda step: click.echo(f"[{step.done}/{step.total}] {step.line}")
+        return
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, auto_refresh=False) as bar:
+        task = bar.add_task("cells", total=total)
+
+        def tell(step: Any) -> None:
+            bar.console.print(step.line, markup=False)
+            bar.update(task, completed=step.done)
+            bar.refresh()
+
+        yield tell
+
+
+@contextmanager
+def _told_where_it_stopped(results: Any, folder: Path, grid: Grid) -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        shapes = {shape for shape, _ in results.done()}
+        there = sum(shape in shapes for shape in grid.shapes)
+        click.echo(
+            f"{PROGRAM}: stopped; {there} of {len(grid.shapes)} cells are in {folder}, --resume with the same options goes on",
+            err=True,
+        )
+        sys.exit(_INTERRUPTED)
+
+
+def _stop(number: int, frame: object) -> None:
+    raise KeyboardInterrupt
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line. Wrong input ends in one line on standard error and exit code 2."""
+    signal.signal(signal.SIGTERM, _stop)
+    try:
+        cli.main(arguments, prog_name=PROGRAM, standalone_mode=False)
+    except click.ClickException as error:
+        _refuse(error.format_message())
+    except InputError as error:
+        _refuse(str(error))
+    except (click.Abort, KeyboardInterrupt):
+        click.echo(f"{PROGRAM}: stopped", err=True)
+        sys.exit(_INTERRUPTED)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(1)
+
+
+def _refuse(message: str) -> None:
+    click.echo(f"{PROGRAM}: {' '.join(message.split())}", err=True)
+    sys.exit(2)
