@@ -5,7 +5,8 @@ from __future__ import annotations
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,17 @@ from sepconv_bench.shapes import AXES, GRIDS, Grid, get_grid, grid_from_axes
 PROGRAM = "sepconv-bench"
 _INTERRUPTED = 130
 
+
+class Positive(click.FloatRange):
+    """A float in a range, and finite: a range alone lets NaN and infinity through."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        number = super().convert(value, param, ctx)
+        if not isfinite(number):
+            self.fail(f"{value} is not a finite number.", param, ctx)
+        return number
+
+
 folder_argument = click.argument("folder", metavar="DIR", type=click.Path(path_type=Path, file_okay=False))
 
 
@@ -26,7 +38,7 @@ def _kernel_options(command: Callable[..., None]) -> Callable[..., None]:
         click.option("--threads", type=click.IntRange(1, 1024), help="Threads of every kernel.  [default: physical cores]"),
         click.option(
             "--timeout",
-            type=click.FloatRange(0.1),
+            type=Positive(0.1),
             default=60.0,
             show_default=True,
             metavar="SECONDS",
@@ -71,15 +83,13 @@ def cli() -> None:
 @click.option("--resume", is_flag=True, help="Measure only the cells that DIR does not hold yet.")
 @click.option(
     "--target",
-    type=click.FloatRange(0.0001, 1),
+    type=Positive(0.0001, 1),
     default=Rules.target,
     show_default=True,
     metavar="SHARE",
     help="A cell is done when the 95 % intervals of its ratios are so narrow (half-width).",
 )
-@click.option(
-    "--time-limit", type=click.FloatRange(0.01), metavar="SECONDS", help="Or when so much time is up.  [default: the grid's]"
-)
+@click.option("--time-limit", type=Positive(0.01), metavar="SECONDS", help="Or when so much time is up.  [default: the grid's]")
 @click.option(
     "--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the data and of the order in each round."
 )
@@ -115,12 +125,18 @@ def run(
     folder = output or Path("reports") / machine_name(threads)
     with store.claimed(folder):
         resumed = resume and (folder / store.FILE_NAME).exists()
-        kept = None if resumed else store.set_aside(folder)
-        if kept:
-            click.echo(f"the earlier results are kept as {kept}")
-        with store.open_results(folder, write=True) if resumed else store.create(folder) as results:
-            with _told_where_it_stopped(results, folder, grid), _progress(len(grid.shapes)) as tell:
-                sweep(settings, results, resumed, tell)
+
+        def opened() -> store.Results:
+            if resumed:
+                return store.open_results(folder, write=True)
+            kept = store.set_aside(folder)
+            if kept:
+                click.echo(f"the earlier results are kept as {kept}")
+            return store.create(folder)
+
+        with _told_where_it_stopped(folder, grid), _progress(len(grid.shapes)) as tell:
+            sweep(settings, opened, tell)
+        with store.open_results(folder) as results:
             page = write_report(results, folder)
     click.echo(f"report: {page}")
 
@@ -262,16 +278,17 @@ def _progress(total: int) -> Iterator[Callable]:
 
 
 @contextmanager
-def _told_where_it_stopped(results: Any, folder: Path, grid: Grid) -> Iterator[None]:
+def _told_where_it_stopped(folder: Path, grid: Grid) -> Iterator[None]:
+    from sepconv_bench import results as store
+
     try:
         yield
     except KeyboardInterrupt:
-        shapes = {shape for shape, _ in results.done()}
-        there = sum(shape in shapes for shape in grid.shapes)
-        click.echo(
-            f"{PROGRAM}: stopped; {there} of {len(grid.shapes)} cells are in {folder}, --resume with the same options goes on",
-            err=True,
-        )
+        there = set()
+        with suppress(InputError), store.open_results(folder) as results:
+            there = {shape for shape, _ in results.done()}.intersection(grid.shapes)
+        told = f"stopped; {len(there)} of {len(grid.shapes)} cells are in {folder}, --resume with the same options goes on"
+        click.echo(f"{PROGRAM}: {told}", err=True)
         sys.exit(_INTERRUPTED)
 
 

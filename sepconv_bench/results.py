@@ -11,7 +11,7 @@ import json
 import os
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import cached_property
@@ -396,7 +396,11 @@ def open_results(folder: Path, write: bool = False) -> Results:
 
 @contextmanager
 def claimed(folder: Path) -> Iterator[None]:
-    """Hold `folder` (made if need be) against a second run into it; ResultsError if it is held or cannot be made."""
+    """Hold `folder` against a second run into it; ResultsError if it is held or cannot be used.
+
+    The folder is made if need be, and taken away again if nothing has come into it.
+    """
+    made = not folder.exists()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(folder, os.O_RDONLY)
@@ -411,3 +415,6 @@ def claimed(folder: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+        if made:
+            with suppress(OSError):
+                folder.rmdir()

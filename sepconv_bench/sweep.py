@@ -30,7 +30,8 @@ from sepconv_bench.shapes import ConvShape, Grid
 
 FAULTS = 3  # crashes and hangs after which a kernel is not tried on the cells that are left
 _POLL_SECONDS = 1.0  # rarely: this process shares the cores with what is being timed
-_START_SECONDS = 300.0  # for importing Numba and the plug-ins on a slow disk
+_CEILING_SECONDS = 4.0
+_OWN_SECONDS = 300.0  # of silence while no kernel runs: importing Numba, the oracle of a large cell, the ceilings
 
 
 class WorkerError(Exception):
@@ -76,13 +77,13 @@ class Worker:
                 start_new_session=True,
             )
         self._connection = Connection(ours.detach())
-        return self._ask(self._start_job, max(_START_SECONDS, self._timeout))
+        return self._ask(self._start_job)
 
     def ask(self, **job: object) -> dict:
         """The worker's answer to a job. WorkerError if it dies or is silent for `timeout`, InputError if it refuses."""
         if self._process is None:
             self.start()
-        return self._ask(job, self._timeout)
+        return self._ask(job)
 
     def stop(self) -> None:
         if self._process is not None:
@@ -93,12 +94,12 @@ class Worker:
             self._connection.close()
             self._connection = None
 
-    def _ask(self, job: dict, timeout: float) -> dict:
+    def _ask(self, job: dict) -> dict:
         assert self._connection is not None
         os.ftruncate(self._marks.fileno(), 0)
         try:
             self._connection.send_bytes(json.dumps(job).encode())
-            self._wait(timeout)
+            self._wait()
             answer = json.loads(self._connection.recv_bytes())
         except (EOFError, OSError):
             raise self._death() from None
@@ -106,14 +107,15 @@ class Worker:
             raise InputError(answer["refused"])
         return answer["answer"]
 
-    def _wait(self, timeout: float) -> None:
+    def _wait(self) -> None:
         assert self._connection is not None
         seen, since = self._mark(), time.monotonic()
-        while not self._connection.poll(min(_POLL_SECONDS, timeout)):
+        while not self._connection.poll(min(_POLL_SECONDS, self._timeout)):
+            kernel = self._running()
+            timeout = self._timeout if kernel else max(_OWN_SECONDS, self._timeout)
             if self._mark() != seen:
                 seen, since = self._mark(), time.monotonic()
             elif time.monotonic() - since > timeout:
-                kernel = self._running()
                 self.stop()
                 raise WorkerError(kernel, f"it gave no result within {timeout:g} s, and was ended")
 
@@ -156,29 +158,39 @@ class Progress:
     line: str
 
 
-def sweep(settings: Settings, results: Results, resumed: bool, tell: Callable[[Progress], None]) -> None:
-    """Measure the cells of the grid that are not in `results`. Raises InputError where nothing can be measured at all."""
+def sweep(settings: Settings, opened: Callable[[], Results], tell: Callable[[Progress], None]) -> None:
+    """Measure the cells of the grid that the results do not hold yet.
+
+    `opened` gives the results, and is called only once the worker runs, the plug-ins are loaded and the kernels chosen:
+    InputError before that leaves everything as it was.
+    """
     with _worker(settings) as worker:
         hello = worker.start()
         kernels: list[str] = hello["kernels"]
-        if resumed:
-            _refuse_other_machine(results, hello["machine"])
-        done = results.done()
-        missing = [shape for shape in settings.grid.shapes if (shape, ",".join(kernels)) not in done]
-        total, before = len(settings.grid.shapes), len(settings.grid.shapes) - len(missing)
-        if not missing:
-            tell(Progress(total, total, f"all {total} cells are there already; nothing to measure"))
-            return
-        tell(Progress(before, total, f"{hello['machine']['cpu']}, {settings.threads} threads: measuring its ceilings"))
-        measured_ceilings = worker.ask(do="ceilings", seed=settings.seed)
-        tell(Progress(before, total, _told_ceilings(measured_ceilings)))
-        told = asdict(settings) | {"grid": settings.grid.name, "kernels": kernels}
-        run = results.add_run(hello["machine"], told, measured_ceilings)
-        faults: Counter[str] = Counter()
-        for number, shape in enumerate(missing, start=before + 1):
-            measured = measure_cell(worker, settings, shape, kernels, faults)
-            results.add_cell(run, kernels, measured)
-            tell(Progress(number, total, _told_cell(shape, measured)))
+        with opened() as results:
+            _measure_missing(worker, settings, kernels, hello["machine"], results, tell)
+
+
+def _measure_missing(
+    worker: Worker, settings: Settings, kernels: list[str], machine: dict, results: Results, tell: Callable[[Progress], None]
+) -> None:
+    _refuse_other_machine(results, machine)
+    done = results.done()
+    missing = [shape for shape in settings.grid.shapes if (shape, ",".join(kernels)) not in done]
+    total, before = len(settings.grid.shapes), len(settings.grid.shapes) - len(missing)
+    if not missing:
+        tell(Progress(total, total, f"all {total} cells are there already; nothing to measure"))
+        return
+    tell(Progress(before, total, f"{machine['cpu']}, {settings.threads} threads: measuring its ceilings"))
+    measured_ceilings = worker.ask(do="ceilings", seed=settings.seed, seconds=min(_CEILING_SECONDS, 2 * settings.rules.seconds))
+    tell(Progress(before, total, _told_ceilings(measured_ceilings)))
+    told = asdict(settings) | {"grid": settings.grid.name, "kernels": kernels}
+    run = results.add_run(machine, told, measured_ceilings)
+    faults: Counter[str] = Counter()
+    for number, shape in enumerate(missing, start=before + 1):
+        measured = measure_cell(worker, settings, shape, kernels, faults)
+        results.add_cell(run, kernels, measured)
+        tell(Progress(number, total, _told_cell(shape, measured)))
 
 
 def measure_cell(worker: Worker, settings: Settings, shape: ConvShape, kernels: Sequence[str], faults: Counter[str]) -> dict:
@@ -250,7 +262,7 @@ def check(settings: Settings, shapes: Sequence[ConvShape] = AWKWARD) -> Iterator
 def ceilings(threads: int) -> tuple[dict, dict]:
     """This machine's fingerprint and its ceilings, as measured in a worker of so many threads."""
     with _worker(Settings(Grid("none", "", ()), threads=threads)) as worker:
-        return worker.start()["machine"], worker.ask(do="ceilings", seed=0)
+        return worker.start()["machine"], worker.ask(do="ceilings", seed=0, seconds=_CEILING_SECONDS)
 
 
 @contextmanager

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from functools import partial
+from functools import cached_property, partial
 from math import inf
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -28,7 +28,7 @@ from sepconv_bench.errors import InputError, ShapeError
 from sepconv_bench.kernels import registry
 from sepconv_bench.kernels.problem import Problem
 from sepconv_bench.measure import machine
-from sepconv_bench.measure.ceilings import FMA, fma_peak, measure_ceilings
+from sepconv_bench.measure.ceilings import FMA, Peak, fma_peak, measure_ceilings
 from sepconv_bench.measure.sampler import Rules, Samples, sample
 from sepconv_bench.pairing import pairs
 from sepconv_bench.reference import Oracle
@@ -66,7 +66,10 @@ class _Outcome:
 class _Worker:
     def __init__(self, mark: _Marker) -> None:
         self._mark = mark
-        self._peak: tuple | None = None
+
+    @cached_property
+    def _peak(self) -> Peak:
+        return fma_peak(np.random.default_rng(0))
 
     def start(self, job: dict) -> dict:
         """Load the plug-ins; tell what kernels there are and on what machine this is."""
@@ -76,7 +79,7 @@ class _Worker:
         return {"machine": machine.fingerprint(), "kernels": names}
 
     def ceilings(self, job: dict) -> dict:
-        return measure_ceilings(np.random.default_rng(job["seed"]))
+        return measure_ceilings(self._peak, np.random.default_rng(job["seed"]), job["seconds"])
 
     def check(self, job: dict) -> dict:
         """One kernel against the oracle on one shape."""
@@ -96,16 +99,14 @@ class _Worker:
                 outcome.status = "slow"
                 outcome.reason = f"one launch took {outcome.launch_s:.3g} s of the {rules.seconds:g} s that a cell may take"
         self._mark("")
-        if self._peak is None:
-            self._peak = fma_peak(rng)
-        samples = cell.timed(outcomes, self._peak[0], rules)
+        samples = cell.timed(outcomes, self._peak.launch, rules)
         return {
             "shape": asdict(shape),
             "outcomes": [asdict(outcome) for outcome in outcomes.values()],
             "samples": {name: [block.tolist() for block in blocks] for name, blocks in samples.blocks.items()},
             "launches": samples.launches,
             "converged": samples.converged,
-            "peak_flop": self._peak[1],
+            "peak_flop": self._peak.flop,
             "started": started,
             "seconds": time.time() - started,
             "steal_s": machine.steal_seconds() - stolen,

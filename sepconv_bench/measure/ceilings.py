@@ -7,6 +7,7 @@ Both use all the threads that kernels use. The peak is that of the widest vector
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 
 import numba
@@ -64,14 +65,23 @@ def _fma_launch(lanes: int, threads: int) -> tuple[Launch, int]:
     return partial(run, _STEPS, np.zeros(threads, np.float32)), 2 * _STEPS * _CHAINS * lanes * threads
 
 
-def fma_peak(rng: np.random.Generator) -> tuple[Launch, int, int]:
-    """The launch that reaches most FLOP/s, its FLOP, and its vector width in floats."""
+@dataclass(frozen=True)
+class Peak:
+    """A launch of nothing but multiply-adds, its FLOP, and its vector width in floats."""
+
+    launch: Launch
+    flop: int
+    lanes: int
+
+
+def fma_peak(rng: np.random.Generator) -> Peak:
+    """The loop of multiply-adds that reaches most FLOP/s on all threads."""
     threads = numba.get_num_threads()
     tried = {lanes: _fma_launch(lanes, threads) for lanes in _LANES}
     samples = sample({str(lanes): _given(launch) for lanes, (launch, _) in tried.items()}, [], Rules(seconds=0.3), rng)
     speed = {lanes: flop / estimate(samples.blocks[str(lanes)]).value for lanes, (_, flop) in tried.items()}
     best = max(speed, key=speed.__getitem__)
-    return *tried[best], best
+    return Peak(*tried[best], best)
 
 
 def _given(launch: Launch) -> Callable[[np.random.Generator], Launch]:
@@ -97,16 +107,15 @@ def _copy_bind(footprint: int, threads: int, passes: int) -> Callable[[np.random
     return bind
 
 
-def measure_ceilings(rng: np.random.Generator, seconds: float = 4.0) -> dict:
+def measure_ceilings(peak: Peak, rng: np.random.Generator, seconds: float) -> dict:
     """Peak in FLOP/s, its vector width, and bytes/s of a copy (read and written) by footprint in bytes.
 
     Bandwidths are measured in rounds with the peak; `bytes_per_flop` is their ratio, which drift does not touch.
     """
     threads = numba.get_num_threads()
-    peak, flop, lanes = fma_peak(rng)
     passes = {footprint: max(1, _COPIED_BYTES // footprint) for footprint in FOOTPRINTS}
     binds = {str(size): _copy_bind(size, threads, count) for size, count in passes.items()}
-    samples = sample({FMA: _given(peak)} | binds, [], Rules(seconds=seconds), rng).blocks
+    samples = sample({FMA: _given(peak.launch)} | binds, [], Rules(seconds=seconds), rng).blocks
     levels = []
     for size, count in passes.items():
         moved = size * count
@@ -115,10 +124,10 @@ def measure_ceilings(rng: np.random.Generator, seconds: float = 4.0) -> dict:
             {
                 "footprint": size,
                 "bandwidth": _scaled(estimate(samples[str(size)]), moved),
-                "bytes_per_flop": paired.value * moved / flop,
+                "bytes_per_flop": paired.value * moved / peak.flop,
             }
         )
-    return {"peak": _scaled(estimate(samples[FMA]), flop), "lanes": lanes, "threads": threads, "levels": levels}
+    return {"peak": _scaled(estimate(samples[FMA]), peak.flop), "lanes": peak.lanes, "threads": threads, "levels": levels}
 
 
 def _scaled(time: Estimate, amount: float) -> list[float]:

@@ -68,7 +68,7 @@ def headline(ratios: pd.DataFrame) -> Figure | None:
         axes.plot(x, row.roofline_speedup, marker="_", markersize=7, color=colour, zorder=3)
     _points(axes, best, _spread(best), looks)
     axes.set_title("What depthwise separable convolution buys, and what it promises", fontsize=12, pad=26)
-    axes.text(0, 1.025, _told_winners(best), transform=axes.transAxes, color="#555555")
+    axes.text(0, 1.025, _told_winners(best), transform=axes.transAxes, color="#555555", in_layout=False)
     handles = [*_look_handles("$D_K$ = ", looks), _roofline_handle(), *_interval_handles(best)]
     axes.legend(handles=handles, loc="upper left")
     return figure
@@ -187,6 +187,14 @@ def roofline(timings: pd.DataFrame, ceilings: dict) -> Figure | None:
     return figure
 
 
+def save(figure: Figure, stem: Path) -> None:
+    """Write the figure as PNG and SVG files, the same bytes for the same results, and close it."""
+    with plt.style.context(["default", STYLE]):
+        figure.savefig(stem.with_suffix(".png"))
+        figure.savefig(stem.with_suffix(".svg"), metadata={"Date": None})
+    plt.close(figure)
+
+
 # ---------------------------------------------------------------------------------------------- parts
 
 
@@ -203,10 +211,10 @@ def _told_winners(best: pd.DataFrame) -> str:
     """Which kernels were the fastest, most often first."""
 
     def variants(column: str) -> str:
-        return " or ".join(dict.fromkeys(name.split(".")[2] for name in best[column].value_counts().index))
+        return ", ".join(dict.fromkeys(name.split(".")[2] for name in best[column].value_counts().index))
 
     standard, separable = variants("standard_kernel"), variants("separable_kernel")
-    return f"fastest standard ({standard}) against fastest separable kernel ({separable}), one point a shape"
+    return f"fastest standard kernel ({standard}) against fastest separable ({separable}); a point a shape"
 
 
 def _slice(ratios: pd.DataFrame, axis: str, by: str) -> tuple[pd.DataFrame, dict[str, int]]:

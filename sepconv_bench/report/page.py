@@ -89,9 +89,7 @@ def _figures(times: pd.DataFrame, pairs: pd.DataFrame, ceilings: dict, folder: P
         figure = draw()
         if figure is None:
             continue
-        figure.savefig(folder / f"{stem}.png")
-        figure.savefig(folder / f"{stem}.svg", metadata={"Date": None})
-        figures.plt.close(figure)
+        figures.save(figure, folder / stem)
         data = base64.b64encode((folder / f"{stem}.svg").read_bytes()).decode()
         shown.append(_Shown(stem, heading, told, f"data:image/svg+xml;base64,{data}"))
     return shown

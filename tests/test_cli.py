@@ -1,0 +1,163 @@
+"""The door: every command works, every wrong word gets one clear line and exit code 2."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import QUICK
+
+from sepconv_bench import results as store
+
+README = Path(__file__).parents[1] / "README.md"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ("run --D_K 3,x", "--D_K '3,x' is not understood"),
+        ("run --D_K 0", "D_K is 0"),
+        ("run --N 16:8:x2", "does not lead from its first to its last size"),
+        ("run --N 16:64:x1", "does not lead from its first to its last size"),
+        ("run --N 1:2000000000:+1", "at most"),
+        ("run --N 1:90000:+1 --M 1:90000:+1", "cells"),
+        ("run --N 99999999999999999999", "not understood"),
+        ("run --grid nosuch", "no grid is named 'nosuch'"),
+        ("run --grid smoke --M 4", "--grid smoke came together with --M"),
+        ("run --kernels cpu.*.nosuch --grid smoke --output {tmp}", "no kernel matches 'cpu.*.nosuch'"),
+        ("run --kernels , --grid smoke --output {tmp}", "no kernel matches"),
+        ("run --plugin nosuch.py --grid smoke --output {tmp}", "there is no plug-in file"),
+        ("run --plugin {tmp} --grid smoke --output {tmp}", "there is no plug-in file"),
+        ("run --threads 0", "0 is not in the range"),
+        ("run --threads two", "'two' is not a valid integer"),
+        ("run --target 0", "--target"),
+        ("run --target nan", "--target"),
+        ("run --time-limit -1", "--time-limit"),
+        ("run --time-limit inf", "--time-limit"),
+        ("run --timeout nan", "--timeout"),
+        ("run --seed -1", "--seed"),
+        ("run --nosuch", "--nosuch"),
+        ("run extra", "extra"),
+        ("run --output {tmp}/file/below --grid smoke", "cannot be used for results"),
+        ("report", "DIR"),
+        ("report {tmp}/nosuch", "there is no results.sqlite"),
+        ("export {tmp} --table nosuch", "'nosuch'"),
+        ("export {tmp} --format nosuch", "'nosuch'"),
+        ("export {tmp}", "there is no results.sqlite"),
+        ("check --kernels nosuch", "no kernel matches"),
+        ("list --plugin nosuch.py", "there is no plug-in file"),
+        ("machine --threads -3", "--threads"),
+        ("nosuch", "nosuch"),
+    ],
+)
+def test_wrong_words_get_one_line_and_exit_code_2(arguments, told, tmp_path, sepconv):
+    (tmp_path / "file").write_text("in the way")
+    done = sepconv(*(word.format(tmp=tmp_path) for word in arguments.split()), cwd=tmp_path)
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert done.stderr.count("\n") == 1, done.stderr
+    assert done.stderr.startswith("sepconv-bench: ")
+    assert told in done.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file"], "nothing is left behind"
+
+
+def test_export_into_a_folder_that_is_not_there(swept, sepconv, tmp_path):
+    done = sepconv("export", swept, "--output", tmp_path / "nosuch" / "table.csv")
+    assert done.returncode == 2
+    assert "cannot be written" in done.stderr
+
+
+def test_more_threads_than_cores_still_run(sepconv, tmp_path):
+    done = sepconv("run", "--M", "2", "--N", "2", "--D_G", "3", "--threads", "7", *QUICK, "--output", tmp_path)
+    assert done.returncode == 0, done.stderr
+    with store.open_results(tmp_path) as results:
+        assert results.runs()[0]["machine"]["threads"] == 7
+
+
+def test_help_names_every_command(sepconv):
+    told = sepconv("--help").stdout
+    for command in ("run", "report", "export", "check", "list", "machine"):
+        assert re.search(rf"^  {command}\s+\S", told, re.M)
+        assert sepconv(command, "--help").returncode == 0
+
+
+def test_list_names_kernels_and_grids(sepconv):
+    told = sepconv("list").stdout
+    for word in (
+        "cpu.standard.loops",
+        "cpu.separable.parallel",
+        "cpu.pointwise.numpy",
+        "smoke",
+        "default",
+        "full",
+        "mobilenet",
+    ):
+        assert word in told
+
+
+def test_machine_tells_ceilings(sepconv):
+    done = sepconv("machine", "--threads", "1")
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"^threads +1$", done.stdout, re.M)
+    assert re.search(r"^FMA peak +[\d.]+ GFLOP/s", done.stdout, re.M)
+    assert len(re.findall(r"^copy +\d+ KiB +[\d.]+ GB/s", done.stdout, re.M)) > 5
+
+
+def test_check_exits_1_if_a_kernel_is_wrong(sepconv, tmp_path):
+    assert sepconv("check", "--kernels", "cpu.pointwise.*").returncode == 0
+    plugin = tmp_path / "wrong.py"
+    plugin.write_text(
+        "from sepconv_bench import kernel\n\n"
+        "@kernel('cpu.pointwise.zero')\n"
+        "def zero(problem):\n    return lambda: problem.G.fill(0)\n"
+    )
+    done = sepconv("check", "--plugin", plugin, "--kernels", "cpu.pointwise.*")
+    assert done.returncode == 1
+    assert "WRONG  cpu.pointwise.zero" in done.stdout
+    assert "right  cpu.pointwise.numpy" in done.stdout
+
+
+def test_the_readmes_plugin_is_checked_timed_and_plotted(sepconv, tmp_path):
+    (code,) = re.findall(r"```python\n(# mykernels\.py\n.*?)```", README.read_text(), re.S)
+    assert code.count("\n") <= 12
+    plugin = tmp_path / "mykernels.py"
+    plugin.write_text(code)
+    (name,) = re.findall(r'@kernel\("(.+?)"\)', code)
+    assert sepconv("check", "--plugin", plugin, "--kernels", name).returncode == 0
+    done = sepconv(
+        *("run", "--plugin", plugin, "--kernels", f"{name},cpu.*.numpy", "--M", "8", "--N", "4,8", "--D_G", "7"),
+        *("--time-limit", "0.3", "--target", "0.2", "--output", tmp_path / "out"),
+    )
+    assert done.returncode == 0, done.stderr
+    with store.open_results(tmp_path / "out") as results:
+        mine = store.ratios(results).query("separable_kernel == @name")
+    assert len(mine) == 2
+    assert mine.speedup.gt(0).all()
+    assert f'<td class="name">{name}</td>' in (tmp_path / "out" / "index.html").read_text()
+
+
+def test_the_readmes_checked_call_runs():
+    (code,) = re.findall(r"```python\n(import numpy.*?)```", README.read_text(), re.S)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_reader_that_hangs_up_is_no_traceback(swept):
+    shell = f"{sys.executable} -m sepconv_bench export {swept} --table samples | head -n 1"
+    done = subprocess.run(["bash", "-c", shell], capture_output=True, text=True, timeout=120, check=False)
+    assert done.stdout.startswith("D_K,M,N,D_G")
+    assert done.stderr == ""
+
+
+@pytest.mark.parametrize("name", ["get_kernel", "kernel", "kernel_names", "ConvShape", "Problem"])
+def test_the_package_offers_what_its_documentation_names(name: str):
+    import sepconv_bench
+
+    assert getattr(sepconv_bench, name) is not None
+
+
+def test_the_door_opens_before_numba_is_there():
+    code = "import sys, sepconv_bench.cli; sys.exit('numba' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,0 +1,171 @@
+"""Every number in a table can be computed again from the samples that stand beside it."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from sepconv_bench import results as store
+from sepconv_bench.errors import ResultsError
+
+SHAPE = ["D_K", "M", "N", "D_G", "stride", "batch"]
+TIMINGS = {
+    *("machine", "kernel", "operator", "device", "variant", *SHAPE, "time_s", "time_lo_s", "time_hi_s", "samples"),
+    *("multiplications", "gflops", "eta", "compile_s", "converged", "status", "reason"),
+}
+RATIOS = {
+    *(*SHAPE, "standard_kernel", "separable_kernel", "ratio", "ratio_lo", "ratio_hi", "theory_ratio"),
+    *("speedup", "theory_speedup", "eta_standard", "eta_separable", "converged"),
+}
+
+
+def exported(sepconv: Callable, folder: Path, name: str) -> pd.DataFrame:
+    done = sepconv("export", folder, "--table", name)
+    assert done.returncode == 0, done.stderr
+    return pd.read_csv(io.StringIO(done.stdout))
+
+
+@pytest.fixture(scope="module")
+def tables(swept: Path, sepconv: Callable) -> dict[str, pd.DataFrame]:
+    return {name: exported(sepconv, swept, name) for name in store.TABLES}
+
+
+def test_the_tables_have_what_they_promise(tables):
+    assert set(tables["timings"]) >= TIMINGS
+    assert set(tables["ratios"]) >= RATIOS
+    assert len(tables["timings"]) == 6 * 8, "six cells of eight kernels"
+    assert tables["timings"].status.eq("ok").all()
+    assert not tables["ratios"].duplicated([*SHAPE, "standard_kernel", "separable_kernel"]).any()
+
+
+def test_export_reproduces_each_ratio_from_the_stored_samples(tables):
+    """By the definition in the documentation, written down a second time here."""
+    samples = tables["samples"]
+    for _, row in tables["ratios"].iterrows():
+        cell = samples[(samples[SHAPE] == row[SHAPE].astype(int)).all(axis=1)]
+        wide = cell.pivot_table(index=["block", "round"], columns="kernel", values="time_s")
+        within_round = wide[row.separable_kernel] / wide[row.standard_kernel]
+        logs = np.log(within_round.groupby("block").median().dropna())
+        reach = stats.sem(logs) * stats.t.ppf(0.975, len(logs) - 1)
+        expected = [math.exp(logs.mean() + shift) for shift in (0, -reach, reach)]
+        assert [row.ratio, row.ratio_lo, row.ratio_hi] == pytest.approx(expected, rel=1e-9)
+        assert row.theory_ratio == pytest.approx(1 / row.N + 1 / row.D_K**2, rel=1e-12)
+        assert row.speedup == pytest.approx(1 / row.ratio)
+
+
+def test_eta_is_the_attained_share_of_the_peak_timed_beside_it(tables, swept):
+    with store.open_results(swept) as results:
+        flop = {cell.shape: cell.facts["peak_flop"] for cell in results.cells()}
+    (flop,) = set(flop.values())
+    samples = tables["samples"]
+    for _, row in tables["timings"].iterrows():
+        cell = samples[(samples[SHAPE] == row[SHAPE].astype(int)).all(axis=1)]
+        peak_s, time_s = (
+            math.exp(np.log(cell[cell.kernel == kernel].groupby("block").time_s.median()).mean())
+            for kernel in ("ceiling.fma", row.kernel)
+        )
+        assert row.time_s == pytest.approx(time_s)
+        assert row.eta == pytest.approx((2 * row.multiplications / time_s) / (flop / peak_s))
+        assert 0 < row.eta < 1.2
+        assert row.samples == len(cell[cell.kernel == row.kernel])
+
+
+def test_measured_speedup_is_promised_times_the_etas(tables):
+    """An identity but for the difference between a median of ratios and a ratio of medians."""
+    ratios = tables["ratios"]
+    product = ratios.theory_speedup * ratios.eta_separable / ratios.eta_standard
+    assert np.median(np.abs(np.log(product / ratios.speedup))) < 0.1
+
+
+@pytest.mark.parametrize("name", store.TABLES)
+def test_the_formats_hold_the_same_table(swept, sepconv, tables, tmp_path, name):
+    as_json = sepconv("export", swept, "--table", name, "--format", "json")
+    records = json.loads(as_json.stdout)
+    assert list(records[0]) == list(tables[name])
+    file = tmp_path / "table.parquet"
+    assert sepconv("export", swept, "--table", name, "--format", "parquet", "--output", file).returncode == 0
+    frame = pd.read_parquet(file)
+    assert len(frame) == len(records) == len(tables[name])
+    column = "time_s" if "time_s" in frame else "ratio"
+    np.testing.assert_allclose(frame[column], tables[name][column], rtol=1e-12)
+    np.testing.assert_allclose([record[column] for record in records], tables[name][column], rtol=1e-9)
+
+
+def test_a_number_carries_where_it_came_from(swept):
+    with store.open_results(swept) as results:
+        (run,) = results.runs()
+    machine = run["machine"]
+    assert machine["versions"]["numba"]
+    assert {"cpu", "threads", "threading_layer", "wait_policy", "commit", "python"} <= set(machine)
+    assert run["settings"]["rules"] == {"target": 0.1, "seconds": 0.4}
+    assert run["ceilings"]["peak"][0] > 0
+    assert all(level["bandwidth"][0] > 0 for level in run["ceilings"]["levels"])
+
+
+def _copy(swept: Path, folder: Path) -> Path:
+    path = folder / store.FILE_NAME
+    path.write_bytes((swept / store.FILE_NAME).read_bytes())
+    return path
+
+
+def _truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def _scramble(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[4096:12288] = bytes(8192)
+    path.write_bytes(data)
+
+
+def _newer(path: Path) -> None:
+    connection = sqlite3.connect(path)
+    connection.execute("PRAGMA user_version = 99")
+    connection.close()
+
+
+def _foreign(path: Path) -> None:
+    path.unlink()
+    connection = sqlite3.connect(path)
+    connection.execute("CREATE TABLE somebody_elses (x)")
+    connection.close()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "told"),
+    [
+        (lambda path: path.unlink(), "there is no results.sqlite"),
+        (lambda path: path.write_text("not a database, but long enough to look at " * 99), "not a results file"),
+        (lambda path: path.write_bytes(b""), "not one of sepconv-bench's"),
+        (_truncate, "damaged|cannot be read|not a results file"),
+        (_scramble, "damaged|cannot be read|not a results file"),
+        (_newer, "version 99"),
+        (_foreign, "not one of sepconv-bench's"),
+    ],
+)
+def test_a_file_that_is_not_sound_is_refused_in_one_line(swept, tmp_path, sepconv, spoil, told):
+    spoil(_copy(swept, tmp_path))
+    for command in ("report", "export"):
+        done = sepconv(command, tmp_path)
+        assert done.returncode == 2
+        assert done.stderr.count("\n") == 1, done.stderr
+        assert pd.Series([done.stderr]).str.contains(told).all(), done.stderr
+
+
+def test_create_never_overwrites(tmp_path):
+    store.create(tmp_path).__exit__()
+    with pytest.raises(ResultsError, match="there already"):
+        store.create(tmp_path)
+    assert store.set_aside(tmp_path) is not None
+    store.create(tmp_path).__exit__()
+    assert store.set_aside(tmp_path) is not None
+    assert len(list(tmp_path.glob("results-*.sqlite"))) == 2
