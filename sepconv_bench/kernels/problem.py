@@ -144,8 +144,9 @@ def problem_from_arrays(
         maps = maps[:, ::step, ::step]
         shape = ConvShape(1, shape.M, shape.N, shape.D_G, batch=shape.batch)
     wanted = shape.G_shape(operator)[4 - F.ndim :]
+    intermediate = 4 * prod(shape.G_shape("depthwise")) * (operator == "separable")
+    require_memory(4 * prod(wanted) * (out is None) + intermediate, f"the maps that {operator} gives, G {wanted},")
     if out is None:
-        require_memory(4 * prod(wanted), f"G {wanted} of {operator}")
         G = np.full(wanted, np.nan, np.float32)
     else:
         G = _checked_out(out, wanted, checked)

@@ -1,0 +1,99 @@
+"""The oracle against the equations written out, and its verdict against what it must and must not let pass."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+
+from sepconv_bench import ConvShape
+from sepconv_bench.reference import Oracle, convolve
+from sepconv_bench.shapes import OPERATORS
+
+SHAPES = [
+    ConvShape(3, 2, 3, 3),
+    ConvShape(2, 3, 2, 3, stride=2, batch=2),
+    ConvShape(1, 4, 1, 2, stride=3),
+    ConvShape(4, 1, 2, 1),
+]
+
+
+def literal(operator, shape, F, weights):
+    """Equations 1 to 4 as sums over indices, in Python's exact integers."""
+    if operator == "separable":
+        return literal("pointwise", shape, literal("depthwise", shape, F, weights[:1]), weights[1:])
+    (K,) = weights
+    G = np.zeros(shape.G_shape(operator), object)
+    taps = list(itertools.product(range(shape.D_K), repeat=2))
+    for b, k, l, c in np.ndindex(G.shape):
+        row, column = k * shape.stride, l * shape.stride
+        if operator == "standard":
+            G[b, k, l, c] = sum(int(K[i, j, m, c]) * int(F[b, row + i, column + j, m]) for i, j in taps for m in range(shape.M))
+        elif operator == "depthwise":
+            G[b, k, l, c] = sum(int(K[i, j, c]) * int(F[b, row + i, column + j, c]) for i, j in taps)
+        else:
+            G[b, k, l, c] = sum(int(K[m, c]) * int(F[b, k, l, m]) for m in range(shape.M))
+    return G
+
+
+@pytest.mark.parametrize("operator", OPERATORS)
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_the_oracle_is_the_equation(operator, shape):
+    rng = np.random.default_rng(0)
+    F = rng.integers(-9, 10, shape.F_shape(operator)).astype(np.float32)
+    weights = tuple(rng.integers(-9, 10, weight).astype(np.float32) for weight in shape.weight_shapes(operator))
+    stride = 1 if operator == "pointwise" else shape.stride
+    np.testing.assert_array_equal(convolve(operator, F, weights, stride), literal(operator, shape, F, weights).astype(float))
+
+
+def test_rows_are_taken_a_few_at_a_time_without_a_seam(monkeypatch):
+    shape = ConvShape(3, 4, 5, 9, stride=2)
+    rng = np.random.default_rng(0)
+    F, K = (rng.standard_normal(size) for size in (shape.F_shape("standard"), *shape.weight_shapes("standard")))
+    whole = convolve("standard", F, (K,), 2)
+    monkeypatch.setattr("sepconv_bench.reference._ROWS_BYTES", 1)
+    np.testing.assert_allclose(convolve("standard", F, (K,), 2), whole, rtol=1e-13)
+
+
+@pytest.mark.parametrize("operator", OPERATORS)
+def test_rounding_passes_and_one_lost_term_does_not(operator):
+    shape = ConvShape(3, 256, 16, 6)
+    rng = np.random.default_rng(3)
+    F = rng.standard_normal(shape.F_shape(operator), np.float32)
+    weights = tuple(rng.standard_normal(weight, np.float32) for weight in shape.weight_shapes(operator))
+    oracle = Oracle(operator, shape, F, weights)
+    assert oracle.error(oracle.G.astype(np.float32)) <= 1
+    lost = weights[0].copy()
+    lost[(0,) * (lost.ndim - 1)] = 0
+    assert oracle.error(convolve(operator, F, (lost, *weights[1:])).astype(np.float32)) > 1
+
+
+def test_float32_sums_in_the_worst_order_pass():
+    """One long running sum, the order with most rounding, at the longest sum of the grids."""
+    shape = ConvShape(3, 512, 4, 3)
+    rng = np.random.default_rng(4)
+    F = rng.standard_normal(shape.F_shape("standard"), np.float32)
+    K = rng.standard_normal((3, 3, 512, 4), np.float32)
+    G = np.zeros(shape.G_shape("standard"), np.float32)
+    for i, j, m in np.ndindex(3, 3, 512):
+        G += F[:, i : i + 3, j : j + 3, m, np.newaxis] * K[i, j, m]
+    assert Oracle("standard", shape, F, (K,)).error(G) <= 1
+
+
+def test_half_precision_does_not_pass():
+    shape = ConvShape(3, 16, 4, 5)
+    rng = np.random.default_rng(5)
+    F = rng.standard_normal(shape.F_shape("standard"), np.float32)
+    K = rng.standard_normal((3, 3, 16, 4), np.float32)
+    low = convolve("standard", F.astype(np.float16), (K.astype(np.float16),))
+    assert Oracle("standard", shape, F, (K,)).error(low.astype(np.float32)) > 1
+
+
+@pytest.mark.parametrize("poison", [np.nan, np.inf, -np.inf])
+def test_a_hole_in_the_result_is_infinitely_wrong(poison):
+    shape = ConvShape(1, 2, 2, 2)
+    oracle = Oracle("pointwise", shape, np.ones((1, 2, 2, 2), np.float32), (np.ones((2, 2), np.float32),))
+    G = oracle.G.astype(np.float32)
+    G[0, 1, 1, 1] = poison
+    assert oracle.error(G) == np.inf

@@ -1,0 +1,118 @@
+"""The sampler with real work: pairs, blocks, fresh buffers, and an end."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from sepconv_bench.measure import sampler
+from sepconv_bench.measure.sampler import MIN_BLOCKS, Rules, sample
+from sepconv_bench.measure.statistics import ratio
+
+
+def work(amount: int):
+    """A contender that adds up so many numbers, and keeps a count of its binds."""
+    binds = []
+
+    def bind(rng):
+        binds.append(rng)
+        numbers = range(amount)
+        return lambda: sum(numbers)
+
+    bind.binds = binds
+    return bind
+
+
+@pytest.fixture(scope="module")
+def sampled():
+    binds = {"three": work(6000), "one": work(2000), "slow": work(3_000_000)}
+    marks: list[str] = []
+    rng = np.random.default_rng(0)
+    return sample(binds, [("three", "one")], Rules(target=0.0001, seconds=3), rng, marks.append), marks, binds
+
+
+def test_a_ratio_of_known_work_is_found(sampled):
+    blocks = sampled[0].blocks
+    assert ratio(blocks["three"], blocks["one"]).value == pytest.approx(3, rel=0.15)
+
+
+def test_fast_contenders_are_in_every_round_and_slow_ones_sit_some_out(sampled):
+    blocks = sampled[0].blocks
+    assert np.isfinite(np.concatenate(blocks["one"])).all()
+    assert np.isfinite(np.concatenate(blocks["three"])).all()
+    slow = np.isfinite(np.concatenate(blocks["slow"]))
+    assert 3 <= slow.sum() < len(slow) / 2
+    assert all(np.isfinite(block[0]) for block in blocks["slow"][:3]), "all are in the first rounds, to have an interval at all"
+
+
+def test_all_samples_are_kept_block_by_block(sampled):
+    result, _, _ = sampled
+    shapes = {name: [len(block) for block in blocks] for name, blocks in result.blocks.items()}
+    assert shapes["one"] == shapes["three"] == shapes["slow"]
+    assert len(shapes["one"]) >= 3
+    assert result.launches["one"] > result.launches["three"] > result.launches["slow"] == 1
+
+
+def test_a_sample_is_long_enough_for_the_clock(sampled):
+    result, _, _ = sampled
+    for name in ("one", "three"):
+        lengths = np.concatenate(result.blocks[name]) * result.launches[name]
+        assert np.median(lengths) > sampler.SAMPLE_SECONDS / 4
+
+
+def test_each_block_binds_fresh_buffers(sampled):
+    result, _, binds = sampled
+    assert len(binds["one"].binds) == 1 + len(result.blocks["one"])
+    active = sum(bool(np.isfinite(block).any()) for block in result.blocks["slow"])
+    assert len(binds["slow"].binds) == 1 + active
+
+
+def test_the_order_within_a_round_is_random(sampled):
+    _, marks, _ = sampled
+    follows = Counter(pair for pair in pairwise(name for name in marks if name != "slow"))
+    assert follows["one", "three"] > 5
+    assert follows["three", "one"] > 5
+    assert follows["one", "one"] + follows["three", "three"] > 5, "an order that never changes has none of these"
+
+
+def test_it_stops_at_the_time_limit_and_says_so(sampled):
+    assert not sampled[0].converged
+    assert 3 <= sampled[0].seconds < 6
+
+
+def test_it_stops_as_soon_as_the_interval_is_narrow_enough():
+    binds = {"two": work(4000), "one": work(2000)}
+    start = time.perf_counter()
+    result = sample(binds, [("two", "one")], Rules(target=1.0, seconds=600), np.random.default_rng(0))
+    assert result.converged
+    assert len(result.blocks["one"]) == MIN_BLOCKS
+    assert time.perf_counter() - start < 300
+
+
+def test_a_contender_is_marked_before_anything_of_it_runs():
+    marks: list[str] = []
+
+    def bind(rng):
+        assert marks[-1] == "breaks"
+        raise RuntimeError("in bind")
+
+    with pytest.raises(RuntimeError, match="in bind"):
+        sample({"fine": work(10), "breaks": bind}, [], Rules(), np.random.default_rng(0), marks.append)
+    assert marks == ["fine", "breaks"]
+
+
+def test_garbage_is_collected_again_after_a_contender_raises():
+    import gc
+
+    launches = iter(range(10_000))
+
+    def bind(rng):
+        return lambda: 1 / (2000 - next(launches))
+
+    with pytest.raises(ZeroDivisionError):
+        sample({"breaks": bind}, [], Rules(), np.random.default_rng(0))
+    assert gc.isenabled()

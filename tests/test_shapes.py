@@ -1,0 +1,124 @@
+"""Shapes, grids, and the grids that a command line spells."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import time
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sepconv_bench import ConvShape, ShapeError
+from sepconv_bench.shapes import AXES, CENTRE, GRIDS, MOBILENET_V1, cross, get_grid, grid_from_axes, parse_axis
+
+
+@pytest.mark.parametrize("value", [0, -1, 1.0, 2.5, "3", None, True, 1 << 31, float("nan"), [3]])
+@pytest.mark.parametrize("axis", AXES)
+def test_a_size_is_a_whole_number_from_1(axis, value):
+    with pytest.raises(ShapeError, match=f"{axis} is .*; it must be a whole number from 1 to 2147483647"):
+        ConvShape(**{**dict.fromkeys(AXES, 3), axis: value})
+
+
+def test_numpy_integers_are_whole_numbers_and_become_ints():
+    shape = ConvShape(*np.array([3, 8, 16, 14], np.int16))
+    assert shape == ConvShape(3, 8, 16, 14)
+    assert type(shape.M) is int
+
+
+def test_the_arrays_of_a_shape():
+    shape = ConvShape(3, 8, 16, 14, stride=2, batch=5)
+    assert shape.D_F == 29
+    assert shape.F_shape("standard") == (5, 29, 29, 8)
+    assert shape.F_shape("pointwise") == (5, 14, 14, 8)
+    assert shape.G_shape("separable") == (5, 14, 14, 16)
+    assert shape.G_shape("depthwise") == (5, 14, 14, 8)
+    assert shape.weight_shapes("standard") == ((3, 3, 8, 16),)
+    assert shape.weight_shapes("separable") == ((3, 3, 8), (8, 16))
+    assert str(shape) == "D_K=3 M=8 N=16 D_G=14 stride=2 batch=5"
+    assert str(CENTRE) == "D_K=3 M=64 N=64 D_G=28"
+
+
+@pytest.mark.parametrize("grid", GRIDS.values(), ids=GRIDS)
+def test_a_grid_visits_each_shape_once_and_says_what_it_shows(grid):
+    assert len(set(grid.shapes)) == len(grid.shapes)
+    assert len(grid.shows) > 20
+
+
+def test_the_default_grid_varies_each_axis_through_the_centre_and_has_a_cross():
+    shapes = GRIDS["default"].shapes
+    for axis in ("D_K", "M", "N", "D_G"):
+        line = {
+            getattr(shape, axis)
+            for shape in shapes
+            if all(getattr(shape, other) == getattr(CENTRE, other) for other in AXES if other != axis)
+        }
+        assert len(line) >= 4
+        assert getattr(CENTRE, axis) in line
+    assert {(shape.D_K, shape.N) for shape in shapes} >= {(D_K, N) for D_K in (3, 5, 7) for N in (16, 64, 128)}
+
+
+def test_the_mobilenet_grid_is_the_13_blocks():
+    assert len(MOBILENET_V1) == 13
+    for (_, _, N, _), (_, M, _, _) in itertools.pairwise(MOBILENET_V1):
+        assert N == M, "each block takes what the last one gives"
+    assert {(s.stride, s.M, s.N, s.D_G) for s in GRIDS["mobilenet"].shapes} == set(MOBILENET_V1)
+    assert len(GRIDS["mobilenet"].shapes) == 9
+
+
+@pytest.mark.parametrize(
+    ("text", "sizes"),
+    [
+        ("3", (3,)),
+        ("3,5,7", (3, 5, 7)),
+        (" 3 , 5", (3, 5)),
+        ("16:512:x2", (16, 32, 64, 128, 256, 512)),
+        ("16:500:x2", (16, 32, 64, 128, 256)),
+        ("14:56:+14", (14, 28, 42, 56)),
+        ("1,4:16:x2,16,5:6:+1", (1, 4, 8, 16, 5, 6)),
+        ("7:7:x2", (7,)),
+    ],
+)
+def test_an_axis_is_spelled(text, sizes):
+    assert parse_axis("N", text) == sizes
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", ",", "3,", "x", "3.5", "-3", "0", "3:5", "3:5:2", "3:5:x", "8:4:x2", "4:8:x1", "4:8:x0", "4:8:+0", "0:8:x2", "1e3"],
+)
+def test_a_misspelt_axis_is_told_back(text):
+    with pytest.raises(ShapeError) as refused:
+        parse_axis("N", text)
+    assert repr(text) in str(refused.value) or "N is 0" in str(refused.value)
+
+
+@given(st.text(max_size=30))
+def test_any_text_is_an_axis_or_a_shape_error(text):
+    sizes = ()
+    with contextlib.suppress(ShapeError):
+        sizes = parse_axis("N", text)
+    assert all(1 <= size < 1 << 31 for size in sizes)
+
+
+def test_a_grid_from_axes_is_the_cross_with_the_rest_at_the_centre():
+    grid = grid_from_axes({"D_K": "3,5", "batch": "1,2"})
+    assert grid.shapes == tuple(
+        ConvShape(D_K, CENTRE.M, CENTRE.N, CENTRE.D_G, batch=batch) for D_K in (3, 5) for batch in (1, 2)
+    )
+    assert grid.shapes == cross(D_K=(3, 5), batch=(1, 2))
+
+
+def test_a_grid_beyond_all_reason_is_refused_before_it_is_made():
+    start = time.perf_counter()
+    for axes in ({"M": "1:90000:+1", "N": "1:90000:+1"}, {"M": "1:2147483647:+1"}):
+        with pytest.raises(ShapeError, match="100,000"):
+            grid_from_axes(axes)
+    assert time.perf_counter() - start < 10, "it was made after all"
+
+
+def test_an_unknown_grid_lists_those_there_are():
+    with pytest.raises(ShapeError, match="no grid is named 'nosuch'; there are smoke, default, full, mobilenet"):
+        get_grid("nosuch")
