@@ -146,10 +146,7 @@ def problem_from_arrays(
     wanted = shape.G_shape(operator)[4 - F.ndim :]
     intermediate = 4 * prod(shape.G_shape("depthwise")) * (operator == "separable")
     require_memory(4 * prod(wanted) * (out is None) + intermediate, f"the maps that {operator} gives, G {wanted},")
-    if out is None:
-        G = np.full(wanted, np.nan, np.float32)
-    else:
-        G = _checked_out(out, wanted, checked)
+    G = np.full(wanted, np.nan, np.float32) if out is None else _checked_out(out, wanted, checked)
     # As much of F as the windows touch: a last row or column that no window reaches is left out.
     maps = maps[:, : shape.F_shape(operator)[1], : shape.F_shape(operator)[2]]
     weights = tuple(np.ascontiguousarray(checked[name]) for name in names[1:])
