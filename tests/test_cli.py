@@ -69,6 +69,13 @@ def test_export_into_a_folder_that_is_not_there(swept, sepconv, tmp_path):
     assert "cannot be written" in done.stderr
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no device that is always full")
+def test_export_onto_a_full_disk(swept, sepconv):
+    done = sepconv("export", swept, "--output", "/dev/full")
+    assert done.returncode == 2
+    assert "No space left on device" in done.stderr
+
+
 def test_more_threads_than_cores_still_run(sepconv, tmp_path):
     done = sepconv("run", "--M", "2", "--N", "2", "--D_G", "3", "--threads", "7", *QUICK, "--output", tmp_path)
     assert done.returncode == 0, done.stderr
