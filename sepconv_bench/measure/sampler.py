@@ -26,7 +26,6 @@ _PLANNED_BLOCKS = 30  # that the time limit is divided into
 _ROUNDS = (3, 40)  # fewest and most in a block
 _SHARE_SECONDS = 10e-3  # what one contender may cost a round on average; a slower one sits rounds out,
 _SURE_BLOCKS = 4  # but takes part in the first round of the first blocks, so that it has an interval at all
-_ASIDE_PERIOD = 4  # a contender of no pair takes part in every fourth round: its time is wanted, no ratio waits for it
 _COLD_SECONDS = 50e-3  # a launch so long does not notice a cold cache or a page touched for the first time
 
 
@@ -52,7 +51,6 @@ class Samples:
 class _Contender:
     name: str
     bind: Bind
-    paired: bool
     launch: Launch = field(default=lambda: None)
     launches: int = 1
     period: int = 1  # it takes part in every period-th round
@@ -68,7 +66,7 @@ class _Contender:
             self.launches = ceil(SAMPLE_SECONDS / self.seconds)
         cost = self.seconds * (self.launches + self.warm_launches) + SETTLE_SECONDS
         # Powers of two, so that of two slow contenders one's rounds are all the other's too.
-        self.period = max(1 if self.paired else _ASIDE_PERIOD, 1 << max(0, ceil(log2(cost / _SHARE_SECONDS))))
+        self.period = 1 << max(0, ceil(log2(cost / _SHARE_SECONDS)))
         return cost / self.period
 
     @property
@@ -104,8 +102,7 @@ def sample(
 
     `mark(name)` is called, untimed, before anything of that contender runs. At least four blocks are always taken.
     """
-    paired = {name for pair in pairs for name in pair} or set(binds)
-    contenders = [_Contender(name, bind, name in paired) for name, bind in binds.items()]
+    contenders = [_Contender(name, bind) for name, bind in binds.items()]
     result = Samples({name: [] for name in binds}, {})
     start = perf_counter()
     costs = []
