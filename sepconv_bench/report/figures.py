@@ -6,6 +6,7 @@ Every function takes the tidy tables and gives a matplotlib Figure, or None wher
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from math import ceil
 from pathlib import Path
 
 import matplotlib
@@ -18,6 +19,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 
 STYLE = Path(__file__).with_name("style.mplstyle")
@@ -67,6 +69,10 @@ def headline(ratios: pd.DataFrame) -> Figure | None:
         axes.plot([x, x], sorted([row.speedup, row.roofline_speedup]), color=colour, alpha=0.3, linewidth=0.8, zorder=2)
         axes.plot(x, row.roofline_speedup, marker="_", markersize=7, color=colour, zorder=3)
     _points(axes, best, _spread(best), looks)
+    right = (axes.get_xlim()[1], 1)
+    axes.annotate(
+        "separable is slower", right, xytext=(-6, -4), textcoords="offset points", ha="right", va="top", color="#777777"
+    )
     axes.set_title("What depthwise separable convolution buys, and what it promises", fontsize=12, pad=26)
     axes.text(0, 1.025, _told_winners(best), transform=axes.transAxes, color="#555555", in_layout=False)
     axes.set_ylabel(f"measured {_SPEEDUP}")
@@ -88,7 +94,7 @@ def rungs(ratios: pd.DataFrame) -> Figure | None:
         _points(axes, rows, _spread(rows), looks)
         axes.set_title(title)
     grid[0].set_ylabel(f"measured {_SPEEDUP}")
-    _legend_below(figure, [*_look_handles("$D_K$ = ", looks), _promise_handle(), *_interval_handles(ratios)])
+    _legend_below(figure, [*_look_handles("$D_K$ = ", looks), _promise_handle(), _slower_handle(), *_interval_handles(ratios)])
     return figure
 
 
@@ -243,11 +249,10 @@ def _facets(count: int, height: float) -> tuple[Figure, Sequence[Axes]]:
     return figure, grid[0]
 
 
-def _legend_below(figure: Figure, handles: list[Line2D]) -> None:
-    width = figure.get_size_inches()[0]
-    figure.legend(
-        handles=handles, loc="outside lower center", ncols=max(2, min(len(handles), int(width / 1.7))), columnspacing=1.4
-    )
+def _legend_below(figure: Figure, handles: Sequence[Line2D | Patch]) -> None:
+    fit = max(2, int(figure.get_size_inches()[0] / 1.55))
+    rows = ceil(len(handles) / fit)
+    figure.legend(handles=list(handles), loc="outside lower center", ncols=ceil(len(handles) / rows), columnspacing=1.4)
 
 
 def _looks(values: Iterable) -> dict:
@@ -267,6 +272,10 @@ def _look_handles(prefix: str, looks: dict) -> list[Line2D]:
 
 def _promise_handle() -> Line2D:
     return Line2D([], [], color="#222222", linewidth=1.2, label="as promised")
+
+
+def _slower_handle() -> Patch:
+    return Patch(color="#000000", alpha=0.06, linewidth=0, label="separable is slower")
 
 
 def _roofline_handle() -> Line2D:
@@ -328,16 +337,13 @@ def _speedup_axes(axes: Axes, parts: Sequence[pd.DataFrame]) -> None:
     axes.set_xscale("log")
     axes.set_yscale("log")
     line = np.array([min(x[0], y[0]), max(x[1], y[1])])
-    axes.axhspan(y[0], 1, color="#000000", alpha=0.05, linewidth=0, zorder=0)
+    axes.axhspan(y[0], 1, color="#000000", alpha=0.06, linewidth=0, zorder=0)
     axes.plot(line, line, color="#222222", linewidth=1.2, zorder=1)
     axes.set_xlim(*x)
     axes.set_ylim(*y)
     for side in (axes.xaxis, axes.yaxis):
         _log_axis(side)
     axes.set_xlabel("promised speedup  $1/(1/N + 1/D_K^2)$")
-    axes.annotate(
-        "separable is slower", (x[1], 1), xytext=(-6, -4), textcoords="offset points", ha="right", va="top", color="#777777"
-    )
 
 
 def _theory_curve(line: pd.DataFrame, axis: str) -> tuple[np.ndarray, np.ndarray]:

@@ -126,8 +126,8 @@ def verdict(pairs: pd.DataFrame) -> list[str]:
         f"Fastest against fastest, separable convolution is {best.speedup.median():.1f} times as fast as standard in the median"
         f" of {len(best)} shapes ({best.speedup.min():.2g}x to {best.speedup.max():.2g}x), where 1/N + 1/D_K² promises"
         f" {best.theory_speedup.median():.1f} times: {kept.median():.0%} of the promise.",
-        f"Perfect kernels would reach {best.roofline_speedup.median():.1f} times on this machine, so of the gap"
-        f" memory bandwidth alone explains {_share_of_gap(best)}.",
+        f"Perfect kernels would reach {best.roofline_speedup.median():.1f} times on this machine:"
+        f" memory bandwidth explains {_share_of_gap(best)}.",
         f"The rest is how well each side uses the machine: the standard kernels reach {best.eta_standard.median():.0%} of its"
         f" FMA peak, the separable ones {best.eta_separable.median():.0%}. Measured speedup = promised x eta(separable) /"
         " eta(standard), an identity: a slow standard kernel flatters separable convolution as much as a fast separable one.",
@@ -148,8 +148,9 @@ def _share_of_gap(best: pd.DataFrame) -> str:
     gap: pd.Series = (best.theory_speedup / best.speedup).map(log)
     explained: pd.Series = (best.theory_speedup / best.roofline_speedup).map(log)
     if gap.median() < 0.05:
-        return "none, for there is hardly a gap"
-    return f"{float(np.clip((explained / gap)[gap > 0].median(), 0, 1)):.0%}"
+        return "nothing, for there is hardly a gap"
+    share = float(np.clip((explained / gap)[gap > 0].median(), 0, 1))
+    return f"{share:.0%} of the gap" if share >= 0.005 else "none of the gap"
 
 
 def _machine_facts(machine: dict, runs: list[dict]) -> list[tuple[str, str]]:
