@@ -204,6 +204,27 @@ def test_interrupted_it_says_how_to_go_on_and_resumes(tmp_path: Path):
     assert "nothing to measure" in again
 
 
+@pytest.mark.skipif(
+    sys.platform != "linux", reason="only Linux ends a child with its parent; elsewhere it ends at its next answer"
+)
+def test_a_kernel_that_hangs_does_not_outlive_a_sweep_that_is_killed(tmp_path: Path):
+    plugin = tmp_path / "faulty.py"
+    plugin.write_text(FAULTY.replace("while True:", "print('hanging', flush=True)\n        while True:"))
+    command = [sys.executable, "-m", "sepconv_bench", "run", *AXES, "--plugin", str(plugin), "--kernels", "cpu.depthwise.hangs"]
+    process = subprocess.Popen(
+        [*command, "--output", str(tmp_path / "out")], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stderr.readline() == "hanging\n"
+    (worker,) = psutil.Process(process.pid).children()
+    process.kill()
+    process.wait()
+    _, alive = psutil.wait_procs([worker], timeout=10)
+    for left in alive:
+        left.kill()
+    process.stderr.close()
+    assert not alive
+
+
 def test_a_killed_worker_costs_no_cell(tmp_path: Path):
     process = _run(tmp_path)
     for line in process.stdout:
