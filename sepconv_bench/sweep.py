@@ -65,7 +65,8 @@ class Worker:
         """Start the process if none runs; gives the machine's fingerprint and the names of the kernels selected."""
         self.stop()
         ours, theirs = socket.socketpair()
-        command = [sys.executable, "-m", "sepconv_bench.worker", str(theirs.fileno()), str(self._marks.fileno())]
+        # -P: a file of the user's that happens to be called coverage.py or numba.py is not ours to import.
+        command = [sys.executable, "-P", "-m", "sepconv_bench.worker", str(theirs.fileno()), str(self._marks.fileno())]
         with theirs:
             # A session of its own: Ctrl-C is for the sweep, which then ends the worker. Standard output stays the sweep's.
             self._process = subprocess.Popen(
