@@ -30,7 +30,19 @@ class Positive(click.FloatRange):
         return number
 
 
-folder_argument = click.argument("folder", metavar="DIR", type=click.Path(path_type=Path, file_okay=False))
+class Folder(click.Path):
+    """A folder that need not exist yet; an empty name, which would mean here, is most likely an unset variable."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path, file_okay=False)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if str(value) == "":
+            self.fail("the folder's name is empty.", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+folder_argument = click.argument("folder", metavar="DIR", type=Folder())
 
 
 def _kernel_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -76,7 +88,7 @@ def cli() -> None:
 @_kernel_options
 @click.option(
     "--output",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=Folder(),
     metavar="DIR",
     help="Where results and report go.  [default: reports/<machine>]",
 )

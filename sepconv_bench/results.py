@@ -67,6 +67,15 @@ CREATE TABLE samples (
     PRIMARY KEY (cell, kernel, block)
 );
 """
+# What the tables and the report read of a run.
+_RUN_KEYS = {
+    "machine": (
+        *("machine", "cpu", "llvm_cpu", "logical_cpus", "memory_bytes", "caches", "system", "python", "versions", "blas"),
+        *("threads", "threading_layer", "wait_policy", "commit", "time"),
+    ),
+    "settings": ("grid", "kernels", "rules"),
+    "ceilings": ("peak", "lanes", "levels"),
+}
 _NOTHING = Estimate(np.nan, np.nan, np.nan)
 
 
@@ -138,14 +147,19 @@ class Results:
 
     def runs(self) -> list[dict]:
         """Machine, settings and ceilings of each run, oldest first."""
-        rows = self._rows("SELECT id, machine, settings, ceilings FROM runs ORDER BY id")
-        return [
-            {
-                "run": number,
-                **{name: json.loads(text) for name, text in zip(("machine", "settings", "ceilings"), texts, strict=True)},
-            }
-            for number, *texts in rows
-        ]
+        runs = []
+        for number, *texts in self._rows("SELECT id, machine, settings, ceilings FROM runs ORDER BY id"):
+            run: dict = {"run": number}
+            for (name, keys), text in zip(_RUN_KEYS.items(), texts, strict=True):
+                try:
+                    run[name] = json.loads(text)
+                    missing = [key for key in keys if key not in run[name]]
+                except (ValueError, TypeError) as error:
+                    raise ResultsError(f"{self.path} is damaged: {name} of run {number} cannot be read: {error}") from error
+                if missing:
+                    raise ResultsError(f"{self.path} is damaged: {name} of run {number} lacks {', '.join(missing)}")
+            runs.append(run)
+        return runs
 
     def cells(self) -> list[Cell]:
         """Every cell with its samples, in the order in which they were measured."""
@@ -166,6 +180,8 @@ class Results:
             names = ("kernel", "status", "reason", "compile_s", "launches", "error")
             cells[cell].outcomes.append(dict(zip(names, outcome, strict=True)))
         for cell, kernel, block in self._rows("SELECT cell, kernel, seconds FROM samples ORDER BY cell, kernel, block"):
+            if cell not in cells or len(block) % 8:
+                raise ResultsError(f"{self.path} is damaged: samples of {kernel} in cell {cell} are not what was written")
             cells[cell].samples.setdefault(kernel, []).append(np.frombuffer(block, "<f8"))
         return list(cells.values())
 

@@ -36,6 +36,8 @@ from sepconv_bench.shapes import ConvShape
 
 _PR_SET_PDEATHSIG = 1
 _T = TypeVar("_T")
+# What a kernel may raise. No one sends this process a Ctrl-C: a KeyboardInterrupt, too, is a kernel's own.
+_RAISED = (Exception, SystemExit, KeyboardInterrupt)
 
 
 class _Marker:
@@ -153,7 +155,7 @@ class _Cell:
             # A kernel may compile at its first launch: that is no part of the launch's time.
             _, outcome.launch_s, late = _watched(launch)
             outcome.compile_s = compiling + late
-        except Exception as error:
+        except _RAISED as error:
             outcome.status, outcome.reason = "failed", _told(error)
             return outcome
         self.verify(outcome)
@@ -193,7 +195,7 @@ class _Cell:
             compared = [(pair.standard, pair.separable) for pair in pairs(seconds, outcomes)]
             try:
                 samples = sample(binds, compared, rules, self._rng, mark)
-            except Exception as error:
+            except _RAISED as error:
                 if running not in outcomes:
                     raise
                 outcomes[running].status, outcomes[running].reason = "failed", _told(error)
@@ -216,7 +218,7 @@ def _watched(call: Callable[[], _T]) -> tuple[_T, float, float]:
     return given, seconds - sum(compiling), sum(compiling)
 
 
-def _told(error: Exception) -> str:
+def _told(error: BaseException) -> str:
     if isinstance(error, MemoryError):
         return f"out of memory: {error}".rstrip(": ")
     if isinstance(error, ShapeError):

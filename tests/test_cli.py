@@ -40,6 +40,8 @@ README = Path(__file__).parents[1] / "README.md"
         ("run --timeout nan", "--timeout"),
         ("run --seed -1", "--seed"),
         ("run --nosuch", "--nosuch"),
+        ("run --output=", "the folder's name is empty"),
+        ("list --plugin {tmp}/file", "is not a Python file"),
         ("run extra", "extra"),
         ("run --output {tmp}/file/below --grid smoke", "cannot be used for results"),
         ("report", "DIR"),

@@ -64,7 +64,18 @@ def test_what_is_not_there_lists_what_is():
 
 
 @pytest.mark.parametrize(
-    "name", ["", "loops", "cpu.standard", "cpu.conv.mine", "tpu.standard.mine", "cpu.standard.a b", "cpu.standard.", 3]
+    "name",
+    [
+        "",
+        "loops",
+        "cpu.standard",
+        "cpu.conv.mine",
+        "tpu.standard.mine",
+        "cpu.standard.a b",
+        "cpu.standard.",
+        "cpu.standard." + "x" * 65,
+        3,
+    ],
 )
 def test_a_name_that_does_not_fit_is_refused(name):
     with pytest.raises(KernelError, match=r"cannot name a kernel; a name is <device>\.<operator>\.<variant>"):
@@ -101,6 +112,7 @@ def test_a_plugin_file_registers_its_kernels(tmp_path: Path):
         ("def broken(:\n", "does not load: SyntaxError"),
         ("import no_such_module_anywhere\n", "does not load: ModuleNotFoundError: No module named 'no_such_module_anywhere'"),
         ("raise RuntimeError('one\\ntwo')\n", "does not load: RuntimeError: one"),
+        ("import sys\nsys.exit()\n", "does not load: SystemExit"),
         ("x = 1\n", "registers no kernel"),
         (ZEROS.replace("zeros'", "numpy'"), "is registered already"),
         (ZEROS.replace("pointwise", "conv"), "cannot name a kernel"),

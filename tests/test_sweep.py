@@ -72,6 +72,20 @@ def huge(problem):
 def raises(problem):
     raise RuntimeError("no such luck\\non two lines")
 
+@kernel("cpu.pointwise.exits")
+def exits(problem):
+    raise SystemExit(0)
+
+@kernel("cpu.standard.stops")
+def stops(problem):
+    def launch():
+        raise KeyboardInterrupt
+    return launch
+
+@kernel("cpu.depthwise.no_launch")
+def no_launch(problem):
+    pass
+
 @kernel("cpu.standard.quits")
 def quits(problem):
     return lambda: os._exit(3)
@@ -98,7 +112,7 @@ def faulty(tmp_path_factory: pytest.TempPathFactory, sepconv: Callable) -> tuple
     folder = tmp_path_factory.mktemp("faulty")
     plugin = folder / "faulty.py"
     plugin.write_text(FAULTY)
-    names = "crashes,hangs,wrong,forgets,scribbles,huge,raises,quits,picky,numpy".replace(",", ",cpu.*.")
+    names = "crashes,hangs,wrong,forgets,scribbles,huge,raises,quits,exits,stops,no_launch,picky,numpy".replace(",", ",cpu.*.")
     done = sepconv(
         *("run", "--M", "2,4", "--N", "3,5", "--D_G", "5", "--plugin", plugin, "--kernels", f"cpu.*.{names}"),
         *("--timeout", "2", "--output", folder / "out", *QUICK),
@@ -114,6 +128,9 @@ def faulty(tmp_path_factory: pytest.TempPathFactory, sepconv: Callable) -> tuple
         ("cpu.standard.crashes", "failed", "it crashed its process with SIGSEGV"),
         ("cpu.depthwise.hangs", "failed", "it gave no result within 2 s, and was ended"),
         ("cpu.standard.quits", "failed", "it ended its process with exit code 3"),
+        ("cpu.pointwise.exits", "failed", "it raised SystemExit: 0"),
+        ("cpu.standard.stops", "failed", "it raised KeyboardInterrupt"),
+        ("cpu.depthwise.no_launch", "failed", "it raised TypeError: 'NoneType' object is not callable"),
         ("cpu.pointwise.wrong", "wrong", "differs from the oracle's by"),
         ("cpu.pointwise.forgets", "wrong", "never written"),
         ("cpu.pointwise.scribbles", "wrong", "it changed its own input"),

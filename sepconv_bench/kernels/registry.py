@@ -30,7 +30,7 @@ _BUILT_IN = (
     "sepconv_bench.kernels.cpu.parallel",
     "sepconv_bench.kernels.peers.numpy",
 )
-_NAME = re.compile(r"([a-z]+)\.([a-z]+)\.([A-Za-z0-9_-]+)")
+_NAME = re.compile(r"([a-z]+)\.([a-z]+)\.([A-Za-z0-9_-]{1,64})")
 
 Launch = Callable[[], object]
 Bind = Callable[[Problem], Launch]
@@ -129,7 +129,7 @@ def load_plugin(path: str | Path) -> list[str]:
     sys.modules[module_name] = module
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise KernelError(f"plug-in {str(path)!r} does not load: {_told(error)}") from error
     names = [name for name in _kernels if name not in before]
     if not names:
@@ -139,7 +139,7 @@ def load_plugin(path: str | Path) -> list[str]:
     return names
 
 
-def _told(error: Exception) -> str:
+def _told(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}".splitlines()[0]
 
 

@@ -22,7 +22,7 @@ from sepconv_bench.measure.statistics import Estimate, estimate, ratio
 
 _CHAINS = 12  # independent accumulators: latency 4-5 cycles x 2 FMAs a cycle, and still within 16 registers
 _LANES = (4, 8, 16)
-_STEPS = 4096  # of every chain, in one launch and thread: about 50 us
+_STEPS = 1 << 16  # of every chain, in one launch and thread: 0.1 ms or more, so that waking the pool does not count
 FOOTPRINTS = tuple(1 << power for power in range(15, 29))  # bytes: 32 KiB, inside L1, to 256 MiB
 _COPIED_BYTES = 1 << 23  # a launch copies at least this much, so that waking the pool does not count
 
