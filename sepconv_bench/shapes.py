@@ -69,8 +69,17 @@ def whole(name: str, value: object) -> int:
     except TypeError:
         number = 0
     if isinstance(value, bool) or not 1 <= number <= _MAX_SIZE:
-        raise ShapeError(f"{name} is {value!r}; it must be a whole number from 1 to {_MAX_SIZE}")
+        raise ShapeError(f"{name} is {_told(value)}; it must be a whole number from 1 to {_MAX_SIZE}")
     return number
+
+
+def _told(value: object) -> str:
+    """The value in a few words of one line; an int of thousands of digits has no repr at all."""
+    try:
+        text = " ".join(repr(value).split())
+    except ValueError:
+        text = f"a number of {value.bit_length()} bits" if isinstance(value, int) else f"a {type(value).__name__}"
+    return text if len(text) <= 80 else text[:77] + "..."
 
 
 # ---------------------------------------------------------------------------------------------- grids

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from sepconv_bench import ShapeError, get_kernel
+from sepconv_bench.kernels.problem import problem_from_arrays
 
 F = np.ones((6, 6, 4), np.float32)
 K = np.ones((3, 3, 4, 5), np.float32)
@@ -58,6 +59,9 @@ def test_what_fits_is_computed(operator):
         ("standard", (F[:2, :2], K), "F is 2 wide and the kernel D_K=3", "D_F >= D_K"),
         ("standard", (HUGE, K), "need 20,479.92 GiB", "of memory are free"),
         ("separable", (HUGE, K_hat, K_tilde[:, :1]), "need 20,479.92 GiB", "of memory are free"),
+        ("depthwise", (HUGE, K_hat), "need 16,383.94 GiB", "of memory are free"),
+        ("pointwise", (HUGE, K_tilde), "need 20,480.00 GiB", "of memory are free"),
+        ("standard", (np.broadcast_to(F, (1 << 33, 6, 6, 4)), K), "batch is 8589934592", "from 1 to 2147483647"),
     ],
 )
 def test_arrays_that_do_not_fit_are_refused(operator, arrays, came, would_fit):
@@ -67,6 +71,14 @@ def test_arrays_that_do_not_fit_are_refused(operator, arrays, came, would_fit):
     assert came in str(refused.value)
     assert would_fit in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(("operator", "weight"), [("standard", (1 << 20, 1 << 20, 1, 4)), ("depthwise", (1 << 20, 1 << 20, 1))])
+def test_weights_that_would_not_fit_in_memory_are_refused(operator, weight):
+    """Giant weights at one address, and a giant map on which they fit once: kernels take them only as a dense copy."""
+    maps = np.broadcast_to(np.ones(1, np.float32), (1 << 20, 1 << 20, 1))
+    with pytest.raises(ShapeError, match="of memory are free"):
+        problem_from_arrays(operator, (maps, np.broadcast_to(np.ones(weight[-1], np.float32), weight)))
 
 
 def _misaligned(shape):
@@ -101,6 +113,9 @@ def _read_only():
         (np.empty((4, 4, 4), np.float32), r"out has shape \(4, 4, 4\); G of these arrays is \(4, 4, 5\)"),
         (np.empty((1, 4, 4, 5), np.float32), "out has shape"),
         (np.empty((4, 4, 5)), "out has dtype <f8"),
+        (np.empty((4, 4, 5), ">f4"), "out has dtype >f4"),
+        (np.ma.masked_array(np.empty((4, 4, 5), np.float32)), "out is a MaskedArray"),
+        (_misaligned((4, 4, 5)), "out is not aligned"),
         (np.empty((4, 4, 10), np.float32)[..., ::2], "the channels of out"),
         (_read_only(), "read-only"),
         (np.lib.stride_tricks.as_strided(np.empty(400, np.float32), (4, 4, 5), (64, 16, 4)), "share memory"),
@@ -120,6 +135,10 @@ def test_an_out_that_shares_memory_with_an_input_is_refused():
     weights = buffer[200:380].reshape(3, 3, 4, 5)
     with pytest.raises(ShapeError, match="out shares memory with K"):
         call("standard", F, weights, out=buffer[379:459].reshape(4, 4, 5))
+    small = buffer[200:236].reshape(3, 3, 4), buffer[300:320].reshape(4, 5)
+    for name, first in (("K_hat", 235), ("K_tilde", 319)):
+        with pytest.raises(ShapeError, match=f"out shares memory with {name}"):
+            call("separable", F, *small, out=buffer[first : first + 80].reshape(4, 4, 5))
     G = call("standard", maps, weights, out=buffer[380:460].reshape(4, 4, 5))
     assert (G == 36).all(), "side by side in one buffer is fine"
 
@@ -130,6 +149,25 @@ def test_out_between_the_pixels_of_another_map_is_fine():
     maps, out = both[..., :4], both[1:5, 1:5, 4:]
     assert (call("standard", maps, K, out=out) == 36).all()
     assert (maps == 1).all()
+
+
+@pytest.mark.parametrize("operator", GOOD)
+@pytest.mark.parametrize("batch", [(), (2,)])
+def test_a_kernel_is_given_what_a_problem_promises(operator, batch):
+    """Rows beyond the last window are cut off, weights are dense, a batch axis is there, whatever the user brought."""
+    maps = np.ones((*batch, 8, 8, 4), np.float32)
+    larger = [np.ones([size + 1 for size in weight.shape], np.float32) for weight in GOOD[operator][1:]]
+    weights = [weight[tuple(slice(1, None) for _ in weight.shape)] for weight in larger]
+    problem, G = problem_from_arrays(operator, (maps, *weights), stride=2)
+    D_G = 4 if operator == "pointwise" else 3
+    assert problem.shape.D_G == D_G
+    assert problem.F.shape == problem.shape.F_shape(operator)
+    assert problem.G.shape == problem.shape.G_shape(operator)
+    assert tuple(weight.shape for weight in problem.weights) == problem.shape.weight_shapes(operator)
+    assert all(weight.flags.c_contiguous for weight in problem.weights)
+    assert G.shape == (*batch, *problem.G.shape[1:])
+    assert np.shares_memory(G, problem.G)
+    assert np.isnan(G).all()
 
 
 @pytest.mark.parametrize("name", ["cpu.standard.loops", "cpu.standard.parallel"])

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sepconv_bench import ConvShape, get_kernel, kernel_names
+from sepconv_bench import ConvShape, Problem, ShapeError, get_kernel, kernel_names
 from sepconv_bench.reference import Oracle
 
 # A NaN with a payload: a guard that is read poisons the result, a guard that is written changes its bits.
 GUARD = np.array(0x7FC0_5AFE, np.uint32).view(np.float32)
 
-sizes = st.one_of(st.integers(1, 9), st.sampled_from([15, 16, 17, 31, 32, 33]))
+sizes = st.one_of(st.integers(1, 9), st.sampled_from([15, 16, 17, 31, 32, 33, 40]))
 shapes = st.builds(
     ConvShape, D_K=st.integers(1, 5), M=sizes, N=sizes, D_G=st.integers(1, 9), stride=st.integers(1, 3), batch=st.integers(1, 3)
 )
@@ -21,14 +23,17 @@ shapes = st.builds(
 
 @st.composite
 def layouts(draw: st.DrawFn) -> dict:
-    """How a map lies in a larger buffer: floats around it and between its rows and pixels, and which axes run backwards."""
+    """How a map lies in a larger buffer: floats around it and between its images, rows and pixels, a halo, which axes run
+    backwards, and whether rows are the ones that lie close together, as in a transposed map."""
     gaps = st.integers(0, 5)
     return {
         "around": draw(st.integers(1, 40)),
         "halo": draw(st.integers(0, 2)),
         "between_pixels": draw(gaps),
+        "between_rows": draw(gaps),
         "between_images": draw(gaps),
         "backwards": draw(st.tuples(st.booleans(), st.booleans(), st.booleans())),
+        "transposed": draw(st.booleans()),
     }
 
 
@@ -38,11 +43,12 @@ class Guarded:
     def __init__(self, shape: tuple[int, int, int, int], layout: dict) -> None:
         batch, height, width, channels = shape
         halo, pixel = layout["halo"], channels + layout["between_pixels"]
-        row = (width + 2 * halo) * pixel
+        row = (width + 2 * halo) * pixel + layout["between_rows"]
         image = (height + 2 * halo) * row + layout["between_images"]
         first = layout["around"] + halo * row + halo * pixel
         self.buffer = np.full(2 * layout["around"] + batch * image, GUARD)
-        steps = tuple(4 * step for step in (image, row, pixel, 1))
+        # Maps are square: either spatial axis may be the one of the near neighbours.
+        steps = tuple(4 * step for step in ((image, pixel, row, 1) if layout["transposed"] else (image, row, pixel, 1)))
         view = np.lib.stride_tricks.as_strided(self.buffer[first:], shape, steps)
         backwards = tuple(slice(None, None, -1 if flip else 1) for flip in layout["backwards"])
         self.view = view[backwards]
@@ -60,21 +66,38 @@ class Guarded:
 
 @pytest.mark.parametrize("name", kernel_names(device="cpu"))
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(shape=shapes, layout_F=layouts(), layout_G=layouts(), seed=st.integers(0, 2**32 - 1))
-def test_a_kernel_agrees_with_the_oracle_and_touches_nothing_else(name, shape, layout_F, layout_G, seed):
+@given(
+    shape=shapes,
+    spare=st.integers(0, 2),
+    images=st.booleans(),
+    layout_F=layouts(),
+    layout_G=layouts(),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_a_kernel_agrees_with_the_oracle_and_touches_nothing_else(name, shape, spare, images, layout_F, layout_G, seed):
+    """`spare` rows and columns of F lie beyond the last window; without `images` F and G come without a batch axis."""
     kernel = get_kernel(name)
     operator = kernel.operator
     rng = np.random.default_rng(seed)
-    F = Guarded(shape.F_shape(operator), layout_F)
-    F.view[:] = rng.standard_normal(F.view.shape, np.float32)
+    stride = shape.stride
+    if operator == "pointwise":  # its stride picks pixels of F; the shape that is left has none
+        shape = dataclasses.replace(shape, stride=1)
+    width = (shape.D_G - 1) * stride + 1 if operator == "pointwise" else shape.D_F
+    spare = min(spare, stride - 1)
+    F = Guarded((shape.batch, width + spare, width + spare, shape.M), layout_F)
+    read = F.view[:, :width, :width][:, ::stride, ::stride] if operator == "pointwise" else F.view[:, :width, :width]
+    read[:] = rng.standard_normal(read.shape, np.float32)
     weights = tuple(rng.standard_normal(weight, np.float32) for weight in shape.weight_shapes(operator))
     G = Guarded(shape.G_shape(operator), layout_G)
     before = [F.buffer.copy(), *(weight.copy() for weight in weights)]
 
-    returned = kernel(F.view, *weights, stride=1 if operator == "pointwise" else shape.stride, out=G.view)
+    for image in range(1 if images else shape.batch):
+        which = slice(None) if images else image
+        returned = kernel(F.view[which], *weights, stride=stride, out=G.view[which])
+        assert np.shares_memory(returned, G.view)
+        assert returned.shape == G.view[which].shape
 
-    assert np.shares_memory(returned, G.view)
-    error = Oracle(operator, shape, F.view, weights).error(G.view)
+    error = Oracle(operator, shape, read, weights).error(G.view)
     assert error <= 1, f"{error} times what float32 rounding explains"
     assert G.guards_are_whole(), "it wrote outside G"
     after = [F.buffer, *weights]
@@ -112,8 +135,6 @@ def test_rows_that_no_window_reaches_do_not_count(name):
 
 @pytest.mark.parametrize("name", kernel_names(device="cpu"))
 def test_a_launch_can_be_repeated(name):
-    from sepconv_bench import Problem
-
     kernel = get_kernel(name)
     rng = np.random.default_rng(2)
     problem = Problem.draw(kernel.operator, ConvShape(3, 17, 9, 6, stride=2, batch=2), rng)
@@ -134,3 +155,75 @@ def test_a_map_that_is_read_only_or_all_one_pixel_is_fine(name):
     assert not F.flags.writeable
     weights = tuple(np.ones(weight, np.float32) for weight in shape.weight_shapes(kernel.operator))
     assert Oracle(kernel.operator, shape, F, weights).error(kernel(F, *weights)) <= 1
+
+
+@pytest.mark.parametrize("name", kernel_names(device="cpu"))
+def test_one_channel_may_lie_at_any_step(name):
+    """A size of 1 has no neighbour: the first of two channels alone is as good as contiguous."""
+    kernel = get_kernel(name)
+    shape = ConvShape(2, 1, 1, 4)
+    rng = np.random.default_rng(7)
+    F = rng.standard_normal((*shape.F_shape(kernel.operator)[:3], 2), np.float32)[..., ::2]
+    weights = tuple(rng.standard_normal(weight, np.float32) for weight in shape.weight_shapes(kernel.operator))
+    both = np.full((*shape.G_shape(kernel.operator)[:3], 2), GUARD)
+    kernel(F, *weights, out=both[..., ::-2])
+    assert Oracle(kernel.operator, shape, F, weights).error(both[..., 1:]) <= 1
+    assert (both[..., 0].view(np.uint32) == GUARD.view(np.uint32)).all()
+
+
+@pytest.mark.parametrize("name", kernel_names(device="cpu"))
+def test_weights_may_be_cut_from_larger_ones(name):
+    kernel = get_kernel(name)
+    shape = ConvShape(3, 5, 6, 4)
+    rng = np.random.default_rng(8)
+    F = rng.standard_normal(shape.F_shape(kernel.operator), np.float32)
+    larger = tuple(
+        rng.standard_normal([size + 2 for size in weight]).astype(np.float32) for weight in shape.weight_shapes(kernel.operator)
+    )
+    weights = tuple(weight[tuple(slice(1, -1) for _ in weight.shape)] for weight in larger)
+    before = [weight.copy() for weight in larger]
+    assert Oracle(kernel.operator, shape, F, weights).error(kernel(F, *weights)) <= 1
+    assert all(np.array_equal(a, b) for a, b in zip(larger, before, strict=True))
+
+
+@pytest.mark.parametrize("name", kernel_names(device="cpu"))
+def test_a_map_beyond_memory_of_which_little_is_read_is_computed(name):
+    """A million pixels a side, all at one address, and a stride that visits four of them: indices need 64 bits."""
+    kernel = get_kernel(name)
+    F = np.broadcast_to(np.arange(1, 4, dtype=np.float32), (1 << 20, 1 << 20, 3))
+    shape = ConvShape(1 if kernel.operator == "pointwise" else 2, 3, 4, 2, stride=1 << 19)
+    weights = tuple(np.ones(weight, np.float32) for weight in shape.weight_shapes(kernel.operator))
+    G = kernel(F, *weights, stride=shape.stride)
+    taps = shape.D_K**2
+    sums = taps * np.arange(1, 4) if kernel.operator == "depthwise" else taps * 6
+    np.testing.assert_array_equal(G, np.full(G.shape, sums, np.float32))
+
+
+@pytest.mark.parametrize("name", kernel_names(device="cpu"))
+def test_the_maps_of_a_problem_placed_anew_give_the_same(name):
+    kernel = get_kernel(name)
+    rng = np.random.default_rng(9)
+    problem = Problem.draw(kernel.operator, ConvShape(3, 9, 7, 5, batch=2), rng)
+    assert np.isnan(problem.G).all()
+    kernel.bind(problem)()
+    moved = problem.placed_anew(rng)
+    assert np.isnan(moved.G).all()
+    for new, old in zip((moved.F, *moved.weights, moved.G), (problem.F, *problem.weights, problem.G), strict=True):
+        assert not np.shares_memory(new, old)
+        assert new.ctypes.data % 64 == 0, "starts on a cache line"
+    kernel.bind(moved)()
+    np.testing.assert_array_equal(moved.F, problem.F)
+    np.testing.assert_array_equal(moved.G, problem.G)
+
+
+def test_a_problem_beyond_memory_is_not_drawn():
+    with pytest.raises(ShapeError, match=r"the arrays of standard on D_K=3 M=65536 .* need .* of memory are free"):
+        Problem.draw("standard", ConvShape(3, 1 << 16, 1, 1_000_000), np.random.default_rng(0))
+
+
+def test_a_problem_has_the_weights_of_its_operator_only():
+    problem = Problem.draw("separable", ConvShape(3, 2, 4, 5, stride=2), np.random.default_rng(0))
+    assert (problem.K_hat.shape, problem.K_tilde.shape, problem.stride) == ((3, 3, 2), (2, 4), 2)
+    assert Problem.draw("pointwise", problem.shape, np.random.default_rng(0)).stride == 1
+    with pytest.raises(AttributeError, match="separable has no K; its weights are K_hat, K_tilde"):
+        _ = problem.K

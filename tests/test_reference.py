@@ -81,6 +81,51 @@ def test_float32_sums_in_the_worst_order_pass():
     assert Oracle("standard", shape, F, (K,)).error(G) <= 1
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_one_product_lost_in_a_big_sum_is_seen(seed):
+    """Of 4608 products in one of 36 outputs, one of ordinary size is left out."""
+    shape = ConvShape(3, 512, 4, 3)
+    rng = np.random.default_rng(seed)
+    F, K = (rng.standard_normal(size, np.float32) for size in (shape.F_shape("standard"), *shape.weight_shapes("standard")))
+    oracle = Oracle("standard", shape, F, (K,))
+    products = np.abs(F[0, 1:4, 1:4, :] * K[..., 2]).reshape(-1)
+    G = oracle.G.astype(np.float32)
+    G[0, 1, 1, 2] -= np.sort(products)[len(products) // 2]
+    assert oracle.error(G) > 1
+
+
+FLOAT32_ORDERS = {
+    "by BLAS": lambda products: products[0] @ products[1],
+    "pairwise": lambda products: (products[0][..., np.newaxis] * products[1]).sum(axis=-2, dtype=np.float32),
+    "last to first": lambda products: products[0][:, ::-1] @ products[1][::-1],
+    "one by one": lambda products: np.add.accumulate(products[0][..., np.newaxis] * products[1], axis=-2)[:, -1],
+    "small to large": lambda products: np.add.accumulate(
+        np.take_along_axis(terms := products[0][..., np.newaxis] * products[1], np.abs(terms).argsort(axis=-2), axis=-2),
+        axis=-2,
+    )[:, -1],
+}
+
+
+@pytest.mark.parametrize("order", FLOAT32_ORDERS)
+@pytest.mark.parametrize("operator", ["standard", "pointwise", "separable"])
+def test_float32_passes_in_whatever_order_it_adds(operator, order):
+    shape = ConvShape(3, 128, 16, 5)
+    rng = np.random.default_rng(6)
+    F = rng.standard_normal(shape.F_shape(operator), np.float32)
+    weights = tuple(rng.standard_normal(weight, np.float32) for weight in shape.weight_shapes(operator))
+    maps = F[0]
+    if operator == "separable":
+        maps = sum(weights[0][i, j] * maps[i : i + 5, j : j + 5] for i in range(3) for j in range(3))
+    rows = maps.reshape(-1, 128)
+    if operator == "standard":
+        windows = np.lib.stride_tricks.sliding_window_view(maps, (3, 3), axis=(0, 1)).transpose(0, 1, 3, 4, 2)
+        rows = windows.reshape(25, -1)
+    G = FLOAT32_ORDERS[order]((rows, weights[-1].reshape(-1, 16)))
+    assert G.dtype == np.float32
+    error = Oracle(operator, shape, F, weights).error(G.reshape(shape.G_shape(operator)))
+    assert 0 < error <= 1
+
+
 def test_half_precision_does_not_pass():
     shape = ConvShape(3, 16, 4, 5)
     rng = np.random.default_rng(5)

@@ -133,6 +133,12 @@ def test_a_plugin_file_that_is_not_there(tmp_path: Path):
             registry.load_plugin(path)
 
 
+def test_a_plugin_is_a_python_file(tmp_path: Path):
+    (tmp_path / "mine.txt").write_text(ZEROS)
+    with pytest.raises(KernelError, match=r"mine\.txt' is not a Python file; a plug-in is a \.py file"):
+        registry.load_plugin(tmp_path / "mine.txt")
+
+
 def _in_a_process_with_an_entry_point(folder: Path, module: str) -> subprocess.CompletedProcess:
     """A package with an entry point is a module and a folder of metadata on the path: what pip would install."""
     (folder / "their_kernels.py").write_text(module)

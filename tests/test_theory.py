@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from fractions import Fraction
+from math import prod
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from sepconv_bench import ConvShape, ShapeError
-from sepconv_bench.shapes import MOBILENET_V1
+from sepconv_bench.shapes import MOBILENET_V1, OPERATORS
 from sepconv_bench.theory import bytes_moved, cost_ratio, intensity, multiplications, roofline_time
 
 sizes = st.integers(1, 5000)
@@ -38,6 +40,43 @@ def test_the_multiply_adds_of_mobilenet():
     assert sum(multiplications("standard", block) for block in blocks) + rest == 4_867_293_184
 
 
+def mobilenet(alpha=Fraction(1), resolution=224):
+    """(operator, shape) of every convolution of MobileNet-V1: widths scaled by alpha, maps by the resolution."""
+    scale = Fraction(resolution, 224)
+    yield "standard", ConvShape(3, 3, int(32 * alpha), int(112 * scale), stride=2)
+    for stride, M, N, D_G in MOBILENET_V1:
+        shape = ConvShape(3, int(M * alpha), int(N * alpha), int(D_G * scale), stride)
+        yield from (("depthwise", shape), ("pointwise", shape))
+
+
+# Multiply-adds and parameters of the paper's Tables 4, 6 and 7, to the last digit, without batch norm and biases.
+@pytest.mark.parametrize(
+    ("alpha", "resolution", "multiply_adds", "parameters"),
+    [
+        (Fraction(1), 224, 568_740_352, 4_209_088),
+        (Fraction(3, 4), 224, 325_400_448, 2_568_144),
+        (Fraction(1, 2), 224, 149_497_088, 1_319_648),
+        (Fraction(1, 4), 224, 41_030_272, 463_600),
+        (Fraction(1), 192, 418_121_728, 4_209_088),
+        (Fraction(1), 160, 290_675_200, 4_209_088),
+        (Fraction(1), 128, 186_400_768, 4_209_088),
+    ],
+)
+def test_mobilenet_of_every_width_and_resolution(alpha, resolution, multiply_adds, parameters):
+    layers, features = list(mobilenet(alpha, resolution)), int(1024 * alpha)
+    assert sum(multiplications(*layer) for layer in layers) + 1000 * features == multiply_adds
+    weights = sum(prod(weight) for operator, shape in layers for weight in shape.weight_shapes(operator))
+    assert weights + 1000 * features == parameters
+
+
+def test_nearly_all_of_mobilenet_is_pointwise():
+    counts = Counter()
+    for operator, shape in mobilenet():
+        counts[operator] += multiplications(operator, shape)
+    share = {operator: 100 * count / 568_740_352 for operator, count in counts.items()}
+    assert share == pytest.approx({"pointwise": 94.86, "depthwise": 3.06, "standard": 1.91}, abs=0.005)
+
+
 @given(shapes)
 def test_bytes_are_every_tensor_once(shape):
     D_F, pixels = shape.D_F, shape.batch * shape.D_G**2
@@ -59,6 +98,16 @@ def test_the_roofline_is_the_later_of_arithmetic_and_memory():
     flop, moved = 2 * multiplications("standard", shape), bytes_moved("standard", shape)
     assert roofline_time("standard", shape, peak=flop / 5, bandwidth=lambda size: moved / 2) == 5
     assert roofline_time("standard", shape, peak=flop / 2, bandwidth=lambda size: moved / 5) == 5
+
+
+@given(shapes, st.sampled_from(OPERATORS), st.booleans())
+def test_no_roof_is_below_arithmetic_or_memory(shape, operator, fused):
+    """A peak or a bandwidth without end leaves the other one alone to decide, exactly where one pass is all there is."""
+    moved = bytes_moved(operator, shape, fused and operator == "separable")
+    by_memory = roofline_time(operator, shape, float("inf"), lambda size: 1.0, fused)
+    by_arithmetic = roofline_time(operator, shape, 1.0, lambda size: float("inf"), fused)
+    assert by_memory == pytest.approx(moved, rel=1e-12)
+    assert by_arithmetic == pytest.approx(2 * multiplications(operator, shape), rel=1e-12)
 
 
 def test_two_passes_stand_under_two_roofs_and_one_pass_under_one():

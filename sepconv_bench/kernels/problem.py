@@ -149,6 +149,8 @@ def problem_from_arrays(
     G = np.full(wanted, np.nan, np.float32) if out is None else _checked_out(out, wanted, checked)
     # As much of F as the windows touch: a last row or column that no window reaches is left out.
     maps = maps[:, : shape.F_shape(operator)[1], : shape.F_shape(operator)[2]]
+    copied = sum(checked[name].size for name in names[1:] if not checked[name].flags.c_contiguous)
+    require_memory(4 * copied, "contiguous copies of the weights")
     weights = tuple(np.ascontiguousarray(checked[name]) for name in names[1:])
     return Problem(operator, shape, maps, weights, G if G.ndim == 4 else G[np.newaxis]), G
 

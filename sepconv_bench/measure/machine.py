@@ -83,6 +83,8 @@ def _caches() -> dict[str, str]:
     folder = Path("/sys/devices/system/cpu/cpu0/cache")
     caches = {}
     for index in sorted(folder.glob("index*")) if folder.exists() else ():
+        if not (index / "size").exists():  # firmware that does not say
+            continue
         level, kind, size = ((index / what).read_text().strip() for what in ("level", "type", "size"))
         caches[f"L{level}{'i' if kind == 'Instruction' else 'd' if kind == 'Data' else ''}"] = size
     return caches
