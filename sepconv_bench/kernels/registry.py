@@ -28,6 +28,8 @@ ENTRY_POINTS = "sepconv_bench.kernels"
 _BUILT_IN = (
     "sepconv_bench.kernels.cpu.loops",
     "sepconv_bench.kernels.cpu.parallel",
+    "sepconv_bench.kernels.cpu.tiled",
+    "sepconv_bench.kernels.cpu.fused",
     "sepconv_bench.kernels.peers.numpy",
 )
 _NAME = re.compile(r"([a-z]+)\.([a-z]+)\.([A-Za-z0-9_-]{1,64})")

@@ -1,0 +1,258 @@
+"""Vectors, register tiles and raw pointers: all that knows the machine. Kernels above it read like the equations.
+
+A tile is MR pixels by NV vectors of channels, its accumulators a tuple of vectors which LLVM keeps in registers: the
+loop over the tile runs while the code is built, none is left in what is built. Addresses and steps are bytes.
+Nothing here checks a bound; blocking.py and the problem's checks see to it that every address is inside its array.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import llvmlite.binding as llvm
+import numba
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.core.imputils import lower_constant
+from numba.extending import intrinsic, models, overload_attribute, register_model, typeof_impl
+
+_FLOAT, _BYTE, _INT = ir.FloatType(), ir.IntType(8), ir.IntType(32)
+_POINTER_REGISTERS = 14  # pixels that one pointer, multiples of one step and x86's scaled indices can address
+
+
+@dataclass(frozen=True)
+class Vectors:
+    """What the host computes with: floats in a vector, and vector registers."""
+
+    lanes: int
+    registers: int
+
+    def max_pixels(self, NV: int) -> int:
+        """Most pixels of a tile of NV vectors: its accumulators, NV vectors of weights and one pixel fit into registers."""
+        return min(_POINTER_REGISTERS, (self.registers - 1 - NV) // NV)
+
+
+def host_vectors() -> Vectors:
+    """The widest vectors of the CPU that Numba compiles for, which NUMBA_CPU_NAME and NUMBA_CPU_FEATURES may force."""
+    forced = numba.config.CPU_FEATURES  # type: ignore[attr-defined]
+    if forced is None:
+        features = {name for name, there in llvm.get_host_cpu_features().items() if there}
+    else:
+        features = {feature.strip()[1:] for feature in forced.split(",") if feature.strip().startswith("+")}
+    if "avx512f" in features:
+        return Vectors(16, 32)
+    if "avx" in features:
+        return Vectors(8, 16)
+    return Vectors(4, 32 if "neon" in features else 16)
+
+
+@dataclass(frozen=True)
+class Tile:
+    """MR pixels x NV vectors of `lanes` channels. A jitted function sees it as a compile-time constant of its closure."""
+
+    MR: int
+    NV: int
+    lanes: int
+
+    @property
+    def NR(self) -> int:
+        """Channels of the tile."""
+        return self.NV * self.lanes
+
+
+# ---------------------------------------------------------------------------------------------- types
+
+
+class _VectorType(types.Type):
+    def __init__(self, lanes: int) -> None:
+        self.lanes = lanes
+        super().__init__(f"Vector({lanes})")
+
+
+@register_model(_VectorType)
+class _VectorModel(models.PrimitiveModel):
+    def __init__(self, manager, vector):
+        super().__init__(manager, vector, ir.VectorType(_FLOAT, vector.lanes))
+
+
+class _TileType(types.Dummy):
+    def __init__(self, tile: Tile) -> None:
+        self.tile = tile
+        super().__init__(str(tile))
+
+    @property
+    def accumulators(self) -> types.UniTuple:
+        return types.UniTuple(_VectorType(self.tile.lanes), self.tile.MR * self.tile.NV)
+
+
+register_model(_TileType)(models.OpaqueModel)
+
+
+@typeof_impl.register(Tile)
+def _typeof_tile(tile, context):
+    return _TileType(tile)
+
+
+@lower_constant(_TileType)
+def _tile_constant(context, builder, tile_type, tile):
+    return context.get_dummy_value()
+
+
+@overload_attribute(_TileType, "NR")
+def _channels_of_tile(tile):
+    NR = tile.tile.NR
+    return lambda tile: NR
+
+
+# ---------------------------------------------------------------------------------------------- intrinsics
+
+_ADDRESS = types.int64
+
+
+@intrinsic
+def zeros(typingctx, tile):
+    """Accumulators of a tile, all 0."""
+
+    def generate(context, builder, signature, args):
+        vector = _vector(tile.tile)
+        return context.make_tuple(builder, signature.return_type, [ir.Constant(vector, None)] * (tile.tile.MR * tile.tile.NV))
+
+    return tile.accumulators(tile), generate
+
+
+@intrinsic
+def rank_1(typingctx, tile, accumulators, pixel, step, weights):
+    """accumulators[p, n] += pixel[p] x weights[n]: one float of each of MR pixels `step` apart, and NR weights."""
+
+    def generate(context, builder, signature, args):
+        _, sums, first, step, weights = args
+        MR, NV, vector = tile.tile.MR, tile.tile.NV, _vector(tile.tile)
+        columns = [_load(builder, weights, v, vector) for v in range(NV)]
+        sums = cgutils.unpack_tuple(builder, sums, MR * NV)
+        for p in range(MR):
+            value = _splat(builder, _load(builder, _moved(builder, first, step, p), 0, _FLOAT), vector)
+            for v in range(NV):
+                sums[p * NV + v] = _multiply_add(builder, value, columns[v], sums[p * NV + v])
+        return context.make_tuple(builder, signature.return_type, sums)
+
+    return tile.accumulators(tile, tile.accumulators, _ADDRESS, _ADDRESS, _ADDRESS), generate
+
+
+@intrinsic
+def channelwise(typingctx, tile, accumulators, pixel, step, weights, channels):
+    """accumulators[p, m] += pixel[p, m] x weights[m]: the tile's channels of MR pixels `step` apart.
+
+    `channels` is how many of them there are, of which no more are read; None says all.
+    """
+
+    def generate(context, builder, signature, args):
+        _, sums, first, step, weights, count = args
+        MR, NV, vector = tile.tile.MR, tile.tile.NV, _vector(tile.tile)
+        masks = [None] * NV if channels is types.none else _masks(builder, tile.tile, count)
+        columns = [_load(builder, weights, v, vector, masks[v]) for v in range(NV)]
+        sums = cgutils.unpack_tuple(builder, sums, MR * NV)
+        for p in range(MR):
+            row = _moved(builder, first, step, p)
+            for v in range(NV):
+                value = _load(builder, row, v, vector, masks[v])
+                sums[p * NV + v] = _multiply_add(builder, value, columns[v], sums[p * NV + v])
+        return context.make_tuple(builder, signature.return_type, sums)
+
+    return tile.accumulators(tile, tile.accumulators, _ADDRESS, _ADDRESS, _ADDRESS, channels), generate
+
+
+@intrinsic
+def store(typingctx, tile, accumulators, pixel, step, channels):
+    """Write the first `channels` channels of a tile to MR pixels `step` apart."""
+    return _write(tile, add=False)
+
+
+@intrinsic
+def add(typingctx, tile, accumulators, pixel, step, channels):
+    """Add the first `channels` channels of a tile to what is at MR pixels `step` apart."""
+    return _write(tile, add=True)
+
+
+def _write(tile, add):
+    def generate(context, builder, signature, args):
+        _, sums, first, step, channels = args
+        MR, NV, vector = tile.tile.MR, tile.tile.NV, _vector(tile.tile)
+        sums = cgutils.unpack_tuple(builder, sums, MR * NV)
+
+        def write(masks):
+            for p in range(MR):
+                row = _moved(builder, first, step, p)
+                for v in range(NV):
+                    value = sums[p * NV + v]
+                    if add:
+                        value = builder.fadd(value, _load(builder, row, v, vector, masks[v]))
+                    _store(builder, value, row, v, masks[v])
+
+        whole = builder.icmp_signed(">=", channels, ir.Constant(channels.type, tile.tile.NR))
+        with builder.if_else(whole, likely=True) as (all_channels, some):
+            with all_channels:
+                write([None] * NV)
+            with some:
+                write(_masks(builder, tile.tile, channels))
+        return context.get_dummy_value()
+
+    return types.void(tile, tile.accumulators, _ADDRESS, _ADDRESS, types.int64), generate
+
+
+# ---------------------------------------------------------------------------------------------- instructions
+
+
+def _vector(tile: Tile) -> ir.VectorType:
+    return ir.VectorType(_FLOAT, tile.lanes)
+
+
+def _moved(builder, address, step, times):
+    """address + times x step."""
+    return builder.add(address, builder.mul(step, ir.Constant(step.type, times)))
+
+
+def _element(builder, address, index, kind):
+    """Pointer to the index-th `kind` from a byte address on."""
+    return builder.gep(builder.inttoptr(address, kind.as_pointer()), [ir.Constant(_INT, index)])
+
+
+def _load(builder, address, index, kind, mask=None):
+    pointer = _element(builder, address, index, kind)
+    if mask is None:
+        return builder.load(pointer, align=4)
+    function = ir.FunctionType(kind, [pointer.type, _INT, mask.type, kind])
+    load = cgutils.get_or_insert_function(builder.module, function, f"llvm.masked.load.v{kind.count}f32.p0")
+    return builder.call(load, [pointer, ir.Constant(_INT, 4), mask, ir.Constant(kind, None)])
+
+
+def _store(builder, value, address, index, mask=None):
+    pointer = _element(builder, address, index, value.type)
+    if mask is None:
+        builder.store(value, pointer, align=4)
+        return
+    function = ir.FunctionType(ir.VoidType(), [value.type, pointer.type, _INT, mask.type])
+    masked = cgutils.get_or_insert_function(builder.module, function, f"llvm.masked.store.v{value.type.count}f32.p0")
+    builder.call(masked, [value, pointer, ir.Constant(_INT, 4), mask])
+
+
+def _masks(builder, tile: Tile, channels):
+    """One mask a vector: lanes below `channels`, counted from the tile's first."""
+    count = _splat(builder, builder.trunc(channels, _INT), ir.VectorType(_INT, tile.lanes))
+    return [
+        builder.icmp_signed("<", ir.Constant(count.type, [v * tile.lanes + lane for lane in range(tile.lanes)]), count)
+        for v in range(tile.NV)
+    ]
+
+
+def _splat(builder, value, vector):
+    lanes = ir.VectorType(_INT, vector.count)
+    one = builder.insert_element(ir.Constant(vector, ir.Undefined), value, ir.Constant(_INT, 0))
+    return builder.shuffle_vector(one, ir.Constant(vector, ir.Undefined), ir.Constant(lanes, None))
+
+
+def _multiply_add(builder, a, b, c):
+    """a x b + c, in one instruction where the machine has it: what llvm.fmuladd means."""
+    function = ir.FunctionType(a.type, [a.type] * 3)
+    fused = cgutils.get_or_insert_function(builder.module, function, f"llvm.fmuladd.v{a.type.count}f32")
+    return builder.call(fused, [a, b, c])

@@ -1,0 +1,312 @@
+"""Rung 3, tiled: a tile of G, MR pixels by NR channels, stays in registers while the whole sum runs.
+
+Every float of F that is loaded meets NR weights, every vector of weights MR pixels: L1 has to deliver MR + NV loads for
+MR x NV multiply-adds, where `parallel` loads and stores G for each. Weights are packed panel by panel when bound, in
+the order in which they are used. Expected over parallel: from what L1 delivers to the peak of the multiply-adds.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import NamedTuple
+
+import numba
+import numpy as np
+from numba import njit, prange
+from numba.core.dispatcher import Dispatcher
+
+from sepconv_bench.kernels.cpu import blocking
+from sepconv_bench.kernels.cpu.blocking import Blocks
+from sepconv_bench.kernels.cpu.launch import compiled
+from sepconv_bench.kernels.cpu.tile import Tile, add, channelwise, host_vectors, rank_1, store, zeros
+from sepconv_bench.kernels.problem import Problem
+from sepconv_bench.kernels.registry import Launch, kernel
+
+FLOAT = 4  # bytes
+LINE_FLOATS = 16  # in a cache line of 64 bytes
+
+
+class Map(NamedTuple):
+    """A map as compiled code sees it: the address of its first float, and the bytes to the next image, row and pixel."""
+
+    address: int
+    image: int
+    row: int
+    pixel: int
+
+
+class Sizes(NamedTuple):
+    """The sizes of a convolution whose output has `rows` rows of `width` pixels in each of `batch` images."""
+
+    D_K: int
+    M: int
+    N: int
+    stride: int
+    batch: int
+    rows: int
+    width: int
+
+
+class Shares(NamedTuple):
+    """How the work is cut, as compiled code sees it: see Blocks."""
+
+    tiles: int  # in a row
+    wide_tiles: int
+    panels: int
+    wide_panels: int
+    tile_threads: int
+    panel_threads: int
+    depth: int  # input channels in one block of weights
+    tiles_block: int  # tiles that go through a block of weights together
+
+
+@njit(error_model="numpy", inline="always")
+def tile_at(u, sizes, shares, MR):
+    """Image, row and first pixel of tile u, and whether it is MR pixels wide and not one less."""
+    in_row = u % shares.tiles
+    row = u // shares.tiles
+    return row // sizes.rows, row % sizes.rows, in_row * MR - max(0, in_row - shares.wide_tiles), in_row < shares.wide_tiles
+
+
+@cache
+def product_tile(tile: Tile) -> Dispatcher:
+    """The sum over `rows` x `columns` taps of `run` channels each, for one tile."""
+    NR_bytes = tile.NR * FLOAT
+
+    @njit(error_model="numpy")
+    def product_tile(f, f_step, f_row, f_pixel, w, rows, columns, run, g, g_step, channels, first):
+        sums = zeros(tile)
+        for i in range(rows):
+            for j in range(columns):
+                pixel = f + i * f_row + j * f_pixel
+                for m in range(run):
+                    sums = rank_1(tile, sums, pixel + m * FLOAT, f_step, w)
+                    w += NR_bytes
+        if first:
+            store(tile, sums, g, g_step, channels)
+        else:
+            add(tile, sums, g, g_step, channels)
+
+    return product_tile
+
+
+@cache
+def product_panel(wide: Tile, narrow: Tile) -> Dispatcher:
+    """Some tiles through one block of weights: the NR output channels from n on, and the input channels from m on."""
+    of_wide, of_narrow, MR = product_tile(wide), product_tile(narrow), wide.MR
+
+    @njit(error_model="numpy")
+    def panel(F, w, G, sizes, shares, n, m, start, end):
+        f_step = sizes.stride * F.pixel
+        # Where the channels of neighbouring pixels follow each other, a row of taps is one run.
+        if F.pixel == sizes.M * FLOAT and shares.depth == sizes.M:
+            columns, run = 1, sizes.D_K * sizes.M
+        else:
+            columns, run = sizes.D_K, min(shares.depth, sizes.M - m)
+        for u in range(start, end):
+            b, k, l, is_wide = tile_at(u, sizes, shares, MR)
+            f = F.address + b * F.image + k * sizes.stride * F.row + l * f_step + m * FLOAT
+            g = G.address + b * G.image + k * G.row + l * G.pixel + n * FLOAT
+            if is_wide:
+                of_wide(f, f_step, F.row, F.pixel, w, sizes.D_K, columns, run, g, G.pixel, sizes.N - n, m == 0)
+            else:
+                of_narrow(f, f_step, F.row, F.pixel, w, sizes.D_K, columns, run, g, G.pixel, sizes.N - n, m == 0)
+
+    return panel
+
+
+@cache
+def _standard(MR: int, NV: int, lanes: int, parallel: bool) -> Dispatcher:
+    """Standard convolution by tiles of MR x NV and, where a row or N does not divide, of one less of either."""
+    NR, NR_last, less, fewer = NV * lanes, (NV - 1) * lanes, max(MR - 1, 1), max(NV - 1, 1)
+    full_panel = product_panel(Tile(MR, NV, lanes), Tile(less, NV, lanes))
+    last_panel = product_panel(Tile(MR, fewer, lanes), Tile(less, fewer, lanes))
+
+    @njit(error_model="numpy")
+    def share(F, weights, G, sizes, shares, tiles, panels):
+        for start in range(tiles[0], tiles[1], shares.tiles_block):
+            end = min(start + shares.tiles_block, tiles[1])
+            for p in range(panels[0], panels[1]):
+                n = p * NR - max(0, p - shares.wide_panels) * lanes
+                for m in range(0, sizes.M, shares.depth):
+                    if p < shares.wide_panels:
+                        w = weights + sizes.D_K * sizes.D_K * (n * sizes.M + m * NR) * FLOAT
+                        full_panel(F, w, G, sizes, shares, n, m, start, end)
+                    else:
+                        w = weights + sizes.D_K * sizes.D_K * (n * sizes.M + m * NR_last) * FLOAT
+                        last_panel(F, w, G, sizes, shares, n, m, start, end)
+
+    @njit(error_model="numpy", parallel=parallel)
+    def standard(F, weights, G, sizes, shares):
+        for thread in prange(shares.tile_threads * shares.panel_threads):
+            share(F, weights, G, sizes, shares, *share_of(thread, sizes, shares))
+
+    return standard
+
+
+@njit(error_model="numpy", inline="always")
+def share_of(thread, sizes, shares):
+    """First tile and the one after the last, first panel and the one after the last, of a thread."""
+    t, p = thread // shares.panel_threads, thread % shares.panel_threads
+    tiles = sizes.batch * sizes.rows * shares.tiles
+    return (
+        (tiles * t // shares.tile_threads, tiles * (t + 1) // shares.tile_threads),
+        (shares.panels * p // shares.panel_threads, shares.panels * (p + 1) // shares.panel_threads),
+    )
+
+
+@cache
+def channels_tile(tile: Tile) -> Dispatcher:
+    """Depthwise of one tile of pixels, channels from `first` to `last`, a vector at a time."""
+    lanes = tile.lanes
+
+    @njit(error_model="numpy")
+    def channels_tile(f, f_step, f_row, f_pixel, w, D_K, M, g, g_step, first, last):
+        whole = last - (last - first) % lanes
+        for m in range(first * FLOAT, whole * FLOAT, lanes * FLOAT):
+            sums = zeros(tile)
+            for i in range(D_K):
+                for j in range(D_K):
+                    tap = w + (i * D_K + j) * M * FLOAT + m
+                    sums = channelwise(tile, sums, f + i * f_row + j * f_pixel + m, f_step, tap, None)
+            store(tile, sums, g + m, g_step, lanes)
+        if whole < last:
+            m = whole * FLOAT
+            sums = zeros(tile)
+            for i in range(D_K):
+                for j in range(D_K):
+                    tap = w + (i * D_K + j) * M * FLOAT + m
+                    sums = channelwise(tile, sums, f + i * f_row + j * f_pixel + m, f_step, tap, last - whole)
+            store(tile, sums, g + m, g_step, last - whole)
+
+    return channels_tile
+
+
+@cache
+def _depthwise(MR: int, lanes: int, parallel: bool) -> Dispatcher:
+    of_wide, of_narrow = channels_tile(Tile(MR, 1, lanes)), channels_tile(Tile(max(MR - 1, 1), 1, lanes))
+
+    @njit(error_model="numpy")
+    def share(F, w, G, sizes, shares, tiles, panels):
+        f_step = sizes.stride * F.pixel
+        first, last = panels[0] * lanes, min(panels[1] * lanes, sizes.M)
+        for u in range(tiles[0], tiles[1]):
+            b, k, l, is_wide = tile_at(u, sizes, shares, MR)
+            f = F.address + b * F.image + k * sizes.stride * F.row + l * f_step
+            g = G.address + b * G.image + k * G.row + l * G.pixel
+            if is_wide:
+                of_wide(f, f_step, F.row, F.pixel, w, sizes.D_K, sizes.M, g, G.pixel, first, last)
+            else:
+                of_narrow(f, f_step, F.row, F.pixel, w, sizes.D_K, sizes.M, g, G.pixel, first, last)
+
+    @njit(error_model="numpy", parallel=parallel)
+    def depthwise(F, w, G, sizes, shares):
+        for thread in prange(shares.tile_threads * shares.panel_threads):
+            share(F, w, G, sizes, shares, *share_of(thread, sizes, shares))
+
+    return depthwise
+
+
+def bind_standard(F: np.ndarray, K: np.ndarray, G: np.ndarray, stride: int) -> Launch:
+    D_K, _, M, N = K.shape
+    vectors = host_vectors()
+    sizes = sizes_of(D_K, M, N, stride, G)
+    rows, threads = sizes.batch * sizes.rows, numba.get_num_threads()
+    blocks = blocking.product_blocks(rows, sizes.width, M, N, D_K**2, vectors, threads)
+    MR, NV = blocks.pixels.most, blocks.vectors.most
+    depth = blocking.depth_block(M, D_K**2, NV * vectors.lanes)
+    shares = shares_of(blocks, depth, blocking.tiles_block(stride**2 * MR * M, K.size))
+    weights = packed(K, blocks, vectors.lanes, depth)
+    function = _standard(MR, NV, vectors.lanes, blocks.threads > 1)
+    return compiled(function, as_map(F), weights.ctypes.data, as_map(G), sizes, shares, keep=(F, weights, G))
+
+
+def bind_depthwise(F: np.ndarray, K_hat: np.ndarray, G: np.ndarray, stride: int) -> Launch:
+    D_K, _, M = K_hat.shape
+    vectors = host_vectors()
+    sizes = sizes_of(D_K, M, M, stride, G)
+    blocks = blocking.channel_blocks(sizes.batch * sizes.rows, sizes.width, M, D_K**2, vectors, numba.get_num_threads())
+    function = _depthwise(blocks.pixels.most, vectors.lanes, blocks.threads > 1)
+    return compiled(function, as_map(F), K_hat.ctypes.data, as_map(G), sizes, shares_of(blocks), keep=(F, K_hat, G))
+
+
+def bind_pointwise(F: np.ndarray, K_tilde: np.ndarray, G: np.ndarray) -> Launch:
+    """A pointwise convolution is the standard one with D_K = 1, whose rows may be joined where they follow each other."""
+    if all(view.strides[1] == view.shape[2] * view.strides[2] for view in (F, G)):
+        F, G = _joined(F), _joined(G)
+    return bind_standard(F, K_tilde[np.newaxis, np.newaxis], G, 1)
+
+
+def _joined(view: np.ndarray) -> np.ndarray:
+    """A map whose rows, each image's, are one: those of a map that is dense but for its images."""
+    batch, D, _, channels = view.shape
+    return np.lib.stride_tricks.as_strided(view, (batch, 1, D * D, channels), view.strides)
+
+
+def as_map(view: np.ndarray) -> Map:
+    return Map(view.ctypes.data, *view.strides[:3])
+
+
+def sizes_of(D_K: int, M: int, N: int, stride: int, G: np.ndarray) -> Sizes:
+    return Sizes(D_K, M, N, stride, *G.shape[:3])
+
+
+def shares_of(blocks: Blocks, depth: int = 1, tiles_block: int = 1) -> Shares:
+    pixels, vectors = blocks.pixels, blocks.vectors
+    cut = (pixels.parts, pixels.longer, vectors.parts, vectors.longer)
+    return Shares(*cut, blocks.tile_threads, blocks.panel_threads, depth, tiles_block)
+
+
+def aligned(floats: int) -> np.ndarray:
+    """Zeros that start on a cache line."""
+    raw = np.zeros(floats + LINE_FLOATS, np.float32)
+    first = -raw.ctypes.data // FLOAT % LINE_FLOATS
+    return raw[first : first + floats]
+
+
+def packed(K: np.ndarray, blocks: Blocks, lanes: int, depth: int) -> np.ndarray:
+    """K in the order in which tiles read it: panel by panel, in each `depth` input channels at a time, in each tap by tap.
+
+    The channels that the last panel has too many are 0.
+    """
+    D_K, _, M, _ = K.shape
+    weights = aligned(D_K * D_K * M * blocks.vectors.size * lanes)
+    first = n = 0
+    for panel in range(blocks.vectors.parts):
+        NR = (blocks.vectors.most - (panel >= blocks.vectors.longer)) * lanes
+        for m in range(0, M, depth):
+            part = K[:, :, m : m + depth, n : n + NR]
+            block = weights[first : first + D_K * D_K * part.shape[2] * NR].reshape(D_K, D_K, -1, NR)
+            block[..., : part.shape[3]] = part
+            first += block.size
+        n += NR
+    return weights
+
+
+@kernel("cpu.standard.tiled")
+def standard(problem: Problem) -> Launch:
+    return bind_standard(problem.F, problem.K, problem.G, problem.stride)
+
+
+@kernel("cpu.depthwise.tiled")
+def depthwise(problem: Problem) -> Launch:
+    return bind_depthwise(problem.F, problem.K_hat, problem.G, problem.stride)
+
+
+@kernel("cpu.pointwise.tiled")
+def pointwise(problem: Problem) -> Launch:
+    return bind_pointwise(problem.F, problem.K_tilde, problem.G)
+
+
+@kernel("cpu.separable.tiled")
+def separable(problem: Problem) -> Launch:
+    """Depthwise into a map that is allocated here, then pointwise: two passes."""
+    G_hat = np.empty(problem.shape.G_shape("depthwise"), np.float32)
+    filter_channels = bind_depthwise(problem.F, problem.K_hat, G_hat, problem.stride)
+    combine = bind_pointwise(G_hat, problem.K_tilde, problem.G)
+
+    def launch() -> None:
+        filter_channels()
+        combine()
+
+    return launch
