@@ -54,25 +54,24 @@ def _strip_products(wide: Tile, narrow: Tile) -> Dispatcher:
 
 
 @cache
-def _separable(MR: int, NV: int, lanes: int, parallel: bool) -> Dispatcher:
+def _separable(MR: int, NV: int, lanes: int, D_K: int, stride: int, parallel: bool) -> Dispatcher:
     NR, less, fewer = NV * lanes, max(MR - 1, 1), max(NV - 1, 1)
-    filter_wide, filter_narrow = channels_tile(Tile(MR, 1, lanes)), channels_tile(Tile(less, 1, lanes))
+    filter_wide, filter_narrow = (channels_tile(Tile(m, 1, lanes), D_K, stride) for m in (MR, less))
     full_panel = _strip_products(Tile(MR, NV, lanes), Tile(less, NV, lanes))
     last_panel = _strip_products(Tile(MR, fewer, lanes), Tile(less, fewer, lanes))
 
     @njit(error_model="numpy")
     def share(F, K_hat, K_tilde, strip, pixel, G, sizes, shares, tiles, panels):
-        f_step = sizes.stride * F.pixel
         for start in range(tiles[0], tiles[1], shares.tiles_block):
             end = min(start + shares.tiles_block, tiles[1])
             for u in range(start, end):
                 b, k, l, is_wide = tile_at(u, sizes, shares, MR)
-                f = F.address + b * F.image + k * sizes.stride * F.row + l * f_step
+                f = F.address + b * F.image + k * sizes.stride * F.row + l * sizes.stride * F.pixel
                 g = strip + (u - start) * MR * pixel
                 if is_wide:
-                    filter_wide(f, f_step, F.row, F.pixel, K_hat, sizes.D_K, sizes.M, g, pixel, 0, sizes.M)
+                    filter_wide(f, F.row, F.pixel, K_hat, sizes.M * FLOAT, g, pixel, 0, sizes.M)
                 else:
-                    filter_narrow(f, f_step, F.row, F.pixel, K_hat, sizes.D_K, sizes.M, g, pixel, 0, sizes.M)
+                    filter_narrow(f, F.row, F.pixel, K_hat, sizes.M * FLOAT, g, pixel, 0, sizes.M)
             for p in range(panels[0], panels[1]):
                 n = p * NR - max(0, p - shares.wide_panels) * lanes
                 w = K_tilde + n * sizes.M * FLOAT
@@ -105,7 +104,7 @@ def separable(problem: Problem) -> Launch:
     tiles = blocking.tiles_block(MR * pixel, M * N)
     strips = aligned(blocks.threads * tiles * MR * pixel)
     weights = packed(K_tilde[np.newaxis, np.newaxis], blocks, vectors.lanes, M)
-    function = _separable(MR, NV, vectors.lanes, blocks.threads > 1)
+    function = _separable(MR, NV, vectors.lanes, D_K, problem.stride, blocks.threads > 1)
     return compiled(
         function,
         as_map(F),

@@ -140,26 +140,33 @@ def rank_1(typingctx, tile, accumulators, pixel, step, weights):
 
 
 @intrinsic
-def channelwise(typingctx, tile, accumulators, pixel, step, weights, channels):
-    """accumulators[p, m] += pixel[p, m] x weights[m]: the tile's channels of MR pixels `step` apart.
+def channelwise(typingctx, tile, accumulators, pixel, step, weights, tap, D_K, stride, channels):
+    """accumulators[p, m] += sum_j pixel[p stride + j, m] x weights[j, m]: a row of D_K taps on each channel by itself.
 
-    `channels` is how many of them there are, of which no more are read; None says all.
+    Pixels lie `step` apart, taps of the weights `tap`. Each pixel is loaded once for all the sums that it is part of, so
+    D_K and stride are literals. `channels`: how many of the tile's channels there are, more are not read; None says all.
     """
+    if not isinstance(D_K, types.IntegerLiteral) or not isinstance(stride, types.IntegerLiteral):
+        return None
+    taps, apart = D_K.literal_value, stride.literal_value
 
     def generate(context, builder, signature, args):
-        _, sums, first, step, weights, count = args
+        _, sums, first, step, weights, tap, _, _, count = args
         MR, NV, vector = tile.tile.MR, tile.tile.NV, _vector(tile.tile)
         masks = [None] * NV if channels is types.none else _masks(builder, tile.tile, count)
-        columns = [_load(builder, weights, v, vector, masks[v]) for v in range(NV)]
         sums = cgutils.unpack_tuple(builder, sums, MR * NV)
-        for p in range(MR):
-            row = _moved(builder, first, step, p)
-            for v in range(NV):
-                value = _load(builder, row, v, vector, masks[v])
-                sums[p * NV + v] = _multiply_add(builder, value, columns[v], sums[p * NV + v])
+        for v in range(NV):
+            columns = [_load(builder, _moved(builder, weights, tap, j), v, vector, masks[v]) for j in range(taps)]
+            for x in range((MR - 1) * apart + taps):
+                used = [j for j in range(taps) if (x - j) % apart == 0 and 0 <= x - j <= (MR - 1) * apart]
+                value = _load(builder, _moved(builder, first, step, x), v, vector, masks[v]) if used else None
+                for j in used:
+                    at = (x - j) // apart * NV + v
+                    sums[at] = _multiply_add(builder, value, columns[j], sums[at])
         return context.make_tuple(builder, signature.return_type, sums)
 
-    return tile.accumulators(tile, tile.accumulators, _ADDRESS, _ADDRESS, _ADDRESS, channels), generate
+    lengths = (_ADDRESS, _ADDRESS, _ADDRESS, _ADDRESS)
+    return tile.accumulators(tile, tile.accumulators, *lengths, D_K, stride, channels), generate
 
 
 @intrinsic

@@ -156,48 +156,43 @@ def share_of(thread, sizes, shares):
 
 
 @cache
-def channels_tile(tile: Tile) -> Dispatcher:
+def channels_tile(tile: Tile, D_K: int, stride: int) -> Dispatcher:
     """Depthwise of one tile of pixels, channels from `first` to `last`, a vector at a time."""
     lanes = tile.lanes
 
     @njit(error_model="numpy")
-    def channels_tile(f, f_step, f_row, f_pixel, w, D_K, M, g, g_step, first, last):
+    def channels_tile(f, f_row, f_pixel, w, w_tap, g, g_step, first, last):
         whole = last - (last - first) % lanes
         for m in range(first * FLOAT, whole * FLOAT, lanes * FLOAT):
             sums = zeros(tile)
             for i in range(D_K):
-                for j in range(D_K):
-                    tap = w + (i * D_K + j) * M * FLOAT + m
-                    sums = channelwise(tile, sums, f + i * f_row + j * f_pixel + m, f_step, tap, None)
+                sums = channelwise(tile, sums, f + i * f_row + m, f_pixel, w + i * D_K * w_tap + m, w_tap, D_K, stride, None)
             store(tile, sums, g + m, g_step, lanes)
         if whole < last:
-            m = whole * FLOAT
+            m, left = whole * FLOAT, last - whole
             sums = zeros(tile)
             for i in range(D_K):
-                for j in range(D_K):
-                    tap = w + (i * D_K + j) * M * FLOAT + m
-                    sums = channelwise(tile, sums, f + i * f_row + j * f_pixel + m, f_step, tap, last - whole)
-            store(tile, sums, g + m, g_step, last - whole)
+                sums = channelwise(tile, sums, f + i * f_row + m, f_pixel, w + i * D_K * w_tap + m, w_tap, D_K, stride, left)
+            store(tile, sums, g + m, g_step, left)
 
     return channels_tile
 
 
 @cache
-def _depthwise(MR: int, lanes: int, parallel: bool) -> Dispatcher:
-    of_wide, of_narrow = channels_tile(Tile(MR, 1, lanes)), channels_tile(Tile(max(MR - 1, 1), 1, lanes))
+def _depthwise(MR: int, lanes: int, D_K: int, stride: int, parallel: bool) -> Dispatcher:
+    of_wide, of_narrow = (channels_tile(Tile(m, 1, lanes), D_K, stride) for m in (MR, max(MR - 1, 1)))
 
     @njit(error_model="numpy")
     def share(F, w, G, sizes, shares, tiles, panels):
-        f_step = sizes.stride * F.pixel
         first, last = panels[0] * lanes, min(panels[1] * lanes, sizes.M)
         for u in range(tiles[0], tiles[1]):
             b, k, l, is_wide = tile_at(u, sizes, shares, MR)
-            f = F.address + b * F.image + k * sizes.stride * F.row + l * f_step
+            f = F.address + b * F.image + k * sizes.stride * F.row + l * sizes.stride * F.pixel
             g = G.address + b * G.image + k * G.row + l * G.pixel
             if is_wide:
-                of_wide(f, f_step, F.row, F.pixel, w, sizes.D_K, sizes.M, g, G.pixel, first, last)
+                of_wide(f, F.row, F.pixel, w, sizes.M * FLOAT, g, G.pixel, first, last)
             else:
-                of_narrow(f, f_step, F.row, F.pixel, w, sizes.D_K, sizes.M, g, G.pixel, first, last)
+                of_narrow(f, F.row, F.pixel, w, sizes.M * FLOAT, g, G.pixel, first, last)
 
     @njit(error_model="numpy", parallel=parallel)
     def depthwise(F, w, G, sizes, shares):
@@ -226,7 +221,7 @@ def bind_depthwise(F: np.ndarray, K_hat: np.ndarray, G: np.ndarray, stride: int)
     vectors = host_vectors()
     sizes = sizes_of(D_K, M, M, stride, G)
     blocks = blocking.channel_blocks(sizes.batch * sizes.rows, sizes.width, M, D_K**2, vectors, numba.get_num_threads())
-    function = _depthwise(blocks.pixels.most, vectors.lanes, blocks.threads > 1)
+    function = _depthwise(blocks.pixels.most, vectors.lanes, D_K, stride, blocks.threads > 1)
     return compiled(function, as_map(F), K_hat.ctypes.data, as_map(G), sizes, shares_of(blocks), keep=(F, K_hat, G))
 
 
