@@ -83,11 +83,11 @@ def product_blocks(
     return min(found, key=lambda one: one[0])[1]
 
 
-def channel_blocks(rows: int, width: int, M: int, taps: int, vectors: Vectors, threads: int) -> Blocks:
+def channel_blocks(rows: int, width: int, M: int, D_K: int, vectors: Vectors, threads: int) -> Blocks:
     """Blocks of a depthwise convolution: panels of one vector."""
-    pixels, panels = Cut.balanced(width, vectors.max_pixels(1)), Cut(ceil(M / vectors.lanes), 1)
+    pixels, panels = Cut.balanced(width, vectors.max_filtered_pixels(D_K)), Cut(ceil(M / vectors.lanes), 1)
     tiles = rows * pixels.parts
-    used = threads if tiles * panels.parts * taps * pixels.most > _SERIAL_CYCLES else 1
+    used = threads if tiles * panels.parts * D_K**2 * pixels.most > _SERIAL_CYCLES else 1
     grid = min(_grids(used), key=lambda grid: ceil(tiles / grid[0]) * ceil(panels.parts / grid[1]))
     return Blocks(pixels, panels, *grid)
 

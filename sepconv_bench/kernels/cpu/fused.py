@@ -69,9 +69,9 @@ def _separable(MR: int, NV: int, lanes: int, D_K: int, stride: int, parallel: bo
                 f = F.address + b * F.image + k * sizes.stride * F.row + l * sizes.stride * F.pixel
                 g = strip + (u - start) * MR * pixel
                 if is_wide:
-                    filter_wide(f, F.row, F.pixel, K_hat, sizes.M * FLOAT, g, pixel, 0, sizes.M)
+                    filter_wide(f, F.row, F.pixel, K_hat, sizes.M * FLOAT, sizes.D_K, g, pixel, 0, sizes.M)
                 else:
-                    filter_narrow(f, F.row, F.pixel, K_hat, sizes.M * FLOAT, g, pixel, 0, sizes.M)
+                    filter_narrow(f, F.row, F.pixel, K_hat, sizes.M * FLOAT, sizes.D_K, g, pixel, 0, sizes.M)
             for p in range(panels[0], panels[1]):
                 n = p * NR - max(0, p - shares.wide_panels) * lanes
                 w = K_tilde + n * sizes.M * FLOAT

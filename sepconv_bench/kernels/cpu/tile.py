@@ -18,7 +18,7 @@ from numba.core.imputils import lower_constant
 from numba.extending import intrinsic, models, overload_attribute, register_model, typeof_impl
 
 _FLOAT, _BYTE, _INT = ir.FloatType(), ir.IntType(8), ir.IntType(32)
-_POINTER_REGISTERS = 14  # pixels that one pointer, multiples of one step and x86's scaled indices can address
+_ADDRESSED_PIXELS = 14  # as many as one pointer, odd multiples of a step and x86's scaled indices reach
 
 
 @dataclass(frozen=True)
@@ -29,8 +29,12 @@ class Vectors:
     registers: int
 
     def max_pixels(self, NV: int) -> int:
-        """Most pixels of a tile of NV vectors: its accumulators, NV vectors of weights and one pixel fit into registers."""
-        return min(_POINTER_REGISTERS, (self.registers - 1 - NV) // NV)
+        """Most pixels of a tile of NV vectors: its sums, NV vectors of weights and one pixel fit into registers."""
+        return min(_ADDRESSED_PIXELS, (self.registers - 1 - NV) // NV)
+
+    def max_filtered_pixels(self, D_K: int) -> int:
+        """Most pixels of a depthwise tile: their sums, a row of D_K taps and one pixel fit into registers, if any do."""
+        return min(_ADDRESSED_PIXELS, max(4, self.registers - 1 - D_K))
 
 
 def host_vectors() -> Vectors:
@@ -126,8 +130,9 @@ def rank_1(typingctx, tile, accumulators, pixel, step, weights):
     """accumulators[p, n] += pixel[p] x weights[n]: one float of each of MR pixels `step` apart, and NR weights."""
 
     def generate(context, builder, signature, args):
-        _, sums, first, step, weights = args
+        _, sums, pixel, step, weights = args
         MR, NV, vector = tile.tile.MR, tile.tile.NV, _vector(tile.tile)
+        first, weights = _pointer(builder, pixel), _pointer(builder, weights)
         columns = [_load(builder, weights, v, vector) for v in range(NV)]
         sums = cgutils.unpack_tuple(builder, sums, MR * NV)
         for p in range(MR):
@@ -151,8 +156,9 @@ def channelwise(typingctx, tile, accumulators, pixel, step, weights, tap, D_K, s
     taps, apart = D_K.literal_value, stride.literal_value
 
     def generate(context, builder, signature, args):
-        _, sums, first, step, weights, tap, _, _, count = args
+        _, sums, pixel, step, weights, tap, _, _, count = args
         MR, NV, vector = tile.tile.MR, tile.tile.NV, _vector(tile.tile)
+        first, weights = _pointer(builder, pixel), _pointer(builder, weights)
         masks = [None] * NV if channels is types.none else _masks(builder, tile.tile, count)
         sums = cgutils.unpack_tuple(builder, sums, MR * NV)
         for v in range(NV):
@@ -183,8 +189,9 @@ def add(typingctx, tile, accumulators, pixel, step, channels):
 
 def _write(tile, add):
     def generate(context, builder, signature, args):
-        _, sums, first, step, channels = args
+        _, sums, pixel, step, channels = args
         MR, NV, vector = tile.tile.MR, tile.tile.NV, _vector(tile.tile)
+        first = _pointer(builder, pixel)
         sums = cgutils.unpack_tuple(builder, sums, MR * NV)
 
         def write(masks):
@@ -214,18 +221,23 @@ def _vector(tile: Tile) -> ir.VectorType:
     return ir.VectorType(_FLOAT, tile.lanes)
 
 
-def _moved(builder, address, step, times):
-    """address + times x step."""
-    return builder.add(address, builder.mul(step, ir.Constant(step.type, times)))
+def _pointer(builder, address):
+    return builder.inttoptr(address, _BYTE.as_pointer())
 
 
-def _element(builder, address, index, kind):
-    """Pointer to the index-th `kind` from a byte address on."""
-    return builder.gep(builder.inttoptr(address, kind.as_pointer()), [ir.Constant(_INT, index)])
+def _moved(builder, pointer, step, times):
+    """The pointer `times` steps on. A pointer and an offset, which x86 adds while it loads: a sum of integers the
+    compiler would turn into a chain of additions, one a pixel."""
+    return builder.gep(pointer, [builder.mul(step, ir.Constant(step.type, times))])
 
 
-def _load(builder, address, index, kind, mask=None):
-    pointer = _element(builder, address, index, kind)
+def _element(builder, pointer, index, kind):
+    """Pointer to the index-th `kind` from there on."""
+    return builder.gep(builder.bitcast(pointer, kind.as_pointer()), [ir.Constant(_INT, index)])
+
+
+def _load(builder, pointer, index, kind, mask=None):
+    pointer = _element(builder, pointer, index, kind)
     if mask is None:
         return builder.load(pointer, align=4)
     function = ir.FunctionType(kind, [pointer.type, _INT, mask.type, kind])
@@ -233,8 +245,8 @@ def _load(builder, address, index, kind, mask=None):
     return builder.call(load, [pointer, ir.Constant(_INT, 4), mask, ir.Constant(kind, None)])
 
 
-def _store(builder, value, address, index, mask=None):
-    pointer = _element(builder, address, index, value.type)
+def _store(builder, value, pointer, index, mask=None):
+    pointer = _element(builder, pointer, index, value.type)
     if mask is None:
         builder.store(value, pointer, align=4)
         return

@@ -157,21 +157,22 @@ def share_of(thread, sizes, shares):
 
 @cache
 def channels_tile(tile: Tile, D_K: int, stride: int) -> Dispatcher:
-    """Depthwise of one tile of pixels, channels from `first` to `last`, a vector at a time."""
+    """Depthwise of one tile of pixels, channels from `first` to `last`, a vector at a time. `rows` is D_K once more: a loop
+    that is not unrolled leaves the registers to the tile."""
     lanes = tile.lanes
 
     @njit(error_model="numpy")
-    def channels_tile(f, f_row, f_pixel, w, w_tap, g, g_step, first, last):
+    def channels_tile(f, f_row, f_pixel, w, w_tap, rows, g, g_step, first, last):
         whole = last - (last - first) % lanes
         for m in range(first * FLOAT, whole * FLOAT, lanes * FLOAT):
             sums = zeros(tile)
-            for i in range(D_K):
+            for i in range(rows):
                 sums = channelwise(tile, sums, f + i * f_row + m, f_pixel, w + i * D_K * w_tap + m, w_tap, D_K, stride, None)
             store(tile, sums, g + m, g_step, lanes)
         if whole < last:
             m, left = whole * FLOAT, last - whole
             sums = zeros(tile)
-            for i in range(D_K):
+            for i in range(rows):
                 sums = channelwise(tile, sums, f + i * f_row + m, f_pixel, w + i * D_K * w_tap + m, w_tap, D_K, stride, left)
             store(tile, sums, g + m, g_step, left)
 
@@ -190,9 +191,9 @@ def _depthwise(MR: int, lanes: int, D_K: int, stride: int, parallel: bool) -> Di
             f = F.address + b * F.image + k * sizes.stride * F.row + l * sizes.stride * F.pixel
             g = G.address + b * G.image + k * G.row + l * G.pixel
             if is_wide:
-                of_wide(f, F.row, F.pixel, w, sizes.M * FLOAT, g, G.pixel, first, last)
+                of_wide(f, F.row, F.pixel, w, sizes.M * FLOAT, sizes.D_K, g, G.pixel, first, last)
             else:
-                of_narrow(f, F.row, F.pixel, w, sizes.M * FLOAT, g, G.pixel, first, last)
+                of_narrow(f, F.row, F.pixel, w, sizes.M * FLOAT, sizes.D_K, g, G.pixel, first, last)
 
     @njit(error_model="numpy", parallel=parallel)
     def depthwise(F, w, G, sizes, shares):
@@ -220,7 +221,7 @@ def bind_depthwise(F: np.ndarray, K_hat: np.ndarray, G: np.ndarray, stride: int)
     D_K, _, M = K_hat.shape
     vectors = host_vectors()
     sizes = sizes_of(D_K, M, M, stride, G)
-    blocks = blocking.channel_blocks(sizes.batch * sizes.rows, sizes.width, M, D_K**2, vectors, numba.get_num_threads())
+    blocks = blocking.channel_blocks(sizes.batch * sizes.rows, sizes.width, M, D_K, vectors, numba.get_num_threads())
     function = _depthwise(blocks.pixels.most, vectors.lanes, D_K, stride, blocks.threads > 1)
     return compiled(function, as_map(F), K_hat.ctypes.data, as_map(G), sizes, shares_of(blocks), keep=(F, K_hat, G))
 

@@ -1,0 +1,53 @@
+"""What the compiler made of a kernel: the innermost loop that does its multiply-adds, read from the machine code."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from numba.core.dispatcher import Dispatcher
+
+_LABEL = re.compile(r"^(\.?[A-Za-z_][\w.$]*):")
+_JUMP = re.compile(r"^\s+(?:j[a-z]+|b(?:\.[a-z]+)?|cbn?z|tbn?z)\s.*?(\.?L[\w.$]+)\s*$")
+# x86 with FMA; x86 without, where a product and a sum make one; ARM.
+_PACKED = (re.compile(r"\s+vfmadd\d+ps\s"), re.compile(r"\s+v?mulps\s"), re.compile(r"\s+fmla\s+v\d+\.4s"))
+# A vector moved to or from the stack. Addresses may be there: they cost an integer load, of which there are enough.
+_SPILL = re.compile(r"\(%rsp\).*%[xyz]mm|%[xyz]mm.*\(%rsp\)|\b[qv]\d+\b.*\[sp\b")
+
+
+@dataclass(frozen=True)
+class InnerLoop:
+    """The innermost loop with most packed multiply-adds: how many there are, and how many times a vector is on the stack."""
+
+    multiply_adds: int
+    spills: int
+    lines: tuple[str, ...]
+
+
+def inner_loop(function: Dispatcher, signature: tuple) -> InnerLoop:
+    """Compile `function` for a signature and read its assembly; ValueError where no loop multiplies vectors."""
+    function.compile(signature)
+    loops = [
+        InnerLoop(max(sum(bool(packed.match(line)) for line in body) for packed in _PACKED), _spills(body), tuple(body))
+        for body in _innermost(function.inspect_asm(signature).splitlines())
+    ]
+    best = max(loops, key=lambda loop: loop.multiply_adds, default=None)
+    if best is None or not best.multiply_adds:
+        raise ValueError(f"no loop of {function.py_func.__name__} holds packed multiply-adds")
+    return best
+
+
+def _innermost(lines: list[str]) -> list[list[str]]:
+    """The bodies of loops that hold no other loop: from a label to the jump back to it."""
+    labels = {found[1]: number for number, line in enumerate(lines) if (found := _LABEL.match(line))}
+    back = [
+        (labels[found[1]], number)
+        for number, line in enumerate(lines)
+        if (found := _JUMP.match(line)) and labels.get(found[1], number) < number
+    ]
+    inner = [(start, end) for start, end in back if not any(start <= s and e < end for s, e in back if (s, e) != (start, end))]
+    return [lines[start : end + 1] for start, end in inner]
+
+
+def _spills(body: list[str]) -> int:
+    return sum(bool(_SPILL.search(line)) for line in body)

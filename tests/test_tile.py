@@ -1,0 +1,202 @@
+"""Register tiles: what the compiler makes of them, their edges, the memory around them, and other vector widths."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+import textwrap
+
+import numpy as np
+import pytest
+from numba import njit, types
+
+from sepconv_bench import ConvShape, Problem, get_kernel, kernel_names
+from sepconv_bench.kernels.cpu.assembly import inner_loop
+from sepconv_bench.kernels.cpu.tile import Tile, Vectors, host_vectors
+from sepconv_bench.kernels.cpu.tiled import channels_tile, product_tile
+from sepconv_bench.reference import Oracle
+
+VECTORS = host_vectors()
+LANES = VECTORS.lanes
+TILED = [name for name in kernel_names(device="cpu") if name.endswith((".tiled", ".fused"))]
+
+on_x86 = pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="forces widths of x86's vectors")
+# As Numba's own variables force them: 4, 8 and (where the host has them) 16 floats in a vector.
+FORCED = {
+    4: {"NUMBA_CPU_NAME": "nehalem", "NUMBA_CPU_FEATURES": "+sse,+sse2,+sse4.2"},
+    8: {"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": "+avx,+avx2,+fma"},
+}
+
+
+def product_loop(tile: Tile):
+    return inner_loop(product_tile(tile), (types.int64,) * 11 + (types.boolean,))
+
+
+def python(source: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-c", textwrap.dedent(source), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=600, env=os.environ | environment, check=False)
+
+
+# ---------------------------------------------------------------------------------------------- what the compiler made
+
+
+@pytest.mark.parametrize("NV", [1, 2, 3, 4])
+def test_the_inner_loop_of_a_product_is_its_multiply_adds_with_nothing_on_the_stack(NV):
+    """One rank-1 update: MR x NV multiply-adds, NV loads of weights, MR pixels, and what counts the loop."""
+    tile = Tile(VECTORS.max_pixels(NV), NV, LANES)
+    loop = product_loop(tile)
+    assert loop.multiply_adds == tile.MR * tile.NV
+    assert loop.spills == 0
+    assert len(loop.lines) <= tile.MR * tile.NV + tile.MR + tile.NV + 6
+
+
+@pytest.mark.parametrize(("D_K", "stride"), [(3, 1), (3, 2), (5, 1)])
+def test_the_inner_loop_of_a_depthwise_tile_is_its_multiply_adds_with_nothing_on_the_stack(D_K, stride):
+    """A row of taps: MR x D_K multiply-adds."""
+    tile = Tile(VECTORS.max_filtered_pixels(D_K), 1, LANES)
+    loop = inner_loop(channels_tile(tile, D_K, stride), (types.int64,) * 10)
+    assert loop.multiply_adds == tile.MR * D_K
+    assert loop.spills == 0
+
+
+def test_the_guard_sees_a_tile_that_does_not_fit_into_the_registers():
+    assert product_loop(Tile(20, 2, LANES)).spills > 0
+
+
+def test_the_guard_sees_a_loop_that_is_not_vectorised():
+    @njit
+    def dot(x, y):
+        total = np.float32(0)
+        for m in range(len(x)):  # without fastmath a sum keeps its order: one at a time
+            total += x[m] * y[m]
+        return total
+
+    array = types.Array(types.float32, 1, "C")
+    with pytest.raises(ValueError, match="no loop of dot holds packed"):
+        inner_loop(dot, (array, array))
+
+
+@on_x86
+def test_the_inner_loops_are_whole_with_avx2_as_well():
+    source = """
+        from numba import types
+        from sepconv_bench.kernels.cpu.assembly import inner_loop
+        from sepconv_bench.kernels.cpu.tile import Tile, host_vectors
+        from sepconv_bench.kernels.cpu.tiled import channels_tile, product_tile
+        vectors = host_vectors()
+        for NV in (1, 2, 3):
+            tile = Tile(vectors.max_pixels(NV), NV, vectors.lanes)
+            loop = inner_loop(product_tile(tile), (types.int64,) * 11 + (types.boolean,))
+            print(tile.MR, NV, tile.lanes, loop.multiply_adds - tile.MR * NV, loop.spills)
+    """
+    done = python(source, **FORCED[8])
+    assert done.stdout.splitlines() == ["14 1 8 0 0", "6 2 8 0 0", "4 3 8 0 0"], done.stderr
+
+
+# ---------------------------------------------------------------------------------------------- edges
+
+# One less, as many, one more than tiles, panels and vectors hold; twice as many and a rest.
+_AROUND_MR = sorted({size + d for size in (VECTORS.max_pixels(1), VECTORS.max_pixels(2)) for d in (-1, 0, 1)})
+_AROUND_NR = sorted({size + d for size in (LANES, 2 * LANES, 4 * LANES) for d in (-1, 0, 1)})
+EDGES = [
+    *(ConvShape(3, LANES + 1, LANES - 1, D_G) for D_G in [*_AROUND_MR, 2 * VECTORS.max_pixels(2) + 1]),
+    *(ConvShape(2, 5, N, VECTORS.max_pixels(2) + 1, stride=2) for N in [*_AROUND_NR, 5 * LANES + 3]),
+    *(ConvShape(3, M, LANES + 1, 7, batch=2) for M in (1, LANES - 1, LANES, LANES + 1, 2 * LANES + 1)),
+]
+
+
+@pytest.mark.parametrize("name", TILED)
+def test_every_edge_of_tiles_panels_and_vectors_is_right(name):
+    kernel = get_kernel(name)
+    rng = np.random.default_rng(0)
+    for shape in EDGES:
+        problem = Problem.draw(kernel.operator, shape, rng)
+        kernel.bind(problem)()
+        error = Oracle(kernel.operator, shape, problem.F, problem.weights).error(problem.G)
+        assert error <= 1, f"{shape}: {error} times what float32 rounding explains"
+
+
+@pytest.mark.parametrize("shape", [ConvShape(3, 1500, 40, 8), ConvShape(1, 9000, 33, 5), ConvShape(5, 400, 1100, 3)], ids=str)
+def test_weights_in_several_blocks_give_the_same_sum(shape):
+    """So many input channels that a panel of weights goes through the cache in pieces, and G is added to."""
+    rng = np.random.default_rng(0)
+    for name in ("cpu.standard.tiled", "cpu.pointwise.tiled", "cpu.separable.fused"):
+        kernel = get_kernel(name)
+        problem = Problem.draw(kernel.operator, shape, rng)
+        kernel.bind(problem)()
+        assert Oracle(kernel.operator, shape, problem.F, problem.weights).error(problem.G) <= 1, name
+
+
+_FENCED = """
+    import ctypes, mmap, sys
+    import numpy as np
+    from sepconv_bench import ConvShape, Problem, get_kernel
+    from sepconv_bench.kernels.cpu.tile import host_vectors
+    from sepconv_bench.reference import Oracle
+
+    libc = ctypes.CDLL(None, use_errno=True)
+    held = []
+
+    def fenced(array, at_end):
+        '''A copy that starts or ends exactly where a page begins that may not be touched.'''
+        size = -(-array.nbytes // mmap.PAGESIZE) * mmap.PAGESIZE
+        pages = mmap.mmap(-1, size + 2 * mmap.PAGESIZE)
+        held.append(pages)
+        base = ctypes.addressof(ctypes.c_char.from_buffer(pages))
+        for fence in (base, base + mmap.PAGESIZE + size):
+            assert libc.mprotect(ctypes.c_void_p(fence), mmap.PAGESIZE, 0) == 0
+        first = mmap.PAGESIZE + (size - array.nbytes if at_end else 0)
+        copy = np.frombuffer(pages, np.float32, array.size, first).reshape(array.shape)
+        copy[...] = array
+        return copy
+
+    print(host_vectors().lanes)
+    rng = np.random.default_rng(0)
+    for name in sys.argv[2:]:
+        kernel = get_kernel(name)
+        for sizes in eval(sys.argv[1]):
+            shape = ConvShape(*sizes)
+            for at_end in (False, True):
+                drawn = Problem.draw(kernel.operator, shape, rng)
+                F, G, *weights = (fenced(array, at_end) for array in (drawn.F, drawn.G, *drawn.weights))
+                problem = Problem(kernel.operator, shape, F, tuple(weights), G)
+                kernel.bind(problem)()
+                assert Oracle(kernel.operator, shape, F, problem.weights).error(G) <= 1, (name, shape)
+        print(name)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="mprotect of a page as Linux has it")
+def test_nothing_is_read_or_written_beside_the_arrays():
+    """Every array lies against a page that may not be touched: one float beside it ends the process."""
+    done = python(_FENCED, repr(_sizes(EDGES[::3])), *TILED)
+    assert done.stdout.split() == [str(LANES), *TILED], f"exit code {done.returncode}: {done.stderr}"
+
+
+@on_x86
+@pytest.mark.skipif(sys.platform != "linux", reason="mprotect of a page as Linux has it")
+@pytest.mark.parametrize("lanes", FORCED)
+def test_narrower_vectors_give_right_results_between_fences(lanes):
+    """On maps and channels around the edges of their own tiles; the product and the depthwise tile are in all kernels."""
+    shapes = [
+        ConvShape(3, lanes + 1, 2 * lanes - 1, 7),
+        ConvShape(3, 2 * lanes, 3 * lanes + 1, 13),
+        ConvShape(2, 3, 1, 5, 2, 2),
+    ]
+    names = ("cpu.standard.tiled", "cpu.separable.fused")
+    done = python(_FENCED, repr(_sizes(shapes)), *names, **FORCED[lanes])
+    assert done.stdout.split() == [str(lanes), *names], f"exit code {done.returncode}: {done.stderr}"
+
+
+def _sizes(shapes: list[ConvShape]) -> list[tuple[int, ...]]:
+    return [(s.D_K, s.M, s.N, s.D_G, s.stride, s.batch) for s in shapes]
+
+
+def test_tiles_fit_into_the_registers_of_every_width():
+    for vectors in (Vectors(4, 16), Vectors(8, 16), Vectors(16, 32), Vectors(4, 32)):
+        for NV in (1, 2, 3, 4):
+            MR = vectors.max_pixels(NV)
+            assert MR >= 1
+            assert vectors.registers >= MR * NV + NV + 1
