@@ -1,4 +1,4 @@
-"""The door: sepconv-bench run | report | export | check | list | machine."""
+"""The door: sepconv-bench run | report | export | ladder | check | list | machine."""
 
 from __future__ import annotations
 
@@ -166,13 +166,13 @@ def report(folder: Path) -> None:
 
 @cli.command()
 @folder_argument
-@click.option("--table", type=click.Choice(["timings", "ratios", "samples"]), default="ratios", show_default=True)
+@click.option("--table", type=click.Choice(["timings", "ratios", "peers", "samples"]), default="ratios", show_default=True)
 @click.option("--format", "form", type=click.Choice(["csv", "json", "parquet"]), default="csv", show_default=True)
 @click.option(
     "--output", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Into a file, not to standard output."
 )
 def export(folder: Path, table: str, form: str, output: Path | None) -> None:
-    """Write a table of the results in DIR: timings, ratios, or every sample that they are computed from."""
+    """Write a table of the results in DIR: timings, ratios, our kernels beside the peers, or every sample behind them."""
     from sepconv_bench import results as store
 
     with store.open_results(folder) as results:
@@ -184,6 +184,27 @@ def export(folder: Path, table: str, form: str, output: Path | None) -> None:
         output.write_bytes(text)
     except OSError as error:
         raise InputError(f"{output} cannot be written: {error.strerror}") from error
+
+
+@cli.command()
+@folder_argument
+@click.option(
+    "--into",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Into a file, between its lines <!-- ladder --> and <!-- end of ladder -->, not to standard output.",
+)
+def ladder(folder: Path, into: Path | None) -> None:
+    """The table of rungs from the results in DIR: GFLOP/s, share of the peak, beside each peer. In Markdown."""
+    from sepconv_bench.report import ladder as rungs
+    from sepconv_bench.results import open_results
+
+    with open_results(folder) as results:
+        table = rungs.ladder(results)
+    if into is None:
+        click.echo(table, nl=False)
+    else:
+        rungs.write_between_markers(table, into)
 
 
 @cli.command()

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+PEERS = ("numpy", "torch", "onnxruntime")  # other people's convolutions; ways of using one are named numpy-..., torch-...
+
 # The rung of standard that a separable variant is measured against, where it is not the one of its own name.
 _STANDARD_RUNG = {"fused": "tiled"}
 
@@ -56,3 +58,9 @@ def standard_rung(separable: str) -> str:
 
 def _variant(name: str) -> str:
     return name.split(".")[2]
+
+
+def peer(kernel: str) -> str | None:
+    """The library whose convolution a kernel is, one of PEERS; None for one of ours or a user's."""
+    library = _variant(kernel).partition("-")[0]
+    return library if library in PEERS else None

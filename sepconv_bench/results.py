@@ -23,11 +23,11 @@ import pandas as pd
 from sepconv_bench import theory
 from sepconv_bench.errors import ResultsError
 from sepconv_bench.measure.statistics import Estimate, estimate, ratio
-from sepconv_bench.pairing import pairs
-from sepconv_bench.shapes import AXES, ConvShape
+from sepconv_bench.pairing import PEERS, pairs, peer
+from sepconv_bench.shapes import AXES, OPERATORS, ConvShape
 
 FILE_NAME = "results.sqlite"
-TABLES = ("timings", "ratios", "samples")
+TABLES = ("timings", "ratios", "peers", "samples")
 FORMATS = ("csv", "json", "parquet")
 _APPLICATION = 0x5E9C04B0  # says in the file's header that it is ours
 _VERSION = 1
@@ -318,6 +318,45 @@ def ratios(results: Results) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=None if rows else ["standard_kernel", "separable_kernel", "ratio"])
 
 
+def peers(results: Results) -> pd.DataFrame:
+    """One row a kernel of ours and a peer: peer's time / our time, geometric mean, least and most over the cells of both.
+
+    In each cell the peer's fastest way counts, and the ratio is that of paired samples. The peer "best" is the fastest of all
+    of them in each cell. `least_at` is the cell where the peer comes nearest to us, or is most ahead.
+    """
+    found: dict[tuple[str, str], list[tuple[float, ConvShape]]] = {}
+    for cell in results.cells():
+        for kernel in (name for name in cell.times if peer(name) is None):
+            operator = kernel.split(".")[:2]
+            rivals = [name for name in cell.times if peer(name) is not None and name.split(".")[:2] == operator]
+            for library in (*PEERS, "best"):
+                ways = [name for name in rivals if library in (peer(name), "best")]
+                if ways:
+                    fastest = min(ways, key=lambda name: cell.times[name].value)
+                    value = ratio(cell.samples[fastest], cell.samples[kernel]).value
+                    found.setdefault((kernel, library), []).append((value, cell.shape))
+    rows = []
+    for (kernel, library), values in found.items():
+        speedups = np.array([value for value, _ in values])
+        least, at = min(values)
+        rows.append(
+            {
+                "operator": kernel.split(".")[1],
+                "kernel": kernel,
+                "peer": library,
+                "cells": len(values),
+                "geomean": float(np.exp(np.log(speedups).mean())),
+                "min": least,
+                "max": float(speedups.max()),
+                "least_at": str(at),
+            }
+        )
+    columns = ["operator", "kernel", "peer", "cells", "geomean", "min", "max", "least_at"]
+    frame = pd.DataFrame(rows, columns=columns)
+    order = frame["operator"].map(OPERATORS.index)
+    return frame.assign(order=order).sort_values("order", kind="stable").drop(columns="order").reset_index(drop=True)
+
+
 def samples(results: Results) -> pd.DataFrame:
     """One row a sample: seconds a launch, by shape, kernel, block and round; `ceiling.fma` is the machine's peak."""
     frames = [
@@ -332,7 +371,7 @@ def samples(results: Results) -> pd.DataFrame:
 
 def table(results: Results, name: str) -> pd.DataFrame:
     """The table of that name, one of TABLES."""
-    return {"timings": timings, "ratios": ratios, "samples": samples}[name](results)
+    return {"timings": timings, "ratios": ratios, "peers": peers, "samples": samples}[name](results)
 
 
 def written(frame: pd.DataFrame, form: str) -> bytes:

@@ -245,8 +245,14 @@ def _slice(ratios: pd.DataFrame, axis: str, by: str) -> tuple[pd.DataFrame, dict
 
 
 def _facets(count: int, height: float) -> tuple[Figure, Sequence[Axes]]:
-    figure, grid = plt.subplots(1, count, figsize=(max(4.6, 3.3 * count), height), sharey=True, squeeze=False)
-    return figure, grid[0]
+    """Panels side by side, in rows of at most four; `height` is that of a row."""
+    across = min(count, 4)
+    down = ceil(count / across)
+    size = (max(4.6, 3.3 * across), height + (down - 1) * 0.85 * height)
+    figure, grid = plt.subplots(down, across, figsize=size, sharey=True, squeeze=False)
+    for axes in grid.flat[count:]:
+        axes.remove()
+    return figure, list(grid.flat[:count])
 
 
 def _legend_below(figure: Figure, handles: Sequence[Line2D | Patch]) -> None:

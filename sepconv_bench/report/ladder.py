@@ -1,0 +1,83 @@
+"""The table of rungs as Markdown: how fast each kernel is, of the peak and beside the peers; into a page between markers."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pandas as pd
+
+from sepconv_bench.errors import ResultsError
+from sepconv_bench.pairing import PEERS, peer
+from sepconv_bench.results import Results, peers, timings
+from sepconv_bench.shapes import OPERATORS
+
+_MARKERS = re.compile(r"(<!-- ladder\b[^\n]*-->\n).*?(<!-- end of ladder -->)", re.S)
+
+
+def ladder(results: Results) -> str:
+    """A row a kernel of ours, and a row a peer in its fastest way on each shape: medians over the shapes of the results,
+    and how many times as fast as each peer, geometric mean and least. ResultsError where there is no cell."""
+    times, beside = timings(results), peers(results)
+    times = times[times.status == "ok"] if len(times) else times
+    if times.empty:
+        raise ResultsError(f"{results.path} holds no measured cell yet; `sepconv-bench run --resume` goes on measuring")
+    times = times.assign(peer=times.kernel.map(peer))
+    shown = [library for library in PEERS if (times.peer == library).any()]
+    lines = [_row("", "GFLOP/s", "% of peak", *(f"beside {library}" for library in shown))]
+    lines.append("|---|" + "---:|" * (2 + len(shown)))
+    for operator in OPERATORS:
+        of_operator = times[times.operator == operator]
+        for kernel, rows in of_operator[of_operator.peer.isna()].groupby("kernel", sort=False):
+            lines.append(_row(f"`{kernel}`", *_rates(rows), *(_beside(beside, str(kernel), library) for library in shown)))
+        for library in shown:
+            rows = of_operator[of_operator.peer == library]
+            if len(rows):
+                fastest = rows.loc[rows.groupby(["D_K", "M", "N", "D_G", "stride", "batch"]).time_s.idxmin()]
+                ways = rows.kernel.nunique()
+                told = f"*{operator}, {library}*" if ways == 1 else f"*{operator}, {library}, the best of {ways} ways*"
+                lines.append(_row(told, *_rates(fastest), *[""] * len(shown)))
+    cells = len(times[["D_K", "M", "N", "D_G", "stride", "batch"]].drop_duplicates())
+    machine = results.runs()[-1]["machine"]
+    lines += [
+        "",
+        f'Medians over {cells} shapes; "% of peak" of the multiply-add rate timed in the same rounds, highest in brackets.'
+        ' "Beside": the peer\'s time over ours in paired samples, geometric mean and, in brackets, least and most.'
+        f" {machine['cpu']}, {machine['threads']} threads; {_versions(machine, shown)}.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def write_between_markers(table: str, page: Path) -> None:
+    """Replace what is between `<!-- ladder ... -->` and `<!-- end of ladder -->` in a file; ResultsError if it is not so."""
+    try:
+        text = page.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ResultsError(f"{page} cannot be read: {getattr(error, 'strerror', None) or 'it is not UTF-8 text'}") from error
+    if len(_MARKERS.findall(text)) != 1:
+        raise ResultsError(
+            f"{page} needs one line <!-- ladder --> and, below it, one <!-- end of ladder -->; the table goes between"
+        )
+    written = _MARKERS.sub(lambda found: f"{found[1]}\n{table}\n{found[2]}", text)
+    try:
+        page.write_text(written, encoding="utf-8")
+    except OSError as error:
+        raise ResultsError(f"{page} cannot be written: {error.strerror}") from error
+
+
+def _row(*cells: str) -> str:
+    return "| " + " | ".join(cells) + " |"
+
+
+def _rates(rows: pd.DataFrame) -> tuple[str, str]:
+    return f"{rows.gflops.median():.0f}", f"{100 * rows.eta.median():.0f} ({100 * rows.eta.max():.0f})"
+
+
+def _beside(beside: pd.DataFrame, kernel: str, library: str) -> str:
+    found = beside[(beside.kernel == kernel) & (beside.peer == library)]
+    return "".join(f"{row.geomean:.2g}x ({row['min']:.2g} to {row['max']:.2g})" for _, row in found.iterrows())
+
+
+def _versions(machine: dict, shown: list[str]) -> str:
+    names = ["numba", *shown]
+    return ", ".join(f"{name} {machine['versions'][name]}" for name in names if name in machine["versions"])
