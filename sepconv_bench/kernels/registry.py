@@ -30,6 +30,8 @@ _BUILT_IN = (
     "sepconv_bench.kernels.cpu.loops",
     "sepconv_bench.kernels.cpu.parallel",
     "sepconv_bench.kernels.peers.numpy",
+    "sepconv_bench.kernels.peers.torch",
+    "sepconv_bench.kernels.peers.onnxruntime",
 )
 _NAME = re.compile(r"([a-z]+)\.([a-z]+)\.([A-Za-z0-9_-]{1,64})")
 
