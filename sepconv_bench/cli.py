@@ -60,7 +60,9 @@ def _kernel_options(command: Callable[..., None]) -> Callable[..., None]:
             "--plugin", "plugins", multiple=True, metavar="FILE", help="A Python file that registers kernels; may be repeated."
         ),
         click.option(
-            "--kernels", metavar="PATTERNS", help="Only these, as 'cpu.*.parallel,cpu.*.numpy'.  [default: all of the CPU]"
+            "--kernels",
+            metavar="PATTERNS",
+            help="Only these, as 'cpu.*.parallel,cpu.*.numpy'.  [default: all of the CPU that are installed]",
         ),
     ):
         command = option(command)
@@ -244,9 +246,10 @@ def list_(plugins: tuple[str, ...]) -> None:
     for plugin in plugins:
         registry.load_plugin(plugin)
     click.echo("kernels")
-    for name in registry.kernel_names():
-        told = (registry.get_kernel(name).bind.__doc__ or "").strip().partition("\n")[0]
-        click.echo(f"  {name:26}{told}".rstrip())
+    for name in registry.kernel_names(missing=True):
+        kernel = registry.get_kernel(name)
+        told = kernel.missing or (kernel.bind.__doc__ or "").strip().partition("\n")[0]
+        click.echo(f"  {name:34}{told}".rstrip())
     click.echo("grids")
     for grid in GRIDS.values():
         click.echo(f"  {grid.name:12}{len(grid.shapes):4} cells: {grid.shows}")

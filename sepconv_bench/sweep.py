@@ -280,9 +280,13 @@ def _refuse_other_machine(results: Results, machine: dict) -> None:
     same = ("cpu", "threads", "threading_layer", "versions", "commit")
     for run in results.runs():
         for what in same:
-            if run["machine"].get(what) != machine[what]:
+            then, now = run["machine"].get(what), machine[what]
+            if what == "versions" and then:
+                # Those of both: a library that was not there then has timed nothing.
+                then, now = ({name: there[name] for name in sorted(then.keys() & now.keys())} for there in (then, now))
+            if then != now:
                 raise ResultsError(
-                    f"{results.path} was measured with {what} {run['machine'].get(what)}, and this is {machine[what]};"
+                    f"{results.path} was measured with {what} {then}, and this is {now};"
                     " run without --resume, or into another --output"
                 )
 

@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -31,15 +32,22 @@ _BUILT_IN = (
     "sepconv_bench.kernels.cpu.tiled",
     "sepconv_bench.kernels.cpu.fused",
     "sepconv_bench.kernels.peers.numpy",
+    "sepconv_bench.kernels.peers.torch",
+    "sepconv_bench.kernels.peers.onnxruntime",
 )
 _NAME = re.compile(r"([a-z]+)\.([a-z]+)\.([A-Za-z0-9_-]{1,64})")
 
 Launch = Callable[[], object]
 Bind = Callable[[Problem], Launch]
+Unpack = Callable[[Any, np.ndarray], None]
 
 
 def _any_shape(shape: ConvShape) -> str | None:
     return None
+
+
+def _nothing(given: object, G: np.ndarray) -> None:
+    pass
 
 
 @dataclass(frozen=True)
@@ -47,11 +55,18 @@ class Kernel:
     """A registered kernel. `bind(problem)` gives the launch that is timed; calling it with arrays is the checked way in.
 
     `supports(shape)` gives None, or the reason why the kernel does not take that shape.
+
+    A launch writes `problem.G`. Where a library allocates its own output, or lays it out in its own way, the launch returns
+    it, and `unpack(given, G)` copies what the launch returned into G: whenever a result is looked at, and never timed.
+
+    `needs` names the modules that `bind` imports and that may be missing; the first is also the extra that brings them.
     """
 
     name: str
     bind: Bind
     supports: Callable[[ConvShape], str | None] = _any_shape
+    unpack: Unpack = _nothing
+    needs: tuple[str, ...] = ()
 
     @property
     def device(self) -> str:
@@ -65,18 +80,28 @@ class Kernel:
     def variant(self) -> str:
         return self.name.split(".")[2]
 
+    @property
+    def missing(self) -> str | None:
+        """What to install before this kernel can run, or None; looks for the modules without importing them."""
+        if all(importlib.util.find_spec(module) for module in self.needs):
+            return None
+        return f"not installed: pip install 'sepconv-bench[{self.needs[0]}]'"
+
     def __call__(self, F: np.ndarray, *weights: np.ndarray, stride: int = 1, out: np.ndarray | None = None) -> np.ndarray:
         """G (D_G, D_G, N) of F (D_F, D_F, M), or with a leading batch axis if F has one; D_G = (D_F - D_K) // stride + 1.
 
         Weights are K (D_K, D_K, M, N) for standard, K_hat (D_K, D_K, M) for depthwise, K_tilde (M, N) for pointwise, and
         K_hat, K_tilde for separable. All float32, channels contiguous, other strides free. G is written into `out` if given.
-        Raises ShapeError, a ValueError, for arrays that do not fit, and KernelError for a shape this kernel does not take.
+        Raises ShapeError, a ValueError, for arrays that do not fit, and KernelError for a shape this kernel does not take or a
+        library that is not installed.
         """
+        if self.missing is not None:
+            raise KernelError(f"{self.name} is {self.missing}")
         problem, G = problem_from_arrays(self.operator, (F, *weights), stride, out)
         reason = self.supports(problem.shape)
         if reason is not None:
             raise KernelError(f"{self.name} does not take {problem.shape}: {reason}")
-        self.bind(problem)()
+        self.unpack(self.bind(problem)(), problem.G)
         return G
 
 
@@ -84,8 +109,16 @@ _kernels: dict[str, Kernel] = {}
 _loaded = False
 
 
-def kernel(name: str, supports: Callable[[ConvShape], str | None] = _any_shape) -> Callable[[Bind], Kernel]:
-    """Decorator that registers a bind function under `name`. KernelError for a name that does not fit or is taken."""
+def kernel(
+    name: str,
+    supports: Callable[[ConvShape], str | None] = _any_shape,
+    unpack: Unpack = _nothing,
+    needs: tuple[str, ...] = (),
+) -> Callable[[Bind], Kernel]:
+    """Decorator that registers a bind function under `name`; the other arguments are those of `Kernel`.
+
+    KernelError for a name that does not fit or is taken.
+    """
     parts = _NAME.fullmatch(name) if isinstance(name, str) else None
     if parts is None or parts[1] not in DEVICES or parts[2] not in OPERATORS:
         raise KernelError(
@@ -96,7 +129,7 @@ def kernel(name: str, supports: Callable[[ConvShape], str | None] = _any_shape) 
     def register(bind: Bind) -> Kernel:
         if name in _kernels:
             raise KernelError(f"a kernel named {name!r} is registered already; choose another variant")
-        _kernels[name] = Kernel(name, bind, supports)
+        _kernels[name] = Kernel(name, bind, supports, unpack, needs)
         return _kernels[name]
 
     return register
@@ -153,22 +186,36 @@ def get_kernel(name: str) -> Kernel:
     return _kernels[name]
 
 
-def kernel_names(operator: str | None = None, device: str | None = None) -> list[str]:
-    """Names of the kernels registered, built-in ones first, of one operator or one device if asked."""
+def kernel_names(operator: str | None = None, device: str | None = None, missing: bool = False) -> list[str]:
+    """Names of the kernels that can run here, built-in ones first, of one operator or one device if asked.
+
+    With `missing` also those whose library is not installed.
+    """
     _load()
     for what, value, valid in (("operator", operator, OPERATORS), ("device", device, DEVICES)):
         if value is not None and value not in valid:
             raise KernelError(f"no {what} is named {value!r}; there are {', '.join(valid)}")
     return [
-        kernel.name for kernel in _kernels.values() if operator in (None, kernel.operator) and device in (None, kernel.device)
+        kernel.name
+        for kernel in _kernels.values()
+        if operator in (None, kernel.operator) and device in (None, kernel.device) and (missing or kernel.missing is None)
     ]
 
 
 def select(patterns: str | Sequence[str]) -> list[str]:
-    """Names that match any of the patterns, as 'cpu.*.parallel,cpu.*.numpy'. KernelError for one that matches none."""
+    """Names that match any of the patterns, as 'cpu.*.parallel,cpu.*.numpy', of kernels that can run here.
+
+    KernelError for a pattern that matches none, or only kernels whose library is not installed.
+    """
     names = kernel_names()
     wanted = [p.strip() for p in (patterns.split(",") if isinstance(patterns, str) else patterns)]
     for pattern in wanted:
-        if not any(fnmatchcase(name, pattern) for name in names):
-            raise KernelError(f"no kernel matches {pattern!r}; there are {', '.join(names)}")
+        if any(fnmatchcase(name, pattern) for name in names):
+            continue
+        for name in kernel_names(missing=True):
+            if fnmatchcase(name, pattern):
+                raise KernelError(
+                    f"{pattern!r} matches only kernels that cannot run here; {name} is {get_kernel(name).missing}"
+                )
+        raise KernelError(f"no kernel matches {pattern!r}; there are {', '.join(names)}")
     return [name for name in names if any(fnmatchcase(name, pattern) for pattern in wanted)]

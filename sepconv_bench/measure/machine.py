@@ -6,6 +6,7 @@ import os
 import platform
 import re
 import subprocess
+from contextlib import suppress
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -20,6 +21,7 @@ from threadpoolctl import threadpool_info
 from sepconv_bench.measure.clocks import wait_policy
 
 _PACKAGES = ("sepconv-bench", "numba", "llvmlite", "numpy", "scipy")
+_PEERS = ("torch", "onnxruntime")  # that may be missing
 
 
 def default_threads() -> int:
@@ -60,7 +62,7 @@ def fingerprint() -> dict:
         "caches": _caches(),
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
         "python": platform.python_version(),
-        "versions": {name: metadata.version(name) for name in _PACKAGES},
+        "versions": _versions(),
         "blas": [
             {key: pool.get(key) for key in ("internal_api", "version", "architecture", "num_threads")}
             for pool in threadpool_info()
@@ -77,6 +79,14 @@ def fingerprint() -> dict:
 def steal_seconds() -> float:
     """CPU seconds that the hypervisor has given to others since boot, all CPUs together; NaN where it is not told."""
     return getattr(psutil.cpu_times(), "steal", float("nan"))
+
+
+def _versions() -> dict[str, str]:
+    found = {name: metadata.version(name) for name in _PACKAGES}
+    for name in _PEERS:
+        with suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return found
 
 
 def _caches() -> dict[str, str]:

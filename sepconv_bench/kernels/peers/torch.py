@@ -1,0 +1,153 @@
+"""The torch peer (oneDNN, MKL), in those ways of using it that are the fastest on some shape (docs/experiments/README.md).
+
+`torch` is eager and channels_last, which is how F lies in memory. `torch-prepacked` calls what torch's compiler calls for the
+convolutions of a frozen model, `torch-linear` what it calls for linear layers, `torch-matmul` multiplies without packing.
+torch is imported when a kernel is bound, never before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+import numba
+import numpy as np
+
+from sepconv_bench.kernels.problem import Problem, require_memory
+from sepconv_bench.kernels.registry import Launch, kernel
+from sepconv_bench.shapes import OPERATORS, ConvShape
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_NEEDS = ("torch",)
+
+
+def _unpack(given: Tensor, G: np.ndarray) -> None:
+    """From (batch, N, D_G, D_G) in any order."""
+    np.copyto(G, given.permute(0, 2, 3, 1).numpy())
+
+
+def _unpack_rows(given: Tensor, G: np.ndarray) -> None:
+    """From one row a pixel; they may be G itself."""
+    np.copyto(G, given.numpy().reshape(G.shape))
+
+
+def _without_onednn(shape: ConvShape) -> str | None:
+    import torch
+
+    return None if torch.backends.mkldnn.is_available() else "this torch is built without oneDNN"
+
+
+def _without_mkl(shape: ConvShape) -> str | None:
+    import torch
+
+    return _without_onednn(shape) if torch.backends.mkl.is_available() else "this torch is built without MKL"
+
+
+def _tensor(array: np.ndarray) -> Tensor:
+    """The same memory, or a copy where torch would not take the array: not dense, or read-only."""
+    import torch
+
+    if not (array.flags.c_contiguous and array.flags.writeable):
+        require_memory(4 * array.size, "dense copies of the arrays")
+    # Flat in between: an axis of size 1 may have any stride, and torch refuses negative ones even there.
+    return torch.from_numpy(np.require(array, requirements=["C", "W"]).reshape(-1)).view(array.shape)
+
+
+def _map(problem: Problem) -> Tensor:
+    """F (batch, M, D_F, D_F), channels_last."""
+    import torch
+
+    torch.set_num_threads(numba.get_num_threads())
+    return _tensor(problem.F).permute(0, 3, 1, 2)
+
+
+def _convolutions(problem: Problem) -> Iterator[tuple[Tensor, int, int]]:
+    """Weights (N, M / groups, D_K, D_K), stride and groups of the operator's convolution, or of its two."""
+    if problem.operator == "standard":
+        yield _tensor(problem.K).permute(3, 2, 0, 1), problem.stride, 1
+    if problem.operator in ("depthwise", "separable"):
+        yield _tensor(problem.K_hat).permute(2, 0, 1)[:, None], problem.stride, problem.shape.M
+    if problem.operator in ("pointwise", "separable"):
+        yield _tensor(problem.K_tilde).T[:, :, None, None], 1, 1
+
+
+def _eager(problem: Problem) -> Launch:
+    """Eager mode, channels_last."""
+    import torch
+
+    conv2d = torch.conv2d
+
+    def step(weight: Tensor, stride: int, groups: int) -> Callable[[Tensor], Tensor]:
+        weight = weight.contiguous(memory_format=torch.channels_last)
+        return lambda x: conv2d(x, weight, None, stride, 0, 1, groups)
+
+    # Nothing that is computed from tensors made in inference mode is recorded for gradients, in whatever mode.
+    with torch.inference_mode():
+        return _in_turn(_map(problem), *(step(*convolution) for convolution in _convolutions(problem)))
+
+
+def _prepacked(problem: Problem) -> Launch:
+    """Weights packed for oneDNN beforehand, channels_last."""
+    import torch
+
+    with torch.inference_mode():
+        F, D_G = _map(problem), problem.shape.D_G
+        first, *second = _convolutions(problem)
+        steps = [_prepacked_step(*first, size=tuple(F.shape))]
+        for convolution in second:
+            steps.append(_prepacked_step(*convolution, size=(len(F), problem.shape.M, D_G, D_G)))
+        return _in_turn(F, *steps)
+
+
+def _prepacked_step(weight: Tensor, stride: int, groups: int, size: tuple[int, ...]) -> Callable[[Tensor], Tensor]:
+    import torch
+
+    padding, strides, dilation = [0, 0], [stride, stride], [1, 1]
+    packed = torch.ops.mkldnn._reorder_convolution_weight(weight.contiguous(), padding, strides, dilation, groups, size)
+    convolution = torch.ops.mkldnn._convolution_pointwise.default
+    return lambda x: convolution(x, packed, None, padding, strides, dilation, groups, "none", [], "")
+
+
+def _in_turn(F: Tensor, first: Callable[[Tensor], Tensor], second: Callable[[Tensor], Tensor] | None = None) -> Launch:
+    if second is None:
+        return lambda: first(F)
+    return lambda: second(first(F))
+
+
+def _linear(problem: Problem) -> Launch:
+    """Pointwise as a linear layer whose weights are packed for MKL."""
+    import torch
+
+    with torch.inference_mode():
+        rows = _map(problem).permute(0, 2, 3, 1).reshape(-1, problem.shape.M)
+        weight = _tensor(problem.K_tilde).T.contiguous()
+        packed = torch.ops.mkl._mkl_reorder_linear_weight(weight, len(rows))
+    linear = torch.ops.mkl._mkl_linear.default
+    return lambda: linear(rows, packed, weight, None, len(rows))
+
+
+def _matmul(problem: Problem) -> Launch:
+    """Pointwise as a product of matrices, written into G; weights of depthwise packed for oneDNN."""
+    import torch
+
+    mm, M = torch.mm, problem.shape.M
+    with torch.inference_mode():
+        F, weight = _map(problem), _tensor(problem.K_tilde)
+        if problem.operator == "separable":
+            depthwise = _prepacked_step(*next(_convolutions(problem)), size=tuple(F.shape))
+        rows = F.permute(0, 2, 3, 1).reshape(-1, M)
+    out = _tensor(problem.G).view(-1, problem.shape.N)  # one made in inference mode could not be written into outside of it
+    if problem.operator == "pointwise":
+        return lambda: mm(rows, weight, out=out)
+    return lambda: mm(depthwise(F).permute(0, 2, 3, 1).reshape(-1, M), weight, out=out)
+
+
+for _operator in OPERATORS:
+    kernel(f"cpu.{_operator}.torch", unpack=_unpack, needs=_NEEDS)(_eager)
+for _operator in ("standard", "depthwise", "separable"):
+    kernel(f"cpu.{_operator}.torch-prepacked", supports=_without_onednn, unpack=_unpack, needs=_NEEDS)(_prepacked)
+kernel("cpu.pointwise.torch-linear", supports=_without_mkl, unpack=_unpack_rows, needs=_NEEDS)(_linear)
+kernel("cpu.pointwise.torch-matmul", unpack=_unpack_rows, needs=_NEEDS)(_matmul)
+kernel("cpu.separable.torch-matmul", supports=_without_onednn, unpack=_unpack_rows, needs=_NEEDS)(_matmul)
