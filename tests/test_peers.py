@@ -182,6 +182,7 @@ def test_the_result_of_the_last_launch_is_unpacked_and_verified(tmp_path):
     with store.open_results(tmp_path) as results:
         table = store.timings(results).set_index("variant")
     assert table.status.to_dict() == {"elsewhere": "wrong", "cannot": "failed"}
+    assert "differs from the oracle's by" in table.reason["elsewhere"]
     assert table.reason["elsewhere"].endswith("after it was launched many times")
     assert "TypeError" in table.reason["cannot"]
     assert table.time_s.isna().all()

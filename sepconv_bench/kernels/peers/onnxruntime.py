@@ -29,7 +29,7 @@ _BLOCKED = "com.microsoft.nchwc"
 _OPSETS = {"": 17, _BLOCKED: 1}
 _IR_VERSION = 9  # as old as the opset, so that no onnx writes what the onnxruntime beside it cannot read
 # An idle pool spins for as long as the others (measure/clocks.py); left alone it disturbs whoever is timed next.
-_WAITING = {"session.intra_op.spin_duration_us": "200"}
+_WAITING = {"session.intra_op.spin_duration_us": "100"}
 
 _Weights = tuple[np.ndarray, int, int]  # (N, M / groups, D_K, D_K), stride, groups
 
