@@ -16,13 +16,13 @@ from numba.core.dispatcher import Dispatcher
 
 from sepconv_bench.kernels.cpu import blocking
 from sepconv_bench.kernels.cpu.launch import compiled
-from sepconv_bench.kernels.cpu.tile import Tile, host_vectors
+from sepconv_bench.kernels.cpu.tile import Tile, Vectors, host_vectors
 from sepconv_bench.kernels.cpu.tiled import (
     FLOAT,
     LINE_FLOATS,
     aligned,
     as_map,
-    channels_tile,
+    filter_tile,
     packed,
     product_tile,
     share_of,
@@ -54,9 +54,10 @@ def _strip_products(wide: Tile, narrow: Tile) -> Dispatcher:
 
 
 @cache
-def _separable(MR: int, NV: int, lanes: int, D_K: int, stride: int, parallel: bool) -> Dispatcher:
+def _separable(MR: int, NV: int, D_K: int, stride: int, vectors: Vectors, parallel: bool) -> Dispatcher:
+    lanes = vectors.lanes
     NR, less, fewer = NV * lanes, max(MR - 1, 1), max(NV - 1, 1)
-    filter_wide, filter_narrow = (channels_tile(Tile(m, 1, lanes), D_K, stride) for m in (MR, less))
+    filter_wide, filter_narrow = (filter_tile(m, D_K, stride, vectors) for m in (MR, less))
     full_panel = _strip_products(Tile(MR, NV, lanes), Tile(less, NV, lanes))
     last_panel = _strip_products(Tile(MR, fewer, lanes), Tile(less, fewer, lanes))
 
@@ -64,14 +65,17 @@ def _separable(MR: int, NV: int, lanes: int, D_K: int, stride: int, parallel: bo
     def share(F, K_hat, K_tilde, strip, pixel, G, sizes, shares, tiles, panels):
         for start in range(tiles[0], tiles[1], shares.tiles_block):
             end = min(start + shares.tiles_block, tiles[1])
-            for u in range(start, end):
+            u = start
+            while u < end:
                 b, k, l, is_wide = tile_at(u, sizes, shares, MR)
+                rows = min(sizes.rows - k, end - u)
                 f = F.address + b * F.image + k * sizes.stride * F.row + l * sizes.stride * F.pixel
                 g = strip + (u - start) * MR * pixel
                 if is_wide:
-                    filter_wide(f, F.row, F.pixel, K_hat, sizes.M * FLOAT, sizes.D_K, g, pixel, 0, sizes.M)
+                    filter_wide(f, F.row, F.pixel, K_hat, sizes.M * FLOAT, rows, g, MR * pixel, pixel, 0, sizes.M)
                 else:
-                    filter_narrow(f, F.row, F.pixel, K_hat, sizes.M * FLOAT, sizes.D_K, g, pixel, 0, sizes.M)
+                    filter_narrow(f, F.row, F.pixel, K_hat, sizes.M * FLOAT, rows, g, MR * pixel, pixel, 0, sizes.M)
+                u += rows
             for p in range(panels[0], panels[1]):
                 n = p * NR - max(0, p - shares.wide_panels) * lanes
                 w = K_tilde + n * sizes.M * FLOAT
@@ -104,7 +108,7 @@ def separable(problem: Problem) -> Launch:
     tiles = blocking.tiles_block(MR * pixel, M * N)
     strips = aligned(blocks.threads * tiles * MR * pixel)
     weights = packed(K_tilde[np.newaxis, np.newaxis], blocks, vectors.lanes, M)
-    function = _separable(MR, NV, vectors.lanes, D_K, problem.stride, blocks.threads > 1)
+    function = _separable(MR, NV, D_K, problem.stride, vectors, blocks.threads > 1)
     return compiled(
         function,
         as_map(F),

@@ -36,6 +36,10 @@ class Vectors:
         """Most pixels of a depthwise tile: their sums, a row of D_K taps and one pixel fit into registers, if any do."""
         return min(_ADDRESSED_PIXELS, max(4, self.registers - 1 - D_K))
 
+    def max_rolled_pixels(self, D_K: int) -> int:
+        """Most pixels of a depthwise tile that rolls down its column: D_K rows of sums, all taps and one pixel fit."""
+        return min(_ADDRESSED_PIXELS, (self.registers - 1 - D_K * D_K) // D_K)
+
 
 def host_vectors() -> Vectors:
     """The widest vectors of the CPU that Numba compiles for, which NUMBA_CPU_NAME and NUMBA_CPU_FEATURES may force."""
@@ -145,34 +149,47 @@ def rank_1(typingctx, tile, accumulators, pixel, step, weights):
 
 
 @intrinsic
-def channelwise(typingctx, tile, accumulators, pixel, step, weights, tap, D_K, stride, channels):
-    """accumulators[p, m] += sum_j pixel[p stride + j, m] x weights[j, m]: a row of D_K taps on each channel by itself.
-
-    Pixels lie `step` apart, taps of the weights `tap`. Each pixel is loaded once for all the sums that it is part of, so
-    D_K and stride are literals. `channels`: how many of the tile's channels there are, more are not read; None says all.
-    """
-    if not isinstance(D_K, types.IntegerLiteral) or not isinstance(stride, types.IntegerLiteral):
+def load_taps(typingctx, tile, weights, tap, D_K, channels):
+    """The tile's channels of a row of D_K taps, which lie `tap` apart. `channels`: how many there are; None says all."""
+    if not isinstance(D_K, types.IntegerLiteral):
         return None
-    taps, apart = D_K.literal_value, stride.literal_value
+    taps = types.UniTuple(_VectorType(tile.tile.lanes), D_K.literal_value * tile.tile.NV)
 
     def generate(context, builder, signature, args):
-        _, sums, pixel, step, weights, tap, _, _, count = args
+        _, weights, tap, _, count = args
+        masks = _masks(builder, tile.tile, channels, count)
+        rows = [_moved(builder, _pointer(builder, weights), tap, j) for j in range(D_K.literal_value)]
+        loaded = [_load(builder, row, v, _vector(tile.tile), mask) for row in rows for v, mask in enumerate(masks)]
+        return context.make_tuple(builder, taps, loaded)
+
+    return taps(tile, _ADDRESS, _ADDRESS, D_K, channels), generate
+
+
+@intrinsic
+def channelwise(typingctx, tile, accumulators, taps, pixel, step, stride, channels):
+    """accumulators[p, m] += sum_j pixel[p stride + j, m] x taps[j, m]: a row of taps on each channel by itself.
+
+    Each pixel is loaded once for all the sums that it is part of, so `stride` is a literal.
+    """
+    if not isinstance(stride, types.IntegerLiteral):
+        return None
+    D_K, apart = taps.count // tile.tile.NV, stride.literal_value
+
+    def generate(context, builder, signature, args):
+        _, sums, taps, pixel, step, _, count = args
         MR, NV, vector = tile.tile.MR, tile.tile.NV, _vector(tile.tile)
-        first, weights = _pointer(builder, pixel), _pointer(builder, weights)
-        masks = [None] * NV if channels is types.none else _masks(builder, tile.tile, count)
-        sums = cgutils.unpack_tuple(builder, sums, MR * NV)
-        for v in range(NV):
-            columns = [_load(builder, _moved(builder, weights, tap, j), v, vector, masks[v]) for j in range(taps)]
-            for x in range((MR - 1) * apart + taps):
-                used = [j for j in range(taps) if (x - j) % apart == 0 and 0 <= x - j <= (MR - 1) * apart]
-                value = _load(builder, _moved(builder, first, step, x), v, vector, masks[v]) if used else None
-                for j in used:
-                    at = (x - j) // apart * NV + v
-                    sums[at] = _multiply_add(builder, value, columns[j], sums[at])
+        masks = _masks(builder, tile.tile, channels, count)
+        sums, taps = cgutils.unpack_tuple(builder, sums, MR * NV), cgutils.unpack_tuple(builder, taps, D_K * NV)
+        for x in range((MR - 1) * apart + D_K):
+            met = [((x - j) // apart, j) for j in range(D_K) if (x - j) % apart == 0 and 0 <= x - j <= (MR - 1) * apart]
+            row = _moved(builder, _pointer(builder, pixel), step, x)
+            for v, mask in enumerate(masks if met else []):
+                value = _load(builder, row, v, vector, mask)
+                for p, j in met:
+                    sums[p * NV + v] = _multiply_add(builder, value, taps[j * NV + v], sums[p * NV + v])
         return context.make_tuple(builder, signature.return_type, sums)
 
-    lengths = (_ADDRESS, _ADDRESS, _ADDRESS, _ADDRESS)
-    return tile.accumulators(tile, tile.accumulators, *lengths, D_K, stride, channels), generate
+    return tile.accumulators(tile, tile.accumulators, taps, _ADDRESS, _ADDRESS, stride, channels), generate
 
 
 @intrinsic
@@ -206,9 +223,9 @@ def _write(tile, add):
         whole = builder.icmp_signed(">=", channels, ir.Constant(channels.type, tile.tile.NR))
         with builder.if_else(whole, likely=True) as (all_channels, some):
             with all_channels:
-                write([None] * NV)
+                write(_masks(builder, tile.tile, types.none, None))
             with some:
-                write(_masks(builder, tile.tile, channels))
+                write(_masks(builder, tile.tile, types.int64, channels))
         return context.get_dummy_value()
 
     return types.void(tile, tile.accumulators, _ADDRESS, _ADDRESS, types.int64), generate
@@ -255,8 +272,10 @@ def _store(builder, value, pointer, index, mask=None):
     builder.call(masked, [value, pointer, ir.Constant(_INT, 4), mask])
 
 
-def _masks(builder, tile: Tile, channels):
-    """One mask a vector: lanes below `channels`, counted from the tile's first."""
+def _masks(builder, tile: Tile, kind, channels):
+    """One mask a vector: lanes below `channels`, counted from the tile's first. None where their kind says all."""
+    if kind is types.none:
+        return [None] * tile.NV
     count = _splat(builder, builder.trunc(channels, _INT), ir.VectorType(_INT, tile.lanes))
     return [
         builder.icmp_signed("<", ir.Constant(count.type, [v * tile.lanes + lane for lane in range(tile.lanes)]), count)

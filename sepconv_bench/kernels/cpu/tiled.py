@@ -16,14 +16,15 @@ from numba import njit, prange
 from numba.core.dispatcher import Dispatcher
 
 from sepconv_bench.kernels.cpu import blocking
-from sepconv_bench.kernels.cpu.blocking import Blocks
+from sepconv_bench.kernels.cpu.blocking import Blocks, Cut
 from sepconv_bench.kernels.cpu.launch import compiled
-from sepconv_bench.kernels.cpu.tile import Tile, add, channelwise, host_vectors, rank_1, store, zeros
+from sepconv_bench.kernels.cpu.tile import Tile, Vectors, add, channelwise, host_vectors, load_taps, rank_1, store, zeros
 from sepconv_bench.kernels.problem import Problem
 from sepconv_bench.kernels.registry import Launch, kernel
 
 FLOAT = 4  # bytes
 LINE_FLOATS = 16  # in a cache line of 64 bytes
+_ROLLED_ROWS = 16  # that a depthwise tile goes down before it comes back for its next channels: they are in L1 still
 
 
 class Map(NamedTuple):
@@ -62,10 +63,10 @@ class Shares(NamedTuple):
 
 @njit(error_model="numpy", inline="always")
 def tile_at(u, sizes, shares, MR):
-    """Image, row and first pixel of tile u, and whether it is MR pixels wide and not one less."""
-    in_row = u % shares.tiles
-    row = u // shares.tiles
-    return row // sizes.rows, row % sizes.rows, in_row * MR - max(0, in_row - shares.wide_tiles), in_row < shares.wide_tiles
+    """Image, row and first pixel of tile u, and whether it is MR pixels wide and not one less. The next is the one below."""
+    row, column = u % sizes.rows, u // sizes.rows
+    in_row = column % shares.tiles
+    return column // shares.tiles, row, in_row * MR - max(0, in_row - shares.wide_tiles), in_row < shares.wide_tiles
 
 
 @cache
@@ -156,44 +157,132 @@ def share_of(thread, sizes, shares):
 
 
 @cache
-def channels_tile(tile: Tile, D_K: int, stride: int) -> Dispatcher:
-    """Depthwise of one tile of pixels, channels from `first` to `last`, a vector at a time. `rows` is D_K once more: a loop
-    that is not unrolled leaves the registers to the tile."""
-    lanes = tile.lanes
+def filter_tile(MR: int, D_K: int, stride: int, vectors: Vectors) -> Dispatcher:
+    """Depthwise of `rows` rows of MR pixels, one below the other, in the channels from `first` to `last`."""
+    lanes, pieces = vectors.lanes, Cut.balanced(MR, max(vectors.max_rolled_pixels(D_K), 1))
+    by_row = _filter_row(Tile(MR, 1, lanes), D_K, stride)
+    if D_K != 3 or stride != 1 or pieces.most < min(MR, 4) or pieces.parts > 2:
+
+        @njit(error_model="numpy")
+        def filter_tile(f, f_row, f_pixel, w, w_tap, rows, g, g_row, g_pixel, first, last):
+            for k in range(rows):
+                by_row(f + k * stride * f_row, f_row, f_pixel, w, w_tap, D_K, g + k * g_row, g_pixel, first, last)
+
+        return filter_tile
+
+    left, right = pieces.most, MR - pieces.most
+    roll_left, roll_right = _roll_down(Tile(left, 1, lanes)), _roll_down(Tile(max(right, 1), 1, lanes))
 
     @njit(error_model="numpy")
-    def channels_tile(f, f_row, f_pixel, w, w_tap, rows, g, g_step, first, last):
+    def filter_tile_rolling(f, f_row, f_pixel, w, w_tap, rows, g, g_row, g_pixel, first, last):
+        if rows == 1:
+            by_row(f, f_row, f_pixel, w, w_tap, D_K, g, g_pixel, first, last)
+            return
         whole = last - (last - first) % lanes
-        for m in range(first * FLOAT, whole * FLOAT, lanes * FLOAT):
-            sums = zeros(tile)
-            for i in range(rows):
-                sums = channelwise(tile, sums, f + i * f_row + m, f_pixel, w + i * D_K * w_tap + m, w_tap, D_K, stride, None)
-            store(tile, sums, g + m, g_step, lanes)
-        if whole < last:
-            m, left = whole * FLOAT, last - whole
-            sums = zeros(tile)
-            for i in range(rows):
-                sums = channelwise(tile, sums, f + i * f_row + m, f_pixel, w + i * D_K * w_tap + m, w_tap, D_K, stride, left)
-            store(tile, sums, g + m, g_step, left)
+        for m in range(first, last, lanes):
+            c, channels = m * FLOAT, last - m
+            if m < whole:
+                roll_left(f + c, f_row, f_pixel, w + c, w_tap, rows, g + c, g_row, g_pixel, None)
+                if right:
+                    roll_right(
+                        f + c + left * f_pixel, f_row, f_pixel, w + c, w_tap, rows, g + c + left * g_pixel, g_row, g_pixel, None
+                    )
+            else:
+                roll_left(f + c, f_row, f_pixel, w + c, w_tap, rows, g + c, g_row, g_pixel, channels)
+                if right:
+                    roll_right(
+                        f + c + left * f_pixel,
+                        f_row,
+                        f_pixel,
+                        w + c,
+                        w_tap,
+                        rows,
+                        g + c + left * g_pixel,
+                        g_row,
+                        g_pixel,
+                        channels,
+                    )
 
-    return channels_tile
+    return filter_tile_rolling
 
 
 @cache
-def _depthwise(MR: int, lanes: int, D_K: int, stride: int, parallel: bool) -> Dispatcher:
-    of_wide, of_narrow = (channels_tile(Tile(m, 1, lanes), D_K, stride) for m in (MR, max(MR - 1, 1)))
+def _filter_row(tile: Tile, D_K: int, stride: int) -> Dispatcher:
+    """Depthwise of one row of a tile, a vector of channels at a time. `taps` is D_K once more: a loop that is not unrolled
+    leaves the registers to the tile."""
+    lanes = tile.lanes
+
+    @njit(error_model="numpy")
+    def filter_row(f, f_row, f_pixel, w, w_tap, taps, g, g_pixel, first, last):
+        whole = last - (last - first) % lanes
+        for m in range(first * FLOAT, whole * FLOAT, lanes * FLOAT):
+            sums = zeros(tile)
+            for i in range(taps):
+                row = load_taps(tile, w + i * D_K * w_tap + m, w_tap, D_K, None)
+                sums = channelwise(tile, sums, row, f + i * f_row + m, f_pixel, stride, None)
+            store(tile, sums, g + m, g_pixel, lanes)
+        if whole < last:
+            m, left = whole * FLOAT, last - whole
+            sums = zeros(tile)
+            for i in range(taps):
+                row = load_taps(tile, w + i * D_K * w_tap + m, w_tap, D_K, left)
+                sums = channelwise(tile, sums, row, f + i * f_row + m, f_pixel, stride, left)
+            store(tile, sums, g + m, g_pixel, left)
+
+    return filter_row
+
+
+@cache
+def _roll_down(tile: Tile) -> Dispatcher:
+    """A vector of channels of a tile down two rows or more, 3 x 3 taps in registers: each row of F is loaded once, for the
+    three rows of G that it is part of."""
+    lanes = tile.lanes
+
+    @njit(error_model="numpy")
+    def roll_down(f, f_row, f_pixel, w, w_tap, rows, g, g_row, g_pixel, channels):
+        left = lanes if channels is None else channels
+        top = load_taps(tile, w, w_tap, 3, channels)
+        middle = load_taps(tile, w + 3 * w_tap, w_tap, 3, channels)
+        bottom = load_taps(tile, w + 6 * w_tap, w_tap, 3, channels)
+        below = channelwise(tile, zeros(tile), top, f, f_pixel, 1, channels)
+        f += f_row
+        here = channelwise(tile, below, middle, f, f_pixel, 1, channels)
+        below = channelwise(tile, zeros(tile), top, f, f_pixel, 1, channels)
+        for _ in range(rows - 2):
+            f += f_row
+            done = channelwise(tile, here, bottom, f, f_pixel, 1, channels)
+            here = channelwise(tile, below, middle, f, f_pixel, 1, channels)
+            below = channelwise(tile, zeros(tile), top, f, f_pixel, 1, channels)
+            store(tile, done, g, g_pixel, left)
+            g += g_row
+        f += f_row
+        done = channelwise(tile, here, bottom, f, f_pixel, 1, channels)
+        here = channelwise(tile, below, middle, f, f_pixel, 1, channels)
+        store(tile, done, g, g_pixel, left)
+        store(tile, channelwise(tile, here, bottom, f + f_row, f_pixel, 1, channels), g + g_row, g_pixel, left)
+
+    return roll_down
+
+
+@cache
+def _depthwise(MR: int, D_K: int, stride: int, vectors: Vectors, parallel: bool) -> Dispatcher:
+    of_wide, of_narrow = (filter_tile(m, D_K, stride, vectors) for m in (MR, max(MR - 1, 1)))
+    lanes = vectors.lanes
 
     @njit(error_model="numpy")
     def share(F, w, G, sizes, shares, tiles, panels):
         first, last = panels[0] * lanes, min(panels[1] * lanes, sizes.M)
-        for u in range(tiles[0], tiles[1]):
+        u = tiles[0]
+        while u < tiles[1]:
             b, k, l, is_wide = tile_at(u, sizes, shares, MR)
+            rows = min(sizes.rows - k, tiles[1] - u, shares.tiles_block)
             f = F.address + b * F.image + k * sizes.stride * F.row + l * sizes.stride * F.pixel
             g = G.address + b * G.image + k * G.row + l * G.pixel
             if is_wide:
-                of_wide(f, F.row, F.pixel, w, sizes.M * FLOAT, sizes.D_K, g, G.pixel, first, last)
+                of_wide(f, F.row, F.pixel, w, sizes.M * FLOAT, rows, g, G.row, G.pixel, first, last)
             else:
-                of_narrow(f, F.row, F.pixel, w, sizes.M * FLOAT, sizes.D_K, g, G.pixel, first, last)
+                of_narrow(f, F.row, F.pixel, w, sizes.M * FLOAT, rows, g, G.row, G.pixel, first, last)
+            u += rows
 
     @njit(error_model="numpy", parallel=parallel)
     def depthwise(F, w, G, sizes, shares):
@@ -222,8 +311,16 @@ def bind_depthwise(F: np.ndarray, K_hat: np.ndarray, G: np.ndarray, stride: int)
     vectors = host_vectors()
     sizes = sizes_of(D_K, M, M, stride, G)
     blocks = blocking.channel_blocks(sizes.batch * sizes.rows, sizes.width, M, D_K, vectors, numba.get_num_threads())
-    function = _depthwise(blocks.pixels.most, vectors.lanes, D_K, stride, blocks.threads > 1)
-    return compiled(function, as_map(F), K_hat.ctypes.data, as_map(G), sizes, shares_of(blocks), keep=(F, K_hat, G))
+    function = _depthwise(blocks.pixels.most, D_K, stride, vectors, blocks.threads > 1)
+    return compiled(
+        function,
+        as_map(F),
+        K_hat.ctypes.data,
+        as_map(G),
+        sizes,
+        shares_of(blocks, tiles_block=_ROLLED_ROWS),
+        keep=(F, K_hat, G),
+    )
 
 
 def bind_pointwise(F: np.ndarray, K_tilde: np.ndarray, G: np.ndarray) -> Launch:
