@@ -8,6 +8,7 @@ the order in which they are used. Expected over parallel: from what L1 delivers 
 from __future__ import annotations
 
 from functools import cache
+from math import prod
 from typing import NamedTuple
 
 import numba
@@ -394,7 +395,8 @@ def pointwise(problem: Problem) -> Launch:
 @kernel("cpu.separable.tiled")
 def separable(problem: Problem) -> Launch:
     """Depthwise into a map that is allocated here, then pointwise: two passes."""
-    G_hat = np.empty(problem.shape.G_shape("depthwise"), np.float32)
+    shape = problem.shape.G_shape("depthwise")
+    G_hat = aligned(prod(shape)).reshape(shape)
     filter_channels = bind_depthwise(problem.F, problem.K_hat, G_hat, problem.stride)
     combine = bind_pointwise(G_hat, problem.K_tilde, problem.G)
 
