@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import subprocess
 import sys
 import textwrap
@@ -15,7 +16,7 @@ from numba import njit, types
 from sepconv_bench import ConvShape, Problem, get_kernel, kernel_names
 from sepconv_bench.kernels.cpu.assembly import inner_loop
 from sepconv_bench.kernels.cpu.tile import Tile, Vectors, host_vectors
-from sepconv_bench.kernels.cpu.tiled import channels_tile, product_tile
+from sepconv_bench.kernels.cpu.tiled import filter_row, product_tile, roll_down
 from sepconv_bench.reference import Oracle
 
 VECTORS = host_vectors()
@@ -30,8 +31,8 @@ FORCED = {
 }
 
 
-def product_loop(tile: Tile):
-    return inner_loop(product_tile(tile), (types.int64,) * 11 + (types.boolean,))
+def product_loop(tile: Tile, asks: bool = False):
+    return inner_loop(product_tile(tile, asks), (types.int64,) * 11 + (types.boolean, types.int64, types.int64))
 
 
 def python(source: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess:
@@ -42,23 +43,35 @@ def python(source: str, *arguments: str, **environment: str) -> subprocess.Compl
 # ---------------------------------------------------------------------------------------------- what the compiler made
 
 
+@pytest.mark.parametrize("asks", [False, True])
 @pytest.mark.parametrize("NV", [1, 2, 3, 4])
-def test_the_inner_loop_of_a_product_is_its_multiply_adds_with_nothing_on_the_stack(NV):
+def test_the_inner_loop_of_a_product_is_its_multiply_adds_with_nothing_on_the_stack(NV, asks):
     """One rank-1 update: MR x NV multiply-adds, NV loads of weights, MR pixels, and what counts the loop."""
     tile = Tile(VECTORS.max_pixels(NV), NV, LANES)
-    loop = product_loop(tile)
+    loop = product_loop(tile, asks)
     assert loop.multiply_adds == tile.MR * tile.NV
     assert loop.spills == 0
-    assert len(loop.lines) <= tile.MR * tile.NV + tile.MR + tile.NV + 6
+    assert len(loop.lines) <= tile.MR * tile.NV + tile.MR + tile.NV + 6 + 3 * asks
 
 
 @pytest.mark.parametrize(("D_K", "stride"), [(3, 1), (3, 2), (5, 1)])
 def test_the_inner_loop_of_a_depthwise_tile_is_its_multiply_adds_with_nothing_on_the_stack(D_K, stride):
     """A row of taps: MR x D_K multiply-adds."""
     tile = Tile(VECTORS.max_filtered_pixels(D_K), 1, LANES)
-    loop = inner_loop(channels_tile(tile, D_K, stride), (types.int64,) * 10)
+    loop = inner_loop(filter_row(tile, D_K, stride), (types.int64,) * 10)
     assert loop.multiply_adds == tile.MR * D_K
     assert loop.spills == 0
+
+
+@pytest.mark.skipif(VECTORS.max_rolled_pixels(3) < 4, reason="with 16 registers a depthwise tile goes row by row")
+def test_the_inner_loop_of_a_rolling_depthwise_tile_loads_each_pixel_once():
+    """A row of F for three rows of G: 9 multiply-adds a pixel, MR + 2 loads. Sums and taps fill all registers but one;
+    the compiler's schedule may keep one tap of the nine on the stack."""
+    tile = Tile(VECTORS.max_rolled_pixels(3), 1, LANES)
+    loop = inner_loop(roll_down(tile), (types.int64,) * 9 + (types.none,))
+    assert loop.multiply_adds == 9 * tile.MR
+    assert loop.spills <= 1
+    assert sum(bool(re.search(r"vmovups\s[^%]*\((?!%rsp).*%[yz]mm\d+$", line)) for line in loop.lines) == tile.MR + 2
 
 
 def test_the_guard_sees_a_tile_that_does_not_fit_into_the_registers():
@@ -84,11 +97,11 @@ def test_the_inner_loops_are_whole_with_avx2_as_well():
         from numba import types
         from sepconv_bench.kernels.cpu.assembly import inner_loop
         from sepconv_bench.kernels.cpu.tile import Tile, host_vectors
-        from sepconv_bench.kernels.cpu.tiled import channels_tile, product_tile
+        from sepconv_bench.kernels.cpu.tiled import product_tile
         vectors = host_vectors()
         for NV in (1, 2, 3):
             tile = Tile(vectors.max_pixels(NV), NV, vectors.lanes)
-            loop = inner_loop(product_tile(tile), (types.int64,) * 11 + (types.boolean,))
+            loop = inner_loop(product_tile(tile, False), (types.int64,) * 11 + (types.boolean, types.int64, types.int64))
             print(tile.MR, NV, tile.lanes, loop.multiply_adds - tile.MR * NV, loop.spills)
     """
     done = python(source, **FORCED[8])

@@ -99,7 +99,17 @@ def depth_block(M: int, taps: int, NR: int) -> int:
 
 def tiles_block(tile_floats: int, weights_floats: int) -> int:
     """Tiles that go through the weights together: as many as L1 holds or, if L2 does not hold the weights, as L2 does."""
-    return max(1, (_L1_FLOATS if weights_floats <= 2 * _L2_FLOATS else _L2_FLOATS) // tile_floats)
+    return max(1, (_L2_FLOATS if streams(weights_floats) else _L1_FLOATS) // tile_floats)
+
+
+def streams(weights_floats: int) -> bool:
+    """Whether the weights are too many for L2, and come from further away each time."""
+    return weights_floats > 2 * _L2_FLOATS
+
+
+def asks(map_floats: int, weights_floats: int) -> bool:
+    """Whether to ask for memory ahead of its use: what is in L2 anyway comes soon enough, and asking takes a load."""
+    return streams(weights_floats) or map_floats > 2 * _L2_FLOATS
 
 
 def _grids(threads: int) -> list[tuple[int, int]]:

@@ -35,31 +35,34 @@ from sepconv_bench.kernels.registry import Launch, kernel
 
 
 @cache
-def _strip_products(wide: Tile, narrow: Tile) -> Dispatcher:
+def _strip_products(wide: Tile, narrow: Tile, asks: bool) -> Dispatcher:
     """A strip of filtered tiles times one panel of weights: NR output channels from n on."""
-    of_wide, of_narrow, MR = product_tile(wide), product_tile(narrow), wide.MR
+    of_wide, of_narrow, MR, NR = product_tile(wide, asks), product_tile(narrow, asks), wide.MR, wide.NR
 
     @njit(error_model="numpy")
     def strip_products(strip, pixel, w, G, sizes, shares, n, start, end):
+        tiles = end - start
         for u in range(start, end):
+            pace = (NR * FLOAT + tiles - 1) // tiles
+            ahead = w + sizes.M * NR * FLOAT + (u - start) * sizes.M * pace
             b, k, l, is_wide = tile_at(u, sizes, shares, MR)
             f = strip + (u - start) * MR * pixel
             g = G.address + b * G.image + k * G.row + l * G.pixel + n * FLOAT
             if is_wide:
-                of_wide(f, pixel, 0, 0, w, 1, 1, sizes.M, g, G.pixel, sizes.N - n, True)
+                of_wide(f, pixel, 0, 0, w, 1, 1, sizes.M, g, G.pixel, sizes.N - n, True, ahead, pace)
             else:
-                of_narrow(f, pixel, 0, 0, w, 1, 1, sizes.M, g, G.pixel, sizes.N - n, True)
+                of_narrow(f, pixel, 0, 0, w, 1, 1, sizes.M, g, G.pixel, sizes.N - n, True, ahead, pace)
 
     return strip_products
 
 
 @cache
-def _separable(MR: int, NV: int, D_K: int, stride: int, vectors: Vectors, parallel: bool) -> Dispatcher:
+def _separable(MR: int, NV: int, D_K: int, stride: int, vectors: Vectors, asks: bool, parallel: bool) -> Dispatcher:
     lanes = vectors.lanes
     NR, less, fewer = NV * lanes, max(MR - 1, 1), max(NV - 1, 1)
     filter_wide, filter_narrow = (filter_tile(m, D_K, stride, vectors) for m in (MR, less))
-    full_panel = _strip_products(Tile(MR, NV, lanes), Tile(less, NV, lanes))
-    last_panel = _strip_products(Tile(MR, fewer, lanes), Tile(less, fewer, lanes))
+    full_panel = _strip_products(Tile(MR, NV, lanes), Tile(less, NV, lanes), asks)
+    last_panel = _strip_products(Tile(MR, fewer, lanes), Tile(less, fewer, lanes), asks)
 
     @njit(error_model="numpy")
     def share(F, K_hat, K_tilde, strip, pixel, G, sizes, shares, tiles, panels):
@@ -108,7 +111,7 @@ def separable(problem: Problem) -> Launch:
     tiles = blocking.tiles_block(MR * pixel, M * N)
     strips = aligned(blocks.threads * tiles * MR * pixel)
     weights = packed(K_tilde[np.newaxis, np.newaxis], blocks, vectors.lanes, M)
-    function = _separable(MR, NV, D_K, problem.stride, vectors, blocks.threads > 1)
+    function = _separable(MR, NV, D_K, problem.stride, vectors, blocking.streams(M * N), blocks.threads > 1)
     return compiled(
         function,
         as_map(F),

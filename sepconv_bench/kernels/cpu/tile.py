@@ -149,6 +149,20 @@ def rank_1(typingctx, tile, accumulators, pixel, step, weights):
 
 
 @intrinsic
+def prefetch(typingctx, address):
+    """Ask for the cache line at an address, which need not be one of ours: asking never fails."""
+
+    def generate(context, builder, signature, args):
+        pointer = _pointer(builder, args[0])
+        function = ir.FunctionType(ir.VoidType(), [pointer.type, _INT, _INT, _INT])
+        ask = cgutils.get_or_insert_function(builder.module, function, "llvm.prefetch.p0")
+        builder.call(ask, [pointer, *(ir.Constant(_INT, hint) for hint in (0, 2, 1))])  # to read, into L2, data
+        return context.get_dummy_value()
+
+    return types.void(_ADDRESS), generate
+
+
+@intrinsic
 def load_taps(typingctx, tile, weights, tap, D_K, channels):
     """The tile's channels of a row of D_K taps, which lie `tap` apart. `channels`: how many there are; None says all."""
     if not isinstance(D_K, types.IntegerLiteral):

@@ -19,7 +19,18 @@ from numba.core.dispatcher import Dispatcher
 from sepconv_bench.kernels.cpu import blocking
 from sepconv_bench.kernels.cpu.blocking import Blocks, Cut
 from sepconv_bench.kernels.cpu.launch import compiled
-from sepconv_bench.kernels.cpu.tile import Tile, Vectors, add, channelwise, host_vectors, load_taps, rank_1, store, zeros
+from sepconv_bench.kernels.cpu.tile import (
+    Tile,
+    Vectors,
+    add,
+    channelwise,
+    host_vectors,
+    load_taps,
+    prefetch,
+    rank_1,
+    store,
+    zeros,
+)
 from sepconv_bench.kernels.problem import Problem
 from sepconv_bench.kernels.registry import Launch, kernel
 
@@ -60,6 +71,7 @@ class Shares(NamedTuple):
     panel_threads: int
     depth: int  # input channels in one block of weights
     tiles_block: int  # tiles that go through a block of weights together
+    streams: bool  # no cache holds the weights: the next block is asked for while this one is in use
 
 
 @njit(error_model="numpy", inline="always")
@@ -71,12 +83,13 @@ def tile_at(u, sizes, shares, MR):
 
 
 @cache
-def product_tile(tile: Tile) -> Dispatcher:
-    """The sum over `rows` x `columns` taps of `run` channels each, for one tile."""
+def product_tile(tile: Tile, asks: bool) -> Dispatcher:
+    """The sum over `rows` x `columns` taps of `run` channels each, for one tile. One that `asks` meanwhile has the memory from
+    `ahead` on fetched, `pace` bytes with each rank-1 update."""
     NR_bytes = tile.NR * FLOAT
 
     @njit(error_model="numpy")
-    def product_tile(f, f_step, f_row, f_pixel, w, rows, columns, run, g, g_step, channels, first):
+    def product_tile(f, f_step, f_row, f_pixel, w, rows, columns, run, g, g_step, channels, first, ahead, pace):
         sums = zeros(tile)
         for i in range(rows):
             for j in range(columns):
@@ -84,6 +97,9 @@ def product_tile(tile: Tile) -> Dispatcher:
                 for m in range(run):
                     sums = rank_1(tile, sums, pixel + m * FLOAT, f_step, w)
                     w += NR_bytes
+                    if asks:
+                        prefetch(ahead)
+                        ahead += pace
         if first:
             store(tile, sums, g, g_step, channels)
         else:
@@ -93,36 +109,49 @@ def product_tile(tile: Tile) -> Dispatcher:
 
 
 @cache
-def product_panel(wide: Tile, narrow: Tile) -> Dispatcher:
+def product_panel(wide: Tile, narrow: Tile, asks: bool) -> Dispatcher:
     """Some tiles through one block of weights: the NR output channels from n on, and the input channels from m on."""
-    of_wide, of_narrow, MR = product_tile(wide), product_tile(narrow), wide.MR
+    of_wide, of_narrow, MR, NR = product_tile(wide, asks), product_tile(narrow, asks), wide.MR, wide.NR
 
     @njit(error_model="numpy")
-    def panel(F, w, G, sizes, shares, n, m, start, end):
+    def product_panel(F, w, G, sizes, shares, n, m, start, end):
         f_step = sizes.stride * F.pixel
+        depth = min(shares.depth, sizes.M - m)
         # Where the channels of neighbouring pixels follow each other, a row of taps is one run.
         if F.pixel == sizes.M * FLOAT and shares.depth == sizes.M:
             columns, run = 1, sizes.D_K * sizes.M
         else:
-            columns, run = sizes.D_K, min(shares.depth, sizes.M - m)
+            columns, run = sizes.D_K, depth
+        updates = sizes.D_K * sizes.D_K * depth
+        tiles = end - start
+        b, k, l, is_wide = tile_at(start, sizes, shares, MR)
         for u in range(start, end):
-            b, k, l, is_wide = tile_at(u, sizes, shares, MR)
             f = F.address + b * F.image + k * sizes.stride * F.row + l * f_step + m * FLOAT
             g = G.address + b * G.image + k * G.row + l * G.pixel + n * FLOAT
-            if is_wide:
-                of_wide(f, f_step, F.row, F.pixel, w, sizes.D_K, columns, run, g, G.pixel, sizes.N - n, m == 0)
+            now_wide = is_wide
+            b, k, l, is_wide = tile_at(u + 1, sizes, shares, MR)
+            if shares.streams:
+                # The next block of weights, of which each tile asks for its part.
+                pace = (NR * FLOAT + tiles - 1) // tiles
+                ahead = w + updates * NR * FLOAT + (u - start) * updates * pace
             else:
-                of_narrow(f, f_step, F.row, F.pixel, w, sizes.D_K, columns, run, g, G.pixel, sizes.N - n, m == 0)
+                # The last row of the next tile's window: those above it have been read.
+                ahead = F.address + b * F.image + (k * sizes.stride + sizes.D_K - 1) * F.row + l * f_step
+                pace = (MR * f_step + updates - 1) // updates
+            if now_wide:
+                of_wide(f, f_step, F.row, F.pixel, w, sizes.D_K, columns, run, g, G.pixel, sizes.N - n, m == 0, ahead, pace)
+            else:
+                of_narrow(f, f_step, F.row, F.pixel, w, sizes.D_K, columns, run, g, G.pixel, sizes.N - n, m == 0, ahead, pace)
 
-    return panel
+    return product_panel
 
 
 @cache
-def _standard(MR: int, NV: int, lanes: int, parallel: bool) -> Dispatcher:
+def _standard(MR: int, NV: int, lanes: int, asks: bool, parallel: bool) -> Dispatcher:
     """Standard convolution by tiles of MR x NV and, where a row or N does not divide, of one less of either."""
     NR, NR_last, less, fewer = NV * lanes, (NV - 1) * lanes, max(MR - 1, 1), max(NV - 1, 1)
-    full_panel = product_panel(Tile(MR, NV, lanes), Tile(less, NV, lanes))
-    last_panel = product_panel(Tile(MR, fewer, lanes), Tile(less, fewer, lanes))
+    full_panel = product_panel(Tile(MR, NV, lanes), Tile(less, NV, lanes), asks)
+    last_panel = product_panel(Tile(MR, fewer, lanes), Tile(less, fewer, lanes), asks)
 
     @njit(error_model="numpy")
     def share(F, weights, G, sizes, shares, tiles, panels):
@@ -161,7 +190,7 @@ def share_of(thread, sizes, shares):
 def filter_tile(MR: int, D_K: int, stride: int, vectors: Vectors) -> Dispatcher:
     """Depthwise of `rows` rows of MR pixels, one below the other, in the channels from `first` to `last`."""
     lanes, pieces = vectors.lanes, Cut.balanced(MR, max(vectors.max_rolled_pixels(D_K), 1))
-    by_row = _filter_row(Tile(MR, 1, lanes), D_K, stride)
+    by_row = filter_row(Tile(MR, 1, lanes), D_K, stride)
     if D_K != 3 or stride != 1 or pieces.most < min(MR, 4) or pieces.parts > 2:
 
         @njit(error_model="numpy")
@@ -172,7 +201,7 @@ def filter_tile(MR: int, D_K: int, stride: int, vectors: Vectors) -> Dispatcher:
         return filter_tile
 
     left, right = pieces.most, MR - pieces.most
-    roll_left, roll_right = _roll_down(Tile(left, 1, lanes)), _roll_down(Tile(max(right, 1), 1, lanes))
+    roll_left, roll_right = roll_down(Tile(left, 1, lanes)), roll_down(Tile(max(right, 1), 1, lanes))
 
     @njit(error_model="numpy")
     def filter_tile_rolling(f, f_row, f_pixel, w, w_tap, rows, g, g_row, g_pixel, first, last):
@@ -208,7 +237,7 @@ def filter_tile(MR: int, D_K: int, stride: int, vectors: Vectors) -> Dispatcher:
 
 
 @cache
-def _filter_row(tile: Tile, D_K: int, stride: int) -> Dispatcher:
+def filter_row(tile: Tile, D_K: int, stride: int) -> Dispatcher:
     """Depthwise of one row of a tile, a vector of channels at a time. `taps` is D_K once more: a loop that is not unrolled
     leaves the registers to the tile."""
     lanes = tile.lanes
@@ -234,7 +263,7 @@ def _filter_row(tile: Tile, D_K: int, stride: int) -> Dispatcher:
 
 
 @cache
-def _roll_down(tile: Tile) -> Dispatcher:
+def roll_down(tile: Tile) -> Dispatcher:
     """A vector of channels of a tile down two rows or more, 3 x 3 taps in registers: each row of F is loaded once, for the
     three rows of G that it is part of."""
     lanes = tile.lanes
@@ -301,9 +330,9 @@ def bind_standard(F: np.ndarray, K: np.ndarray, G: np.ndarray, stride: int) -> L
     blocks = blocking.product_blocks(rows, sizes.width, M, N, D_K**2, vectors, threads)
     MR, NV = blocks.pixels.most, blocks.vectors.most
     depth = blocking.depth_block(M, D_K**2, NV * vectors.lanes)
-    shares = shares_of(blocks, depth, blocking.tiles_block(stride**2 * MR * M, K.size))
+    shares = shares_of(blocks, depth, blocking.tiles_block(stride**2 * MR * M, K.size), blocking.streams(K.size))
     weights = packed(K, blocks, vectors.lanes, depth)
-    function = _standard(MR, NV, vectors.lanes, blocks.threads > 1)
+    function = _standard(MR, NV, vectors.lanes, blocking.asks(F.size, K.size), blocks.threads > 1)
     return compiled(function, as_map(F), weights.ctypes.data, as_map(G), sizes, shares, keep=(F, weights, G))
 
 
@@ -345,10 +374,10 @@ def sizes_of(D_K: int, M: int, N: int, stride: int, G: np.ndarray) -> Sizes:
     return Sizes(D_K, M, N, stride, *G.shape[:3])
 
 
-def shares_of(blocks: Blocks, depth: int = 1, tiles_block: int = 1) -> Shares:
+def shares_of(blocks: Blocks, depth: int = 1, tiles_block: int = 1, streams: bool = False) -> Shares:
     pixels, vectors = blocks.pixels, blocks.vectors
     cut = (pixels.parts, pixels.longer, vectors.parts, vectors.longer)
-    return Shares(*cut, blocks.tile_threads, blocks.panel_threads, depth, tiles_block)
+    return Shares(*cut, blocks.tile_threads, blocks.panel_threads, depth, tiles_block, streams)
 
 
 def aligned(floats: int) -> np.ndarray:
