@@ -23,6 +23,8 @@ from sepconv_bench.kernels.cpu.tiled import (
     aligned,
     as_map,
     filter_tile,
+    first_pixel,
+    next_tile,
     packed,
     product_tile,
     share_of,
@@ -40,18 +42,29 @@ def _strip_products(wide: Tile, narrow: Tile, asks: bool) -> Dispatcher:
     of_wide, of_narrow, MR, NR = product_tile(wide, asks), product_tile(narrow, asks), wide.MR, wide.NR
 
     @njit(error_model="numpy")
-    def strip_products(strip, pixel, w, G, sizes, shares, n, start, end):
+    def strip_products(F, strip, pixel, w, G, sizes, shares, n, p, start, end):
         tiles = end - start
+        ahead, pace = 0, 0
+        b, k, c = tile_at(start, sizes, shares)
         for u in range(start, end):
-            pace = (NR * FLOAT + tiles - 1) // tiles
-            ahead = w + sizes.M * NR * FLOAT + (u - start) * sizes.M * pace
-            b, k, l, is_wide = tile_at(u, sizes, shares, MR)
+            l, is_wide = first_pixel(c, shares, MR), c < shares.wide_tiles
+            if asks:
+                if shares.streams:
+                    # The next panel of weights, of which each tile asks for its part.
+                    pace = (NR * FLOAT + tiles - 1) // tiles
+                    ahead = w + sizes.M * NR * FLOAT + (u - start) * sizes.M * pace
+                else:
+                    # The last rows of the same tile's window in the next strip, one with each panel.
+                    row = (k + tiles) * sizes.stride + sizes.D_K - 1 - p % sizes.stride
+                    ahead = F.address + b * F.image + row * F.row + l * sizes.stride * F.pixel
+                    pace = (MR * sizes.stride * F.pixel + sizes.M - 1) // sizes.M
             f = strip + (u - start) * MR * pixel
             g = G.address + b * G.image + k * G.row + l * G.pixel + n * FLOAT
             if is_wide:
                 of_wide(f, pixel, 0, 0, w, 1, 1, sizes.M, g, G.pixel, sizes.N - n, True, ahead, pace)
             else:
                 of_narrow(f, pixel, 0, 0, w, 1, 1, sizes.M, g, G.pixel, sizes.N - n, True, ahead, pace)
+            b, k, c = next_tile(b, k, c, 1, sizes, shares)
 
     return strip_products
 
@@ -69,8 +82,9 @@ def _separable(MR: int, NV: int, D_K: int, stride: int, vectors: Vectors, asks: 
         for start in range(tiles[0], tiles[1], shares.tiles_block):
             end = min(start + shares.tiles_block, tiles[1])
             u = start
+            b, k, c = tile_at(u, sizes, shares)
             while u < end:
-                b, k, l, is_wide = tile_at(u, sizes, shares, MR)
+                l, is_wide = first_pixel(c, shares, MR), c < shares.wide_tiles
                 rows = min(sizes.rows - k, end - u)
                 f = F.address + b * F.image + k * sizes.stride * F.row + l * sizes.stride * F.pixel
                 g = strip + (u - start) * MR * pixel
@@ -79,13 +93,14 @@ def _separable(MR: int, NV: int, D_K: int, stride: int, vectors: Vectors, asks: 
                 else:
                     filter_narrow(f, F.row, F.pixel, K_hat, sizes.M * FLOAT, rows, g, MR * pixel, pixel, 0, sizes.M)
                 u += rows
+                b, k, c = next_tile(b, k, c, rows, sizes, shares)
             for p in range(panels[0], panels[1]):
                 n = p * NR - max(0, p - shares.wide_panels) * lanes
                 w = K_tilde + n * sizes.M * FLOAT
                 if p < shares.wide_panels:
-                    full_panel(strip, pixel, w, G, sizes, shares, n, start, end)
+                    full_panel(F, strip, pixel, w, G, sizes, shares, n, p, start, end)
                 else:
-                    last_panel(strip, pixel, w, G, sizes, shares, n, start, end)
+                    last_panel(F, strip, pixel, w, G, sizes, shares, n, p, start, end)
 
     @njit(error_model="numpy", parallel=parallel)
     def separable(F, K_hat, K_tilde, strips, strip_bytes, pixel, G, sizes, shares):
@@ -111,7 +126,7 @@ def separable(problem: Problem) -> Launch:
     tiles = blocking.tiles_block(MR * pixel, M * N)
     strips = aligned(blocks.threads * tiles * MR * pixel)
     weights = packed(K_tilde[np.newaxis, np.newaxis], blocks, vectors.lanes, M)
-    function = _separable(MR, NV, D_K, problem.stride, vectors, blocking.streams(M * N), blocks.threads > 1)
+    function = _separable(MR, NV, D_K, problem.stride, vectors, blocking.asks(F.size, M * N), blocks.threads > 1)
     return compiled(
         function,
         as_map(F),
@@ -122,6 +137,6 @@ def separable(problem: Problem) -> Launch:
         pixel * FLOAT,
         as_map(G),
         sizes,
-        shares_of(blocks, tiles_block=tiles),
+        shares_of(blocks, tiles_block=tiles, streams=blocking.streams(M * N)),
         keep=(F, K_hat, weights, strips, G),
     )

@@ -75,11 +75,29 @@ class Shares(NamedTuple):
 
 
 @njit(error_model="numpy", inline="always")
-def tile_at(u, sizes, shares, MR):
-    """Image, row and first pixel of tile u, and whether it is MR pixels wide and not one less. The next is the one below."""
-    row, column = u % sizes.rows, u // sizes.rows
-    in_row = column % shares.tiles
-    return column // shares.tiles, row, in_row * MR - max(0, in_row - shares.wide_tiles), in_row < shares.wide_tiles
+def tile_at(u, sizes, shares):
+    """Image, row and column of tile u; tiles are counted down their column first."""
+    column = u // sizes.rows
+    return column // shares.tiles, u % sizes.rows, column % shares.tiles
+
+
+@njit(error_model="numpy", inline="always")
+def next_tile(b, k, c, rows, sizes, shares):
+    """Image, row and column of the tile `rows` further, at most one column on: additions, where tile_at divides."""
+    k += rows
+    if k >= sizes.rows:
+        k -= sizes.rows
+        c += 1
+        if c == shares.tiles:
+            c = 0
+            b += 1
+    return b, k, c
+
+
+@njit(error_model="numpy", inline="always")
+def first_pixel(c, shares, MR):
+    """Where in its row a tile of column c starts: those after the wide ones are MR - 1 pixels each."""
+    return c * MR - max(0, c - shares.wide_tiles)
 
 
 @cache
@@ -124,21 +142,24 @@ def product_panel(wide: Tile, narrow: Tile, asks: bool) -> Dispatcher:
             columns, run = sizes.D_K, depth
         updates = sizes.D_K * sizes.D_K * depth
         tiles = end - start
-        b, k, l, is_wide = tile_at(start, sizes, shares, MR)
+        ahead, pace = 0, 0
+        b, k, c = tile_at(start, sizes, shares)
         for u in range(start, end):
+            l, is_wide = first_pixel(c, shares, MR), c < shares.wide_tiles
             f = F.address + b * F.image + k * sizes.stride * F.row + l * f_step + m * FLOAT
             g = G.address + b * G.image + k * G.row + l * G.pixel + n * FLOAT
-            now_wide = is_wide
-            b, k, l, is_wide = tile_at(u + 1, sizes, shares, MR)
-            if shares.streams:
-                # The next block of weights, of which each tile asks for its part.
-                pace = (NR * FLOAT + tiles - 1) // tiles
-                ahead = w + updates * NR * FLOAT + (u - start) * updates * pace
-            else:
-                # The last row of the next tile's window: those above it have been read.
-                ahead = F.address + b * F.image + (k * sizes.stride + sizes.D_K - 1) * F.row + l * f_step
-                pace = (MR * f_step + updates - 1) // updates
-            if now_wide:
+            b, k, c = next_tile(b, k, c, 1, sizes, shares)
+            if asks:
+                if shares.streams:
+                    # The next block of weights, of which each tile asks for its part.
+                    pace = (NR * FLOAT + tiles - 1) // tiles
+                    ahead = w + updates * NR * FLOAT + (u - start) * updates * pace
+                else:
+                    # The last row of the next tile's window: those above it have been read.
+                    row = k * sizes.stride + sizes.D_K - 1
+                    ahead = F.address + b * F.image + row * F.row + first_pixel(c, shares, MR) * f_step
+                    pace = (MR * f_step + updates - 1) // updates
+            if is_wide:
                 of_wide(f, f_step, F.row, F.pixel, w, sizes.D_K, columns, run, g, G.pixel, sizes.N - n, m == 0, ahead, pace)
             else:
                 of_narrow(f, f_step, F.row, F.pixel, w, sizes.D_K, columns, run, g, G.pixel, sizes.N - n, m == 0, ahead, pace)
@@ -303,8 +324,9 @@ def _depthwise(MR: int, D_K: int, stride: int, vectors: Vectors, parallel: bool)
     def share(F, w, G, sizes, shares, tiles, panels):
         first, last = panels[0] * lanes, min(panels[1] * lanes, sizes.M)
         u = tiles[0]
+        b, k, c = tile_at(u, sizes, shares)
         while u < tiles[1]:
-            b, k, l, is_wide = tile_at(u, sizes, shares, MR)
+            l, is_wide = first_pixel(c, shares, MR), c < shares.wide_tiles
             rows = min(sizes.rows - k, tiles[1] - u, shares.tiles_block)
             f = F.address + b * F.image + k * sizes.stride * F.row + l * sizes.stride * F.pixel
             g = G.address + b * G.image + k * G.row + l * G.pixel
@@ -313,6 +335,7 @@ def _depthwise(MR: int, D_K: int, stride: int, vectors: Vectors, parallel: bool)
             else:
                 of_narrow(f, F.row, F.pixel, w, sizes.M * FLOAT, rows, g, G.row, G.pixel, first, last)
             u += rows
+            b, k, c = next_tile(b, k, c, rows, sizes, shares)
 
     @njit(error_model="numpy", parallel=parallel)
     def depthwise(F, w, G, sizes, shares):
