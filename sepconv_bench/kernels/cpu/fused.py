@@ -24,6 +24,7 @@ from sepconv_bench.kernels.cpu.tiled import (
     as_map,
     filter_tile,
     first_pixel,
+    first_row,
     next_tile,
     packed,
     product_tile,
@@ -45,7 +46,7 @@ def _strip_products(wide: Tile, narrow: Tile, asks: bool) -> Dispatcher:
     def strip_products(F, strip, pixel, w, G, sizes, shares, n, p, start, end):
         tiles = end - start
         ahead, pace = 0, 0
-        b, k, c = tile_at(start, sizes, shares)
+        b, band, k, c = tile_at(start, sizes, shares)
         for u in range(start, end):
             l, is_wide = first_pixel(c, shares, MR), c < shares.wide_tiles
             if asks:
@@ -54,9 +55,9 @@ def _strip_products(wide: Tile, narrow: Tile, asks: bool) -> Dispatcher:
                     pace = (NR * FLOAT + tiles - 1) // tiles
                     ahead = w + sizes.M * NR * FLOAT + (u - start) * sizes.M * pace
                 else:
-                    # The last rows of the same tile's window in the next strip, one with each panel.
-                    row = (k + tiles) * sizes.stride + sizes.D_K - 1 - p % sizes.stride
-                    ahead = F.address + b * F.image + row * F.row + l * sizes.stride * F.pixel
+                    # A row of the window of the tile to the right, with each panel the one above.
+                    row = k * sizes.stride + sizes.D_K - 1 - p % sizes.D_K
+                    ahead = F.address + b * F.image + row * F.row + (l + MR) * sizes.stride * F.pixel
                     pace = (MR * sizes.stride * F.pixel + sizes.M - 1) // sizes.M
             f = strip + (u - start) * MR * pixel
             g = G.address + b * G.image + k * G.row + l * G.pixel + n * FLOAT
@@ -64,7 +65,7 @@ def _strip_products(wide: Tile, narrow: Tile, asks: bool) -> Dispatcher:
                 of_wide(f, pixel, 0, 0, w, 1, 1, sizes.M, g, G.pixel, sizes.N - n, True, ahead, pace)
             else:
                 of_narrow(f, pixel, 0, 0, w, 1, 1, sizes.M, g, G.pixel, sizes.N - n, True, ahead, pace)
-            b, k, c = next_tile(b, k, c, 1, sizes, shares)
+            b, band, k, c = next_tile(b, band, k, c, 1, sizes, shares)
 
     return strip_products
 
@@ -82,10 +83,10 @@ def _separable(MR: int, NV: int, D_K: int, stride: int, vectors: Vectors, asks: 
         for start in range(tiles[0], tiles[1], shares.tiles_block):
             end = min(start + shares.tiles_block, tiles[1])
             u = start
-            b, k, c = tile_at(u, sizes, shares)
+            b, band, k, c = tile_at(u, sizes, shares)
             while u < end:
                 l, is_wide = first_pixel(c, shares, MR), c < shares.wide_tiles
-                rows = min(sizes.rows - k, end - u)
+                rows = min(first_row(band + 1, shares) - k, end - u)
                 f = F.address + b * F.image + k * sizes.stride * F.row + l * sizes.stride * F.pixel
                 g = strip + (u - start) * MR * pixel
                 if is_wide:
@@ -93,7 +94,7 @@ def _separable(MR: int, NV: int, D_K: int, stride: int, vectors: Vectors, asks: 
                 else:
                     filter_narrow(f, F.row, F.pixel, K_hat, sizes.M * FLOAT, rows, g, MR * pixel, pixel, 0, sizes.M)
                 u += rows
-                b, k, c = next_tile(b, k, c, rows, sizes, shares)
+                b, band, k, c = next_tile(b, band, k, c, rows, sizes, shares)
             for p in range(panels[0], panels[1]):
                 n = p * NR - max(0, p - shares.wide_panels) * lanes
                 w = K_tilde + n * sizes.M * FLOAT
@@ -137,6 +138,6 @@ def separable(problem: Problem) -> Launch:
         pixel * FLOAT,
         as_map(G),
         sizes,
-        shares_of(blocks, tiles_block=tiles, streams=blocking.streams(M * N)),
+        shares_of(blocks, sizes.rows, tiles_block=tiles, streams=blocking.streams(M * N)),
         keep=(F, K_hat, weights, strips, G),
     )

@@ -36,7 +36,7 @@ from sepconv_bench.kernels.registry import Launch, kernel
 
 FLOAT = 4  # bytes
 LINE_FLOATS = 16  # in a cache line of 64 bytes
-_ROLLED_ROWS = 16  # that a depthwise tile goes down before it comes back for its next channels: they are in L1 still
+_BAND_ROWS = 7  # that a tile goes down before the next beside it: their rows of F, two more, are in L1 still
 
 
 class Map(NamedTuple):
@@ -65,6 +65,9 @@ class Shares(NamedTuple):
 
     tiles: int  # in a row
     wide_tiles: int
+    band_rows: int
+    bands: int  # of rows, in an image
+    high_bands: int
     panels: int
     wide_panels: int
     tile_threads: int
@@ -76,22 +79,40 @@ class Shares(NamedTuple):
 
 @njit(error_model="numpy", inline="always")
 def tile_at(u, sizes, shares):
-    """Image, row and column of tile u; tiles are counted down their column first."""
-    column = u // sizes.rows
-    return column // shares.tiles, u % sizes.rows, column % shares.tiles
+    """Image, band, row and column of tile u. Tiles are counted band by band, and down each column of a band: their rows of
+    F continue those of the tiles before, which is what the memory's own look-ahead waits for."""
+    in_image = sizes.rows * shares.tiles
+    b, u = u // in_image, u % in_image
+    band = u // (shares.band_rows * shares.tiles)
+    height = shares.band_rows
+    if band >= shares.high_bands:
+        u -= shares.high_bands * height * shares.tiles
+        height -= 1
+        band = shares.high_bands + u // (height * shares.tiles)
+    u %= height * shares.tiles
+    return b, band, first_row(band, shares) + u % height, u // height
 
 
 @njit(error_model="numpy", inline="always")
-def next_tile(b, k, c, rows, sizes, shares):
-    """Image, row and column of the tile `rows` further, at most one column on: additions, where tile_at divides."""
+def first_row(band, shares):
+    """Where a band starts: those after the high ones are one row lower each."""
+    return band * shares.band_rows - max(0, band - shares.high_bands)
+
+
+@njit(error_model="numpy", inline="always")
+def next_tile(b, band, k, c, rows, sizes, shares):
+    """The tile `rows` further, in its column or at the top of the next: additions, where tile_at divides."""
     k += rows
-    if k >= sizes.rows:
-        k -= sizes.rows
+    if k == first_row(band + 1, shares):
         c += 1
         if c == shares.tiles:
             c = 0
-            b += 1
-    return b, k, c
+            band += 1
+            if band == shares.bands:
+                band = 0
+                b += 1
+        k = first_row(band, shares)
+    return b, band, k, c
 
 
 @njit(error_model="numpy", inline="always")
@@ -143,12 +164,12 @@ def product_panel(wide: Tile, narrow: Tile, asks: bool) -> Dispatcher:
         updates = sizes.D_K * sizes.D_K * depth
         tiles = end - start
         ahead, pace = 0, 0
-        b, k, c = tile_at(start, sizes, shares)
+        b, band, k, c = tile_at(start, sizes, shares)
         for u in range(start, end):
             l, is_wide = first_pixel(c, shares, MR), c < shares.wide_tiles
             f = F.address + b * F.image + k * sizes.stride * F.row + l * f_step + m * FLOAT
             g = G.address + b * G.image + k * G.row + l * G.pixel + n * FLOAT
-            b, k, c = next_tile(b, k, c, 1, sizes, shares)
+            b, band, k, c = next_tile(b, band, k, c, 1, sizes, shares)
             if asks:
                 if shares.streams:
                     # The next block of weights, of which each tile asks for its part.
@@ -324,10 +345,10 @@ def _depthwise(MR: int, D_K: int, stride: int, vectors: Vectors, parallel: bool)
     def share(F, w, G, sizes, shares, tiles, panels):
         first, last = panels[0] * lanes, min(panels[1] * lanes, sizes.M)
         u = tiles[0]
-        b, k, c = tile_at(u, sizes, shares)
+        b, band, k, c = tile_at(u, sizes, shares)
         while u < tiles[1]:
             l, is_wide = first_pixel(c, shares, MR), c < shares.wide_tiles
-            rows = min(sizes.rows - k, tiles[1] - u, shares.tiles_block)
+            rows = min(first_row(band + 1, shares) - k, tiles[1] - u)
             f = F.address + b * F.image + k * sizes.stride * F.row + l * sizes.stride * F.pixel
             g = G.address + b * G.image + k * G.row + l * G.pixel
             if is_wide:
@@ -335,7 +356,7 @@ def _depthwise(MR: int, D_K: int, stride: int, vectors: Vectors, parallel: bool)
             else:
                 of_narrow(f, F.row, F.pixel, w, sizes.M * FLOAT, rows, g, G.row, G.pixel, first, last)
             u += rows
-            b, k, c = next_tile(b, k, c, rows, sizes, shares)
+            b, band, k, c = next_tile(b, band, k, c, rows, sizes, shares)
 
     @njit(error_model="numpy", parallel=parallel)
     def depthwise(F, w, G, sizes, shares):
@@ -353,7 +374,7 @@ def bind_standard(F: np.ndarray, K: np.ndarray, G: np.ndarray, stride: int) -> L
     blocks = blocking.product_blocks(rows, sizes.width, M, N, D_K**2, vectors, threads)
     MR, NV = blocks.pixels.most, blocks.vectors.most
     depth = blocking.depth_block(M, D_K**2, NV * vectors.lanes)
-    shares = shares_of(blocks, depth, blocking.tiles_block(stride**2 * MR * M, K.size), blocking.streams(K.size))
+    shares = shares_of(blocks, sizes.rows, depth, blocking.tiles_block(stride**2 * MR * M, K.size), blocking.streams(K.size))
     weights = packed(K, blocks, vectors.lanes, depth)
     function = _standard(MR, NV, vectors.lanes, blocking.asks(F.size, K.size), blocks.threads > 1)
     return compiled(function, as_map(F), weights.ctypes.data, as_map(G), sizes, shares, keep=(F, weights, G))
@@ -371,7 +392,7 @@ def bind_depthwise(F: np.ndarray, K_hat: np.ndarray, G: np.ndarray, stride: int)
         K_hat.ctypes.data,
         as_map(G),
         sizes,
-        shares_of(blocks, tiles_block=_ROLLED_ROWS),
+        shares_of(blocks, sizes.rows),
         keep=(F, K_hat, G),
     )
 
@@ -397,9 +418,9 @@ def sizes_of(D_K: int, M: int, N: int, stride: int, G: np.ndarray) -> Sizes:
     return Sizes(D_K, M, N, stride, *G.shape[:3])
 
 
-def shares_of(blocks: Blocks, depth: int = 1, tiles_block: int = 1, streams: bool = False) -> Shares:
-    pixels, vectors = blocks.pixels, blocks.vectors
-    cut = (pixels.parts, pixels.longer, vectors.parts, vectors.longer)
+def shares_of(blocks: Blocks, rows: int, depth: int = 1, tiles_block: int = 1, streams: bool = False) -> Shares:
+    pixels, vectors, bands = blocks.pixels, blocks.vectors, Cut.balanced(rows, _BAND_ROWS)
+    cut = (pixels.parts, pixels.longer, bands.most, bands.parts, bands.longer, vectors.parts, vectors.longer)
     return Shares(*cut, blocks.tile_threads, blocks.panel_threads, depth, tiles_block, streams)
 
 
