@@ -1,6 +1,8 @@
 """Like with like, best with best, and a partner for who has none."""
 
-from sepconv_bench.pairing import Pair, pairs
+import pytest
+
+from sepconv_bench.pairing import Pair, pairs, peer
 
 
 def test_each_rung_with_its_own_and_the_fastest_with_the_fastest():
@@ -40,3 +42,14 @@ def test_a_kernel_whose_like_failed_is_not_compared_with_another():
 
 def test_devices_are_not_mixed():
     assert pairs({"cpu.standard.x": 1.0, "cuda.separable.x": 1.0}) == []
+
+
+@pytest.mark.parametrize(
+    ("variant", "library"),
+    [
+        *(("torch", "torch"), ("torch-prepacked", "torch"), ("onnxruntime-nchwc", "onnxruntime"), ("numpy", "numpy")),
+        *(("tiled", None), ("torchlike", None), ("my-torch", None)),
+    ],
+)
+def test_a_peer_is_told_by_the_first_word_of_its_variant(variant, library):
+    assert peer(f"cpu.standard.{variant}") == library

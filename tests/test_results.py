@@ -16,6 +16,7 @@ from scipy import stats
 
 from sepconv_bench import results as store
 from sepconv_bench.errors import ResultsError
+from sepconv_bench.shapes import OPERATORS, ConvShape
 
 SHAPE = ["D_K", "M", "N", "D_G", "stride", "batch"]
 TIMINGS = {
@@ -87,6 +88,25 @@ def test_measured_speedup_is_promised_times_the_etas(tables):
     assert np.median(np.abs(np.log(product / ratios.speedup))) < 0.1
 
 
+def test_peers_beside_ours_are_the_ratios_of_paired_samples(tables):
+    """By the definition in the documentation: in each cell a ratio within the rounds, over the cells the geometric mean."""
+    samples, rows = tables["samples"], tables["peers"]
+    assert list(rows.kernel) == [f"cpu.{operator}.loops" for operator in OPERATORS for _ in range(2)]
+    assert list(rows.peer) == ["numpy", "best"] * 4
+    for _, row in rows.iterrows():
+        found = {}
+        for shape, cell in samples[samples.kernel.isin([row.kernel, f"cpu.{row.operator}.numpy"])].groupby(SHAPE):
+            wide = cell.pivot_table(index=["block", "round"], columns="kernel", values="time_s")
+            within_round = wide[f"cpu.{row.operator}.numpy"] / wide[row.kernel]
+            found[shape] = math.exp(np.log(within_round.groupby("block").median().dropna()).mean())
+        ratios = list(found.values())
+        assert row.cells == len(ratios) == 6
+        expected = [math.exp(np.log(ratios).mean()), min(ratios), max(ratios)]
+        assert [row.geomean, row["min"], row["max"]] == pytest.approx(expected, rel=1e-9)
+        D_K, M, N, D_G, stride, batch = min(found, key=found.get)
+        assert row.least_at == str(ConvShape(D_K, M, N, D_G, stride, batch))
+
+
 @pytest.mark.parametrize("name", store.TABLES)
 def test_the_formats_hold_the_same_table(swept, sepconv, tables, tmp_path, name):
     as_json = sepconv("export", swept, "--table", name, "--format", "json")
@@ -96,7 +116,7 @@ def test_the_formats_hold_the_same_table(swept, sepconv, tables, tmp_path, name)
     assert sepconv("export", swept, "--table", name, "--format", "parquet", "--output", file).returncode == 0
     frame = pd.read_parquet(file)
     assert len(frame) == len(records) == len(tables[name])
-    column = "time_s" if "time_s" in frame else "ratio"
+    column = next(name for name in ("time_s", "ratio", "geomean") if name in frame)
     np.testing.assert_allclose(frame[column], tables[name][column], rtol=1e-12)
     np.testing.assert_allclose([record[column] for record in records], tables[name][column], rtol=1e-9)
 

@@ -14,6 +14,7 @@ import pytest
 from numba import njit, types
 
 from sepconv_bench import ConvShape, Problem, get_kernel, kernel_names
+from sepconv_bench.kernels.cpu import blocking
 from sepconv_bench.kernels.cpu.assembly import inner_loop
 from sepconv_bench.kernels.cpu.tile import Tile, Vectors, host_vectors
 from sepconv_bench.kernels.cpu.tiled import filter_row, product_tile, roll_down
@@ -58,7 +59,7 @@ def test_the_inner_loop_of_a_product_is_its_multiply_adds_with_nothing_on_the_st
 def test_the_inner_loop_of_a_depthwise_tile_is_its_multiply_adds_with_nothing_on_the_stack(D_K, stride):
     """A row of taps: MR x D_K multiply-adds."""
     tile = Tile(VECTORS.max_filtered_pixels(D_K), 1, LANES)
-    loop = inner_loop(filter_row(tile, D_K, stride), (types.int64,) * 10)
+    loop = inner_loop(filter_row(tile, D_K, stride, around=False), (types.int64,) * 10)
     assert loop.multiply_adds == tile.MR * D_K
     assert loop.spills == 0
 
@@ -68,7 +69,7 @@ def test_the_inner_loop_of_a_rolling_depthwise_tile_loads_each_pixel_once():
     """A row of F for three rows of G: 9 multiply-adds a pixel, MR + 2 loads. Sums and taps fill all registers but one;
     the compiler's schedule may keep one tap of the nine on the stack."""
     tile = Tile(VECTORS.max_rolled_pixels(3), 1, LANES)
-    loop = inner_loop(roll_down(tile), (types.int64,) * 9 + (types.none,))
+    loop = inner_loop(roll_down(tile, around=False), (types.int64,) * 9 + (types.none,))
     assert loop.multiply_adds == 9 * tile.MR
     assert loop.spills <= 1
     assert sum(bool(re.search(r"vmovups\s[^%]*\((?!%rsp).*%[yz]mm\d+$", line)) for line in loop.lines) == tile.MR + 2
@@ -140,6 +141,26 @@ def test_weights_in_several_blocks_give_the_same_sum(shape):
         problem = Problem.draw(kernel.operator, shape, rng)
         kernel.bind(problem)()
         assert Oracle(kernel.operator, shape, problem.F, problem.weights).error(problem.G) <= 1, name
+
+
+@pytest.mark.parametrize("shape", [ConvShape(3, 64, 1, 184), ConvShape(5, 64, 1, 184, stride=2)], ids=str)
+def test_a_map_that_goes_around_the_caches_is_written_whole(shape):
+    """And one that does not start on a vector, which may not go around them, too."""
+    assert blocking.goes_around(64 * 184**2)
+    rng = np.random.default_rng(0)
+    problem = Problem.draw("depthwise", shape, rng)
+    oracle = Oracle("depthwise", shape, problem.F, problem.weights)
+    shifted = np.full(problem.G.size + 1, np.nan, np.float32)[1:].reshape(problem.G.shape)
+    for G in (problem.G, shifted):
+        get_kernel("cpu.depthwise.tiled").bind(Problem("depthwise", shape, problem.F, problem.weights, G))()
+        assert oracle.error(G) <= 1
+
+
+@on_x86
+@pytest.mark.parametrize("around", [False, True])
+def test_only_a_map_that_goes_around_the_caches_is_stored_past_them(around):
+    loop = inner_loop(roll_down(Tile(4, 1, LANES), around), (types.int64,) * 9 + (types.none,))
+    assert sum("movntps" in line for line in loop.lines) == around * 4
 
 
 _FENCED = """

@@ -99,7 +99,7 @@ def _copy_back_and_forth(source, target, parts, passes):
             first, second = second, first
 
 
-def _copy_bind(footprint: int, threads: int, passes: int) -> Callable[[np.random.Generator], Launch]:
+def copy_bind(footprint: int, threads: int, passes: int) -> Callable[[np.random.Generator], Launch]:
     def bind(rng: np.random.Generator) -> Launch:
         source, target = (np.ones(footprint // 8, np.float32) for _ in range(2))
         return partial(_copy_back_and_forth, source, target, threads, passes)
@@ -114,7 +114,7 @@ def measure_ceilings(peak: Peak, rng: np.random.Generator, seconds: float) -> di
     """
     threads = numba.get_num_threads()
     passes = {footprint: max(1, _COPIED_BYTES // footprint) for footprint in FOOTPRINTS}
-    binds = {str(size): _copy_bind(size, threads, count) for size, count in passes.items()}
+    binds = {str(size): copy_bind(size, threads, count) for size, count in passes.items()}
     samples = sample({FMA: _given(peak.launch)} | binds, [], Rules(seconds=seconds), rng).blocks
     levels = []
     for size, count in passes.items():

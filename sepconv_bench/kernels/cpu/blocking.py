@@ -112,5 +112,11 @@ def asks(map_floats: int, weights_floats: int) -> bool:
     return streams(weights_floats) or map_floats > 2 * _L2_FLOATS
 
 
+def goes_around(map_floats: int) -> bool:
+    """Whether a map is so large that its writer should leave the caches to what is read: what is written is out of them
+    again before anyone comes back for it."""
+    return map_floats > 16 * _L2_FLOATS
+
+
 def _grids(threads: int) -> list[tuple[int, int]]:
     return [(tiles, threads // tiles) for tiles in range(threads, 0, -1) if threads % tiles == 0]

@@ -213,12 +213,30 @@ def store(typingctx, tile, accumulators, pixel, step, channels):
 
 
 @intrinsic
+def store_around(typingctx, tile, accumulators, pixel, step, channels):
+    """As store, but whole vectors go past the caches: they are not read first, and throw nothing out. `pixel` and `step` are
+    multiples of a vector's bytes. Other threads may read them after `settle`."""
+    return _write(tile, add=False, around=True)
+
+
+@intrinsic
+def settle(typingctx):
+    """Wait until what went past the caches is in memory."""
+
+    def generate(context, builder, signature, args):
+        builder.fence("seq_cst")
+        return context.get_dummy_value()
+
+    return types.void(), generate
+
+
+@intrinsic
 def add(typingctx, tile, accumulators, pixel, step, channels):
     """Add the first `channels` channels of a tile to what is at MR pixels `step` apart."""
     return _write(tile, add=True)
 
 
-def _write(tile, add):
+def _write(tile, add, around=False):
     def generate(context, builder, signature, args):
         _, sums, pixel, step, channels = args
         MR, NV, vector = tile.tile.MR, tile.tile.NV, _vector(tile.tile)
@@ -232,7 +250,7 @@ def _write(tile, add):
                     value = sums[p * NV + v]
                     if add:
                         value = builder.fadd(value, _load(builder, row, v, vector, masks[v]))
-                    _store(builder, value, row, v, masks[v])
+                    _store(builder, value, row, v, masks[v], around)
 
         whole = builder.icmp_signed(">=", channels, ir.Constant(channels.type, tile.tile.NR))
         with builder.if_else(whole, likely=True) as (all_channels, some):
@@ -276,10 +294,12 @@ def _load(builder, pointer, index, kind, mask=None):
     return builder.call(load, [pointer, ir.Constant(_INT, 4), mask, ir.Constant(kind, None)])
 
 
-def _store(builder, value, pointer, index, mask=None):
+def _store(builder, value, pointer, index, mask=None, around=False):
     pointer = _element(builder, pointer, index, value.type)
     if mask is None:
-        builder.store(value, pointer, align=4)
+        stored = builder.store(value, pointer, align=4 * value.type.count if around else 4)
+        if around:
+            stored.set_metadata("nontemporal", builder.module.add_metadata([ir.Constant(_INT, 1)]))
         return
     function = ir.FunctionType(ir.VoidType(), [value.type, pointer.type, _INT, mask.type])
     masked = cgutils.get_or_insert_function(builder.module, function, f"llvm.masked.store.v{value.type.count}f32.p0")

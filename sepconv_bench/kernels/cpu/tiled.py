@@ -28,7 +28,9 @@ from sepconv_bench.kernels.cpu.tile import (
     load_taps,
     prefetch,
     rank_1,
+    settle,
     store,
+    store_around,
     zeros,
 )
 from sepconv_bench.kernels.problem import Problem
@@ -229,10 +231,11 @@ def share_of(thread, sizes, shares):
 
 
 @cache
-def filter_tile(MR: int, D_K: int, stride: int, vectors: Vectors) -> Dispatcher:
-    """Depthwise of `rows` rows of MR pixels, one below the other, in the channels from `first` to `last`."""
+def filter_tile(MR: int, D_K: int, stride: int, vectors: Vectors, around: bool = False) -> Dispatcher:
+    """Depthwise of `rows` rows of MR pixels, one below the other, in the channels from `first` to `last`; one that
+    goes `around` the caches writes to aligned vectors."""
     lanes, pieces = vectors.lanes, Cut.balanced(MR, max(vectors.max_rolled_pixels(D_K), 1))
-    by_row = filter_row(Tile(MR, 1, lanes), D_K, stride)
+    by_row = filter_row(Tile(MR, 1, lanes), D_K, stride, around)
     if D_K != 3 or stride != 1 or pieces.most < min(MR, 4) or pieces.parts > 2:
 
         @njit(error_model="numpy")
@@ -243,7 +246,7 @@ def filter_tile(MR: int, D_K: int, stride: int, vectors: Vectors) -> Dispatcher:
         return filter_tile
 
     left, right = pieces.most, MR - pieces.most
-    roll_left, roll_right = roll_down(Tile(left, 1, lanes)), roll_down(Tile(max(right, 1), 1, lanes))
+    roll_left, roll_right = (roll_down(Tile(pixels, 1, lanes), around) for pixels in (left, max(right, 1)))
 
     @njit(error_model="numpy")
     def filter_tile_rolling(f, f_row, f_pixel, w, w_tap, rows, g, g_row, g_pixel, first, last):
@@ -279,10 +282,10 @@ def filter_tile(MR: int, D_K: int, stride: int, vectors: Vectors) -> Dispatcher:
 
 
 @cache
-def filter_row(tile: Tile, D_K: int, stride: int) -> Dispatcher:
+def filter_row(tile: Tile, D_K: int, stride: int, around: bool) -> Dispatcher:
     """Depthwise of one row of a tile, a vector of channels at a time. `taps` is D_K once more: a loop that is not unrolled
     leaves the registers to the tile."""
-    lanes = tile.lanes
+    lanes, write = tile.lanes, store_around if around else store
 
     @njit(error_model="numpy")
     def filter_row(f, f_row, f_pixel, w, w_tap, taps, g, g_pixel, first, last):
@@ -292,23 +295,23 @@ def filter_row(tile: Tile, D_K: int, stride: int) -> Dispatcher:
             for i in range(taps):
                 row = load_taps(tile, w + i * D_K * w_tap + m, w_tap, D_K, None)
                 sums = channelwise(tile, sums, row, f + i * f_row + m, f_pixel, stride, None)
-            store(tile, sums, g + m, g_pixel, lanes)
+            write(tile, sums, g + m, g_pixel, lanes)
         if whole < last:
             m, left = whole * FLOAT, last - whole
             sums = zeros(tile)
             for i in range(taps):
                 row = load_taps(tile, w + i * D_K * w_tap + m, w_tap, D_K, left)
                 sums = channelwise(tile, sums, row, f + i * f_row + m, f_pixel, stride, left)
-            store(tile, sums, g + m, g_pixel, left)
+            write(tile, sums, g + m, g_pixel, left)
 
     return filter_row
 
 
 @cache
-def roll_down(tile: Tile) -> Dispatcher:
+def roll_down(tile: Tile, around: bool) -> Dispatcher:
     """A vector of channels of a tile down two rows or more, 3 x 3 taps in registers: each row of F is loaded once, for the
     three rows of G that it is part of."""
-    lanes = tile.lanes
+    lanes, write = tile.lanes, store_around if around else store
 
     @njit(error_model="numpy")
     def roll_down(f, f_row, f_pixel, w, w_tap, rows, g, g_row, g_pixel, channels):
@@ -325,20 +328,20 @@ def roll_down(tile: Tile) -> Dispatcher:
             done = channelwise(tile, here, bottom, f, f_pixel, 1, channels)
             here = channelwise(tile, below, middle, f, f_pixel, 1, channels)
             below = channelwise(tile, zeros(tile), top, f, f_pixel, 1, channels)
-            store(tile, done, g, g_pixel, left)
+            write(tile, done, g, g_pixel, left)
             g += g_row
         f += f_row
         done = channelwise(tile, here, bottom, f, f_pixel, 1, channels)
         here = channelwise(tile, below, middle, f, f_pixel, 1, channels)
-        store(tile, done, g, g_pixel, left)
-        store(tile, channelwise(tile, here, bottom, f + f_row, f_pixel, 1, channels), g + g_row, g_pixel, left)
+        write(tile, done, g, g_pixel, left)
+        write(tile, channelwise(tile, here, bottom, f + f_row, f_pixel, 1, channels), g + g_row, g_pixel, left)
 
     return roll_down
 
 
 @cache
-def _depthwise(MR: int, D_K: int, stride: int, vectors: Vectors, parallel: bool) -> Dispatcher:
-    of_wide, of_narrow = (filter_tile(m, D_K, stride, vectors) for m in (MR, max(MR - 1, 1)))
+def _depthwise(MR: int, D_K: int, stride: int, vectors: Vectors, around: bool, parallel: bool) -> Dispatcher:
+    of_wide, of_narrow = (filter_tile(m, D_K, stride, vectors, around) for m in (MR, max(MR - 1, 1)))
     lanes = vectors.lanes
 
     @njit(error_model="numpy")
@@ -357,6 +360,8 @@ def _depthwise(MR: int, D_K: int, stride: int, vectors: Vectors, parallel: bool)
                 of_narrow(f, F.row, F.pixel, w, sizes.M * FLOAT, rows, g, G.row, G.pixel, first, last)
             u += rows
             b, band, k, c = next_tile(b, band, k, c, rows, sizes, shares)
+        if around:
+            settle()
 
     @njit(error_model="numpy", parallel=parallel)
     def depthwise(F, w, G, sizes, shares):
@@ -385,16 +390,10 @@ def bind_depthwise(F: np.ndarray, K_hat: np.ndarray, G: np.ndarray, stride: int)
     vectors = host_vectors()
     sizes = sizes_of(D_K, M, M, stride, G)
     blocks = blocking.channel_blocks(sizes.batch * sizes.rows, sizes.width, M, D_K, vectors, numba.get_num_threads())
-    function = _depthwise(blocks.pixels.most, D_K, stride, vectors, blocks.threads > 1)
-    return compiled(
-        function,
-        as_map(F),
-        K_hat.ctypes.data,
-        as_map(G),
-        sizes,
-        shares_of(blocks, sizes.rows),
-        keep=(F, K_hat, G),
-    )
+    to = as_map(G)
+    around = blocking.goes_around(G.size) and not any(place % (vectors.lanes * FLOAT) for place in to)
+    function = _depthwise(blocks.pixels.most, D_K, stride, vectors, around, blocks.threads > 1)
+    return compiled(function, as_map(F), K_hat.ctypes.data, to, sizes, shares_of(blocks, sizes.rows), keep=(F, K_hat, G))
 
 
 def bind_pointwise(F: np.ndarray, K_tilde: np.ndarray, G: np.ndarray) -> Launch:

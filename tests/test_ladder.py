@@ -1,0 +1,83 @@
+"""The table of rungs: its numbers are those of the tables, and it goes between its markers and nowhere else."""
+
+from __future__ import annotations
+
+import io
+import os
+
+import pandas as pd
+import pytest
+
+PAGE = "# Mine\n\nbefore\n<!-- ladder: drawn by a command -->\nold\n<!-- end of ladder -->\nafter <!-- end of ladder -->\n"
+
+
+@pytest.fixture(scope="module")
+def table(swept, sepconv) -> str:
+    done = sepconv("ladder", swept)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_its_numbers_are_those_of_the_tables(table, swept, sepconv):
+    timings, peers = (
+        pd.read_csv(io.StringIO(sepconv("export", swept, "--table", name).stdout)) for name in ("timings", "peers")
+    )
+    rows = {cells[0]: cells[1:] for line in table.splitlines() if (cells := [cell.strip() for cell in line.split("|")[1:-1]])}
+    assert rows[""] == ["GFLOP/s", "% of peak", "beside numpy"]
+    for operator in ("standard", "depthwise", "pointwise", "separable"):
+        ours = timings[timings.kernel == f"cpu.{operator}.loops"]
+        beside = peers[(peers.kernel == f"cpu.{operator}.loops") & (peers.peer == "numpy")].iloc[0]
+        assert rows[f"`cpu.{operator}.loops`"] == [
+            f"{ours.gflops.median():.0f}",
+            f"{100 * ours.eta.median():.0f} ({100 * ours.eta.max():.0f})",
+            f"{beside.geomean:.2g}x ({beside['min']:.2g} to {beside['max']:.2g})",
+        ]
+        theirs = timings[timings.kernel == f"cpu.{operator}.numpy"]
+        assert rows[f"*{operator}, numpy*"][0] == f"{theirs.gflops.median():.0f}"
+    assert "Medians over 6 shapes" in table
+
+
+def test_it_goes_between_its_markers_as_often_as_it_is_asked(table, swept, sepconv, tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text(PAGE)
+    for _ in range(2):
+        assert sepconv("ladder", swept, "--into", page).returncode == 0
+        before, after = PAGE.split("old\n")
+        assert page.read_text() == f"{before}\n{table}\n{after}"
+
+
+@pytest.mark.parametrize(
+    ("page", "told"),
+    [
+        ("no markers\n", "needs one line <!-- ladder -->"),
+        ("<!-- end of ladder -->\n<!-- ladder -->\n", "needs one line <!-- ladder -->"),
+        (PAGE + PAGE, "needs one line <!-- ladder -->"),
+        (b"\xff\xfe", "is not UTF-8"),
+    ],
+)
+def test_a_page_without_its_markers_is_left_as_it_is(page, told, swept, sepconv, tmp_path):
+    path = tmp_path / "page.md"
+    before = page if isinstance(page, bytes) else page.encode()
+    path.write_bytes(before)
+    done = sepconv("ladder", swept, "--into", path)
+    assert done.returncode == 2
+    assert told in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert path.read_bytes() == before
+
+
+def test_a_page_that_is_not_there_or_is_a_folder(swept, sepconv, tmp_path):
+    for path in (tmp_path / "nosuch.md", tmp_path):
+        done = sepconv("ladder", swept, "--into", path)
+        assert done.returncode == 2
+        assert f"{path} cannot be read" in " ".join(done.stderr.split())
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_page_that_may_not_be_written(swept, sepconv, tmp_path):
+    path = tmp_path / "page.md"
+    path.write_text(PAGE)
+    path.chmod(0o444)
+    done = sepconv("ladder", swept, "--into", path)
+    assert done.returncode == 2
+    assert "cannot be written" in done.stderr
