@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from math import ceil
 from pathlib import Path
+from textwrap import fill
 
 import matplotlib
 
@@ -21,6 +22,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
+
+from sepconv_bench.pairing import peer
 
 STYLE = Path(__file__).with_name("style.mplstyle")
 # Okabe and Ito's palette, told apart by the colour-blind; each colour goes with a marker of its own, for print in grey.
@@ -73,8 +76,11 @@ def headline(ratios: pd.DataFrame) -> Figure | None:
     axes.annotate(
         "separable is slower", right, xytext=(-6, -4), textcoords="offset points", ha="right", va="top", color="#777777"
     )
-    axes.set_title("What depthwise separable convolution buys, and what it promises", fontsize=12, pad=26)
-    axes.text(0, 1.025, _told_winners(best), transform=axes.transAxes, color="#555555", in_layout=False)
+    told = _told_winners(best)
+    axes.set_title(
+        "What depthwise separable convolution buys, and what it promises", fontsize=12, pad=12 + 14 * len(told.splitlines())
+    )
+    axes.text(0, 1.025, told, transform=axes.transAxes, color="#555555", in_layout=False)
     axes.set_ylabel(f"measured {_SPEEDUP}")
     handles = [*_look_handles("$D_K$ = ", looks), _promise_handle(), _roofline_handle(), *_interval_handles(best)]
     axes.legend(handles=handles, loc="upper left")
@@ -158,14 +164,15 @@ def roofline(timings: pd.DataFrame, ceilings: dict) -> Figure | None:
             zorder=2,
             label=f"copy of {_size(level['footprint'])}: {level['bandwidth'][0] / 1e9:.0f} GB/s",
         )
-    looks = _looks(rows.variant)
-    for (operator, variant), part in rows.assign(intensity=intensity).groupby(["operator", "variant"], sort=False):
+    whose = rows.kernel.map(_whose)
+    looks = _looks(whose)
+    for (operator, who), part in rows.assign(intensity=intensity, whose=whose).groupby(["operator", "whose"], sort=False):
         axes.scatter(
             part.intensity,
             part.eta,
             s=26,
             marker=_OPERATOR_MARKERS[str(operator)],
-            color=looks[variant][0],
+            color=looks[str(who)][0],
             alpha=0.75,
             linewidth=0,
             zorder=3,
@@ -190,7 +197,7 @@ def roofline(timings: pd.DataFrame, ceilings: dict) -> Figure | None:
         for operator, marker in _OPERATOR_MARKERS.items()
         if (rows.operator == operator).any()
     ]
-    colours = [Line2D([], [], linestyle="", marker="o", color=colour, label=variant) for variant, (colour, _) in looks.items()]
+    colours = [Line2D([], [], linestyle="", marker="o", color=colour, label=who) for who, (colour, _) in looks.items()]
     figure.legend(handles=[*roofs, *kinds, *colours], loc="outside lower center", ncols=4, columnspacing=1.4)
     return figure
 
@@ -218,11 +225,18 @@ def _panels(ratios: pd.DataFrame, best: bool) -> list[tuple[str, pd.DataFrame]]:
 def _told_winners(best: pd.DataFrame) -> str:
     """Which kernels were the fastest, most often first."""
 
-    def variants(column: str) -> str:
-        return ", ".join(dict.fromkeys(name.split(".")[2] for name in best[column].value_counts().index))
+    def winners(column: str) -> str:
+        return ", ".join(dict.fromkeys(map(_whose, best[column].value_counts().index)))
 
-    standard, separable = variants("standard_kernel"), variants("separable_kernel")
-    return f"fastest standard kernel ({standard}) against fastest separable ({separable}); a point a shape"
+    standard, separable = winners("standard_kernel"), winners("separable_kernel")
+    return fill(
+        f"the fastest standard kernel ({standard}) against the fastest separable one ({separable}); a point a shape", 80
+    )
+
+
+def _whose(kernel: str) -> str:
+    """A rung of ours or a user's variant; of a peer, whichever way it is used, the library."""
+    return peer(kernel) or kernel.split(".")[2]
 
 
 def _slice(ratios: pd.DataFrame, axis: str, by: str) -> tuple[pd.DataFrame, dict[str, int]]:
