@@ -32,6 +32,11 @@ class Cut:
         return ceil(self.size / self.most)
 
     @property
+    def lengths(self) -> tuple[int, int]:
+        """Of the longest and of the shortest runs; the same where `most` divides the size."""
+        return self.most, self.most - (self.longer < self.parts)
+
+    @property
     def longer(self) -> int:
         """How many of the runs are `most` long."""
         return self.size - self.parts * (self.most - 1)

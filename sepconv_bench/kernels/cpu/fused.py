@@ -71,10 +71,12 @@ def _strip_products(wide: Tile, narrow: Tile, asks: bool) -> Dispatcher:
 
 
 @cache
-def _separable(MR: int, NV: int, D_K: int, stride: int, vectors: Vectors, asks: bool, parallel: bool) -> Dispatcher:
-    lanes = vectors.lanes
-    NR, less, fewer = NV * lanes, max(MR - 1, 1), max(NV - 1, 1)
-    filter_wide, filter_narrow = (filter_tile(m, D_K, stride, vectors) for m in (MR, less))
+def _separable(
+    cut: tuple[tuple[int, int], tuple[int, int]], D_K: int, stride: int, vectors: Vectors, asks: bool, parallel: bool
+) -> Dispatcher:
+    (MR, less), (NV, fewer) = cut
+    lanes, NR = vectors.lanes, NV * vectors.lanes
+    filter_wide, filter_narrow = (filter_tile(length, D_K, stride, vectors) for length in (MR, less))
     full_panel = _strip_products(Tile(MR, NV, lanes), Tile(less, NV, lanes), asks)
     last_panel = _strip_products(Tile(MR, fewer, lanes), Tile(less, fewer, lanes), asks)
 
@@ -121,13 +123,14 @@ def separable(problem: Problem) -> Launch:
     sizes = sizes_of(D_K, M, N, problem.stride, G)
     rows, threads = sizes.batch * sizes.rows, numba.get_num_threads()
     blocks = blocking.product_blocks(rows, sizes.width, M, N, 1, vectors, threads, filter_taps=D_K**2)
-    MR, NV = blocks.pixels.most, blocks.vectors.most
+    MR = blocks.pixels.most
     # A line more than the channels: pixels a power of two apart would all fall into one set of the cache.
     pixel = (ceil(M / LINE_FLOATS) + 1) * LINE_FLOATS
     tiles = blocking.tiles_block(MR * pixel, M * N)
     strips = aligned(blocks.threads * tiles * MR * pixel)
     weights = packed(K_tilde[np.newaxis, np.newaxis], blocks, vectors.lanes, M)
-    function = _separable(MR, NV, D_K, problem.stride, vectors, blocking.asks(F.size, M * N), blocks.threads > 1)
+    cut = (blocks.pixels.lengths, blocks.vectors.lengths)
+    function = _separable(cut, D_K, problem.stride, vectors, blocking.asks(F.size, M * N), blocks.threads > 1)
     return compiled(
         function,
         as_map(F),

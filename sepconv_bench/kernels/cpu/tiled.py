@@ -191,9 +191,10 @@ def product_panel(wide: Tile, narrow: Tile, asks: bool) -> Dispatcher:
 
 
 @cache
-def _standard(MR: int, NV: int, lanes: int, asks: bool, parallel: bool) -> Dispatcher:
-    """Standard convolution by tiles of MR x NV and, where a row or N does not divide, of one less of either."""
-    NR, NR_last, less, fewer = NV * lanes, (NV - 1) * lanes, max(MR - 1, 1), max(NV - 1, 1)
+def _standard(pixels: tuple[int, int], vectors: tuple[int, int], lanes: int, asks: bool, parallel: bool) -> Dispatcher:
+    """Standard convolution by tiles of the larger `pixels` and `vectors` and, where a row or N does not divide, the smaller."""
+    (MR, less), (NV, fewer) = pixels, vectors
+    NR, NR_last = NV * lanes, fewer * lanes
     full_panel = product_panel(Tile(MR, NV, lanes), Tile(less, NV, lanes), asks)
     last_panel = product_panel(Tile(MR, fewer, lanes), Tile(less, fewer, lanes), asks)
 
@@ -340,9 +341,9 @@ def roll_down(tile: Tile, around: bool) -> Dispatcher:
 
 
 @cache
-def _depthwise(MR: int, D_K: int, stride: int, vectors: Vectors, around: bool, parallel: bool) -> Dispatcher:
-    of_wide, of_narrow = (filter_tile(m, D_K, stride, vectors, around) for m in (MR, max(MR - 1, 1)))
-    lanes = vectors.lanes
+def _depthwise(pixels: tuple[int, int], D_K: int, stride: int, vectors: Vectors, around: bool, parallel: bool) -> Dispatcher:
+    of_wide, of_narrow = (filter_tile(length, D_K, stride, vectors, around) for length in pixels)
+    MR, lanes = pixels[0], vectors.lanes
 
     @njit(error_model="numpy")
     def share(F, w, G, sizes, shares, tiles, panels):
@@ -377,11 +378,12 @@ def bind_standard(F: np.ndarray, K: np.ndarray, G: np.ndarray, stride: int) -> L
     sizes = sizes_of(D_K, M, N, stride, G)
     rows, threads = sizes.batch * sizes.rows, numba.get_num_threads()
     blocks = blocking.product_blocks(rows, sizes.width, M, N, D_K**2, vectors, threads)
-    MR, NV = blocks.pixels.most, blocks.vectors.most
-    depth = blocking.depth_block(M, D_K**2, NV * vectors.lanes)
-    shares = shares_of(blocks, sizes.rows, depth, blocking.tiles_block(stride**2 * MR * M, K.size), blocking.streams(K.size))
+    depth = blocking.depth_block(M, D_K**2, blocks.vectors.most * vectors.lanes)
+    tiles = blocking.tiles_block(stride**2 * blocks.pixels.most * M, K.size)
+    shares = shares_of(blocks, sizes.rows, depth, tiles, blocking.streams(K.size))
     weights = packed(K, blocks, vectors.lanes, depth)
-    function = _standard(MR, NV, vectors.lanes, blocking.asks(F.size, K.size), blocks.threads > 1)
+    cut = (blocks.pixels.lengths, blocks.vectors.lengths)
+    function = _standard(*cut, vectors.lanes, blocking.asks(F.size, K.size), blocks.threads > 1)
     return compiled(function, as_map(F), weights.ctypes.data, as_map(G), sizes, shares, keep=(F, weights, G))
 
 
@@ -392,7 +394,7 @@ def bind_depthwise(F: np.ndarray, K_hat: np.ndarray, G: np.ndarray, stride: int)
     blocks = blocking.channel_blocks(sizes.batch * sizes.rows, sizes.width, M, D_K, vectors, numba.get_num_threads())
     to = as_map(G)
     around = blocking.goes_around(G.size) and not any(place % (vectors.lanes * FLOAT) for place in to)
-    function = _depthwise(blocks.pixels.most, D_K, stride, vectors, around, blocks.threads > 1)
+    function = _depthwise(blocks.pixels.lengths, D_K, stride, vectors, around, blocks.threads > 1)
     return compiled(function, as_map(F), K_hat.ctypes.data, to, sizes, shares_of(blocks, sizes.rows), keep=(F, K_hat, G))
 
 
