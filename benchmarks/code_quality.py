@@ -1,0 +1,35 @@
+class InnerLoop:
+    """What did the compiler make of the innermost loops? Counted in the assembly: the same on every run."""
+
+    params = (["product", "depthwise 3 x 3"],)
+    param_names = ("tile",)
+
+    def setup(self, tile):
+        try:
+            from numba import types
+
+            from sepconv_bench.kernels.cpu.assembly import inner_loop
+            from sepconv_bench.kernels.cpu.tile import Tile, host_vectors
+            from sepconv_bench.kernels.cpu.tiled import product_tile, roll_down
+        except ImportError as error:
+            raise NotImplementedError("this commit has no register tiles, or others") from error
+        vectors = host_vectors()
+        if tile == "product":
+            function = product_tile(Tile(vectors.max_pixels(2), 2, vectors.lanes), False)
+            signature = (types.int64,) * 11 + (types.boolean, types.int64, types.int64)
+        else:
+            function = roll_down(Tile(max(vectors.max_rolled_pixels(3), 1), 1, vectors.lanes), False)
+            signature = (types.int64,) * 9 + (types.none,)
+        self.loop = inner_loop(function, signature)
+
+    def track_instructions_per_multiply_add(self, tile):
+        code = [line for line in self.loop.lines if line.startswith("\t") and not line.lstrip().startswith(".")]
+        return len(code) / self.loop.multiply_adds
+
+    def track_spills(self, tile):
+        return self.loop.spills
+
+    track_instructions_per_multiply_add.unit = "instructions"
+    track_instructions_per_multiply_add.version = "1"
+    track_spills.unit = "vectors on the stack"
+    track_spills.version = "1"
