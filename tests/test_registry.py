@@ -33,9 +33,10 @@ def always_there(operator: str | None = None) -> list[str]:
     return [name for name in kernel_names(operator) if not get_kernel(name).needs]
 
 
-def test_every_operator_has_both_rungs_and_the_peer():
-    assert always_there() == [f"cpu.{o}.{v}" for v in ("loops", "parallel", "numpy") for o in OPERATORS]
-    assert always_there("depthwise") == ["cpu.depthwise.loops", "cpu.depthwise.parallel", "cpu.depthwise.numpy"]
+def test_every_operator_has_its_rungs_and_the_peer():
+    rungs = [f"cpu.{o}.{v}" for v in ("loops", "parallel", "tiled") for o in OPERATORS]
+    assert always_there() == [*rungs, "cpu.separable.fused", *(f"cpu.{o}.numpy" for o in OPERATORS)]
+    assert always_there("depthwise") == [f"cpu.depthwise.{v}" for v in ("loops", "parallel", "tiled", "numpy")]
     assert kernel_names(device="cuda") == []
 
 

@@ -8,6 +8,7 @@ Nothing here checks a bound; blocking.py and the problem's checks see to it that
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import product
 
 import llvmlite.binding as llvm
 import numba
@@ -194,12 +195,14 @@ def channelwise(typingctx, tile, accumulators, taps, pixel, step, stride, channe
         MR, NV, vector = tile.tile.MR, tile.tile.NV, _vector(tile.tile)
         masks = _masks(builder, tile.tile, channels, count)
         sums, taps = cgutils.unpack_tuple(builder, sums, MR * NV), cgutils.unpack_tuple(builder, taps, D_K * NV)
-        for x in range((MR - 1) * apart + D_K):
-            met = [((x - j) // apart, j) for j in range(D_K) if (x - j) % apart == 0 and 0 <= x - j <= (MR - 1) * apart]
+        met: dict[int, list[tuple[int, int]]] = {}
+        for p, j in product(range(MR), range(D_K)):
+            met.setdefault(p * apart + j, []).append((p, j))
+        for x in sorted(met):
             row = _moved(builder, _pointer(builder, pixel), step, x)
-            for v, mask in enumerate(masks if met else []):
+            for v, mask in enumerate(masks):
                 value = _load(builder, row, v, vector, mask)
-                for p, j in met:
+                for p, j in met[x]:
                     sums[p * NV + v] = _multiply_add(builder, value, taps[j * NV + v], sums[p * NV + v])
         return context.make_tuple(builder, signature.return_type, sums)
 
