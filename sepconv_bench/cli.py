@@ -1,4 +1,4 @@
-"""The door: sepconv-bench run | report | export | ladder | check | list | machine."""
+"""The door: sepconv-bench run | report | export | ladder | ab | compare | check | list | machine."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ from sepconv_bench.shapes import AXES, GRIDS, Grid, get_grid, grid_from_axes
 
 PROGRAM = "sepconv-bench"
 _INTERRUPTED = 130
+# Of ours, what is followed from revision to revision.
+FASTEST = ("cpu.standard.tiled", "cpu.depthwise.tiled", "cpu.pointwise.tiled", "cpu.separable.fused")
 
 
 class Positive(click.FloatRange):
@@ -235,6 +237,110 @@ def check(kernels: str | None, plugins: tuple[str, ...], threads: int | None, ti
         sys.exit(1)
 
 
+_threshold_option = click.option(
+    "--threshold",
+    type=Positive(0.0, 10),
+    default=0.05,
+    show_default=True,
+    metavar="SHARE",
+    help="Exit with 1 if anything is slower by so much.",
+)
+_markdown_option = click.option(
+    "--markdown", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Write the table as Markdown, too."
+)
+
+
+@cli.command()
+@click.argument("base", metavar="BASE")
+@click.argument("new", metavar="[NEW]", required=False)
+@click.option("--grid", "grid_name", metavar="NAME", help=f"One of {', '.join(GRIDS)}.  [default: tracked]")
+@_axis_options
+@click.option("--kernels", metavar="PATTERNS", help="Only these.  [default: the fastest of ours of each operator]")
+@click.option(
+    "--time-limit",
+    type=Positive(0.01),
+    default=60.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="For each eight kernels on a shape.",
+)
+@click.option("--threads", type=click.IntRange(1, 1024), help="Threads of every kernel.  [default: physical cores]")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the data and of the order.")
+@_threshold_option
+@_markdown_option
+def ab(
+    base: str,
+    new: str | None,
+    grid_name: str | None,
+    kernels: str | None,
+    time_limit: float,
+    threads: int | None,
+    seed: int,
+    threshold: float,
+    markdown: Path | None,
+    **axes: str | None,
+) -> None:
+    """Compare two revisions of this repository: faster, slower, same, or ambiguous.
+
+    BASE and NEW are branches, tags or commits; without NEW it is the checkout as it is, changes to tracked files and all.
+    Each is built once, and kept. Exit code 1 if something is slower by the threshold or more, 2 if it could not be measured.
+
+    \b
+    sepconv-bench ab main                                   what have I done?
+    sepconv-bench ab v1.0 main --threshold 0.03
+    sepconv-bench ab main --kernels 'cpu.depthwise.*' --D_G 7:112:x2
+    """
+    import numpy as np
+
+    from sepconv_bench import revision
+    from sepconv_bench.ab import Benchmark, compare
+    from sepconv_bench.kernels.registry import select
+    from sepconv_bench.measure.machine import default_threads
+
+    shapes = _grid(grid_name, axes, "tracked").shapes
+    names = select(kernels or ",".join(FASTEST))
+    checkout = revision.repository()
+    sides = (revision.build(checkout, base, click.echo), revision.build(checkout, new, click.echo))
+    benchmarks = [Benchmark(name, shape) for shape in shapes for name in names]
+    rng = np.random.default_rng(seed)
+    found = compare(*sides, benchmarks, threads or default_threads(), time_limit, rng, click.echo)
+    _tell_verdicts(found.verdicts, found.left_out, (sides[0].told, sides[1].told), threshold, markdown)
+
+
+@cli.command("compare")
+@click.argument("old", metavar="DIR_A", type=Folder())
+@click.argument("new", metavar="DIR_B", type=Folder())
+@_threshold_option
+@_markdown_option
+def compare_(old: Path, new: Path, threshold: float, markdown: Path | None) -> None:
+    """Compare two results files, B beside A: the same verdicts and exit codes as `ab`."""
+    from sepconv_bench import results as store
+    from sepconv_bench.comparison import compare_files
+
+    with store.open_results(old) as before, store.open_results(new) as after:
+        found = compare_files(before, after)
+    for what, then, now in found.differs:
+        click.echo(f"{PROGRAM}: not the same {what}: {then} and {now}", err=True)
+    _tell_verdicts(found.verdicts, found.left_out, (str(old), str(new)), threshold, markdown)
+
+
+def _tell_verdicts(
+    verdicts: list, left_out: dict[str, str], sides: tuple[str, str], threshold: float, markdown: Path | None
+) -> None:
+    from sepconv_bench.report import verdicts as told
+
+    click.echo(told.text(verdicts, left_out))
+    if markdown is not None:
+        try:
+            markdown.write_text(told.markdown(verdicts, left_out, *sides, threshold), encoding="utf-8")
+        except OSError as error:
+            raise InputError(f"{markdown} cannot be written: {error.strerror}") from error
+    if not verdicts:
+        raise InputError("nothing could be compared")
+    if told.regressions(verdicts, threshold):
+        sys.exit(1)
+
+
 @cli.command("list")
 @click.option(
     "--plugin", "plugins", multiple=True, metavar="FILE", help="A Python file that registers kernels; may be repeated."
@@ -276,11 +382,11 @@ def _flat(value: Any) -> str:
     return ", ".join(_flat(part) for part in value) if isinstance(value, list) else str(value)
 
 
-def _grid(name: str | None, axes: dict[str, str | None]) -> Grid:
+def _grid(name: str | None, axes: dict[str, str | None], default: str = "default") -> Grid:
     given = {axis: text for axis, text in axes.items() if text is not None}
     if given and name is not None:
         raise InputError(f"--grid {name} came together with --{' --'.join(given)}; a grid is either named or given by its axes")
-    return grid_from_axes(given) if given else get_grid(name or "default")
+    return grid_from_axes(given) if given else get_grid(name or default)
 
 
 @contextmanager

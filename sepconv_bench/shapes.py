@@ -155,6 +155,11 @@ _GRIDS = (
         "the 13 separable blocks of MobileNet-V1 (9 distinct shapes): what the formula buys a real network",
         tuple(dict.fromkeys(ConvShape(3, M, N, D_G, stride) for stride, M, N, D_G in MOBILENET_V1)),
     ),
+    Grid(
+        "tracked",
+        "the two ends of MobileNet-V1, followed over commits: a large map of few channels, a small one of many",
+        (ConvShape(3, 32, 64, 112), ConvShape(3, 512, 512, 14)),
+    ),
 )
 GRIDS: Mapping[str, Grid] = {grid.name: grid for grid in _GRIDS}
 

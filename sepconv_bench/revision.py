@@ -1,0 +1,124 @@
+"""A revision of the user's own repository as something that runs: its package, and an environment with what it needs.
+
+Both are kept beside the repository's objects, by commit and by requirements: the next comparison finds them there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from sepconv_bench.errors import InputError
+
+_CACHE = "sepconv-bench"
+_ENVIRONMENTS = 3  # kept, the last ones used: each takes half a gigabyte
+
+
+@dataclass(frozen=True)
+class Revision:
+    """`python` runs it, with `package` on its path. `told`: how the user named it, and its commit."""
+
+    commit: str
+    told: str
+    python: Path
+    package: Path
+
+
+def repository() -> Path:
+    """The checkout around the current folder; InputError if that is none of this package's source."""
+    top = _git(Path.cwd(), "rev-parse", "--show-toplevel")
+    if top is None or not (Path(top) / "sepconv_bench" / "__init__.py").is_file():
+        raise InputError(f"{Path.cwd()} is not in a git checkout of sepconv-bench, whose revisions could be compared")
+    return Path(top)
+
+
+def commit_of(checkout: Path, name: str | None) -> str:
+    """The commit that a branch, tag or hash names; None is the checkout as it is, changes to tracked files and all."""
+    if name is None:
+        # A commit on no branch, which git forgets again after a while.
+        return _git(checkout, "stash", "create") or commit_of(checkout, "HEAD")
+    commit = None if name.startswith("-") else _git(checkout, "rev-parse", "--verify", "--quiet", f"{name}^{{commit}}")
+    if commit is None:
+        raise InputError(f"{name!r} is no revision of {checkout}; it takes a branch, a tag or a commit")
+    return commit
+
+
+def build(checkout: Path, name: str | None, tell: Callable[[str], None]) -> Revision:
+    """Install a revision's package and requirements, unless they are there. InputError if it cannot be built."""
+    commit = commit_of(checkout, name)
+    told = f"{name or 'this checkout'} ({commit[:10]})"
+    cache = Path(checkout, _git(checkout, "rev-parse", "--git-common-dir") or ".git") / _CACHE
+    package = cache / "packages" / f"{commit}-{sys.implementation.cache_tag}"
+    if not package.is_dir() or not (python := _python(package)).exists():
+        tell(f"building {told}")
+        try:
+            cache.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=cache, prefix="building-") as folder:
+                python = _install(checkout, commit, Path(folder), cache, tell)
+                shutil.rmtree(package, ignore_errors=True)
+                package.parent.mkdir(exist_ok=True)
+                (Path(folder) / "package").rename(package)
+                (package / "python").symlink_to(python)
+        except OSError as error:
+            raise InputError(f"{told} cannot be built in {cache}: {error.strerror}") from error
+    os.utime(python.parents[1])
+    _forget_old(cache / "environments")
+    return Revision(commit, told, python, package)
+
+
+def _python(package: Path) -> Path:
+    link = package / "python"
+    return Path(os.readlink(link)) if link.is_symlink() else link
+
+
+def _install(checkout: Path, commit: str, folder: Path, cache: Path, tell: Callable[[str], None]) -> Path:
+    """The package into folder/package; gives the interpreter of the environment that holds its requirements."""
+    source = folder / "source"
+    _run("git", "-C", checkout, "worktree", "add", "--quiet", "--detach", source, commit)
+    try:
+        constraints = source / "constraints.txt"
+        limits = ["--constraint", constraints] if constraints.exists() else []
+        wanted = [path.read_bytes() for path in (source / "pyproject.toml", constraints) if path.exists()]
+        key = hashlib.sha256(b"\0".join([sys.version.encode(), *wanted])).hexdigest()[:16]
+        environment = cache / "environments" / key
+        python = environment / "bin" / "python"
+        if not (environment / "whole").exists():
+            tell("installing its requirements, once for all revisions that have the same")
+            shutil.rmtree(environment, ignore_errors=True)
+            _run(sys.executable, "-m", "venv", environment)
+            _run(python, "-m", "pip", "install", "--quiet", *limits, source)
+            _run(python, "-m", "pip", "uninstall", "--quiet", "--yes", "sepconv-bench")
+            (environment / "whole").touch()
+        _run(python, "-m", "pip", "install", "--quiet", "--no-deps", "--target", folder / "package", source)
+    finally:
+        _git(checkout, "worktree", "remove", "--force", str(source))
+    return python
+
+
+def _forget_old(environments: Path) -> None:
+    kept = sorted(environments.iterdir(), key=lambda path: path.stat().st_mtime, reverse=True)
+    for old in kept[_ENVIRONMENTS:]:
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def _run(*command: object) -> None:
+    done = subprocess.run([str(word) for word in command], capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        last = (done.stderr.strip() or done.stdout.strip() or "it said nothing").splitlines()[-1]
+        raise InputError(f"`{' '.join(str(word) for word in command)}` failed: {last}")
+
+
+def _git(checkout: Path, *words: str) -> str | None:
+    """What git prints, or None where it fails or prints nothing."""
+    try:
+        done = subprocess.run(["git", "-C", str(checkout), *words], capture_output=True, text=True, check=False)
+    except OSError as error:
+        raise InputError(f"git cannot be started: {error.strerror}") from error
+    return done.stdout.strip() or None if done.returncode == 0 else None
