@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,6 +69,8 @@ def build(checkout: Path, name: str | None, tell: Callable[[str], None]) -> Revi
                 (package / "python").symlink_to(python)
         except OSError as error:
             raise InputError(f"{told} cannot be built in {cache}: {error.strerror}") from error
+        except tomllib.TOMLDecodeError as error:
+            raise InputError(f"{told} cannot be built: its pyproject.toml is not understood: {error}") from error
     os.utime(python.parents[1])
     _forget_old(cache / "environments")
     return Revision(commit, told, python, package)
@@ -85,8 +88,9 @@ def _install(checkout: Path, commit: str, folder: Path, cache: Path, tell: Calla
     try:
         constraints = source / "constraints.txt"
         limits = ["--constraint", constraints] if constraints.exists() else []
-        wanted = [path.read_bytes() for path in (source / "pyproject.toml", constraints) if path.exists()]
-        key = hashlib.sha256(b"\0".join([sys.version.encode(), *wanted])).hexdigest()[:16]
+        project = tomllib.loads((source / "pyproject.toml").read_text(encoding="utf-8")).get("project", {})
+        wanted = [sys.version, *project.get("dependencies", []), constraints.read_text() if limits else ""]
+        key = hashlib.sha256("\0".join(wanted).encode()).hexdigest()[:16]
         environment = cache / "environments" / key
         python = environment / "bin" / "python"
         if not (environment / "whole").exists():

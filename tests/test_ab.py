@@ -1,0 +1,195 @@
+"""Two revisions of a real repository, built and timed against each other; and two results files."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+
+from sepconv_bench import results as store
+
+ROOT = Path(__file__).parents[1]
+SMALL = ("--kernels", "cpu.*.loops", "--M", "8", "--N", "8", "--D_G", "7", "--time-limit", "1", "--threads", "1")
+# What a revision adds to the registry of kernels. Every kernel comes out of get_kernel.
+_CHANGED = """
+
+_get_{operator} = get_kernel
+
+
+def get_kernel(name):
+    import dataclasses
+
+    kernel = _get_{operator}(name)
+    if kernel.operator == "{operator}":
+        return dataclasses.replace(kernel, bind=lambda problem: _changed_{operator}(problem, kernel.bind(problem)))
+    return kernel
+
+
+def _changed_{operator}(problem, launch):
+    {change}
+"""
+TWICE = "return lambda: (launch(), launch())"
+WRONG = "return lambda: (launch(), problem.G.fill(0))"
+CRASH = "import os; os.abort()"
+
+pytestmark = pytest.mark.skipif(not (ROOT / ".git").exists(), reason="needs the repository, not only its files")
+
+
+def git(folder: Path, *words: str) -> str:
+    identity = ("-c", "user.name=test", "-c", "user.email=test@localhost", "-c", "commit.gpgsign=false")
+    done = subprocess.run(["git", "-C", str(folder), *identity, *words], capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """This repository with this checkout's package, and branches on which one thing is changed."""
+    folder = tmp_path_factory.mktemp("repository") / "clone"
+    git(ROOT, "clone", "--quiet", "--no-hardlinks", str(ROOT), str(folder))
+    shutil.copytree(ROOT / "sepconv_bench", folder / "sepconv_bench", dirs_exist_ok=True)
+    shutil.copy(ROOT / "pyproject.toml", folder)
+    git(folder, "checkout", "--quiet", "-b", "base")
+    git(folder, "add", "--all")
+    git(folder, "commit", "--quiet", "--allow-empty", "--message", "base")
+    registry = folder / "sepconv_bench" / "kernels" / "registry.py"
+    for branch, changes in {
+        "same": [],
+        "worse": [("pointwise", TWICE), ("depthwise", WRONG)],
+        "crashing": [("standard", CRASH)],
+    }.items():
+        git(folder, "checkout", "--quiet", "-b", branch, "base")
+        with registry.open("a") as file:
+            for operator, change in changes:
+                file.write(_CHANGED.format(operator=operator, change=change))
+        (folder / "NOTE").write_text(branch)
+        git(folder, "add", "--all")
+        git(folder, "commit", "--quiet", "--message", branch)
+    git(folder, "checkout", "--quiet", "base")
+    return folder
+
+
+def test_the_same_code_is_not_called_different(clone, sepconv, tmp_path):
+    page = tmp_path / "told.md"
+    done = sepconv("ab", "base", "same", *SMALL, "--markdown", page, cwd=clone)
+    assert done.returncode == 0, done.stderr
+    assert "building base" in done.stdout
+    assert "slower  " not in done.stdout
+    assert "faster  " not in done.stdout
+    assert page.read_text().count("cpu.separable.loops") == 1
+    assert len(git(clone, "worktree", "list").splitlines()) == 1, "nothing is left behind"
+    assert git(clone, "status", "--porcelain") == ""
+
+
+def test_slower_wrong_and_missing_are_told_apart(clone, sepconv):
+    done = sepconv("ab", "base", "worse", *SMALL, cwd=clone)
+    assert done.returncode == 1, done.stderr
+    assert "building base" not in done.stdout, "what was built once is kept"
+    lines = done.stdout.splitlines()
+    (slower,) = (line for line in lines if line.startswith("slower"))
+    assert "cpu.pointwise.loops" in slower
+    change = float(slower.split("D_G=7")[1].split("%")[0])
+    assert 70 < change < 130, "it does everything twice"
+    (left_out,) = (line for line in lines if line.startswith("not compared"))
+    assert "cpu.depthwise.loops" in left_out
+    assert "the new one: its result is wrong" in left_out
+    assert sepconv("ab", "base", "worse", *SMALL, "--threshold", "3", cwd=clone).returncode == 0
+
+
+def test_the_checkout_as_it_is_is_a_revision(clone, sepconv):
+    registry = clone / "sepconv_bench" / "kernels" / "registry.py"
+    before = registry.read_text()
+    try:
+        registry.write_text(before + _CHANGED.format(operator="standard", change=TWICE))
+        done = sepconv("ab", "base", *SMALL, "--kernels", "cpu.standard.loops", cwd=clone)
+    finally:
+        registry.write_text(before)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "this checkout" in done.stdout
+    assert git(clone, "status", "--porcelain") == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["base", "nosuch"], "'nosuch' is no revision of"),
+        (["--", "--help"], "'--help' is no revision of"),
+        (["base", "crashing", *SMALL], "ended with exit code -6"),
+        (["base", "same", "--kernels", "cpu.*.nosuch"], "no kernel matches"),
+        (["base", "same", "--grid", "smoke", "--M", "3"], "--grid smoke came together with --M"),
+        (["base", "same", "--threshold", "nan"], "--threshold"),
+        ([], "BASE"),
+    ],
+)
+def test_what_cannot_be_compared_ends_in_one_line(arguments, told, clone, sepconv):
+    done = sepconv("ab", *arguments, cwd=clone)
+    assert done.returncode == 2, done.stdout
+    assert done.stderr.count("\n") == 1, done.stderr
+    assert told in done.stderr
+    assert len(git(clone, "worktree", "list").splitlines()) == 1
+
+
+def test_outside_a_checkout_there_are_no_revisions(sepconv, tmp_path):
+    done = sepconv("ab", "main", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "is not in a git checkout of sepconv-bench" in done.stderr
+
+
+# ---------------------------------------------------------------------------------------------- two results files
+
+
+def _with_times(swept: Path, folder: Path, change: Callable[[str], float]) -> Path:
+    """The results of `swept` once more, each kernel's samples multiplied by change(kernel)."""
+    with store.open_results(swept) as old:
+        (run,) = old.runs()
+        cells = list(old.cells())
+    folder.mkdir()
+    with store.create(folder) as new:
+        number = new.add_run(run["machine"], run["settings"], run["ceilings"])
+        for cell in cells:
+            samples = {name: [(block * change(name)).tolist() for block in blocks] for name, blocks in cell.samples.items()}
+            measured = {**cell.facts, "shape": asdict(cell.shape), "outcomes": cell.outcomes, "samples": samples}
+            new.add_cell(number, run["settings"]["kernels"], measured)
+    return folder
+
+
+def test_two_results_files_are_compared_kernel_by_kernel(swept, sepconv, tmp_path):
+    other = _with_times(swept, tmp_path / "other", lambda kernel: 20.0 if kernel == "cpu.depthwise.numpy" else 1.0)
+    done = sepconv("compare", swept, other, "--markdown", tmp_path / "told.md")
+    assert done.returncode == 1, done.stderr
+    slower = [line for line in done.stdout.splitlines() if line.startswith("slower")]
+    assert len(slower) == 6
+    assert all("cpu.depthwise.numpy" in line and "x 20" in line for line in slower)
+    assert "x 20" in (tmp_path / "told.md").read_text()
+    assert sepconv("compare", other, swept).returncode == 0
+
+
+def test_drift_of_the_whole_machine_is_no_regression(swept, sepconv, tmp_path):
+    drifted = _with_times(swept, tmp_path / "drifted", lambda kernel: 3.0)
+    done = sepconv("compare", swept, drifted)
+    assert done.returncode == 0, done.stderr
+    assert "slower  " not in done.stdout
+
+
+def test_what_only_one_file_has_is_named(swept, sepconv, tmp_path):
+    shape = ("--D_K", "1", "--N", "4", "--M", "8", "--D_G", "7", "--stride", "2", "--batch", "2")
+    done = sepconv("run", *shape, "--time-limit", "0.1",
+                   "--kernels", "cpu.pointwise.numpy,cpu.pointwise.parallel", "--output", tmp_path / "part")  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    done = sepconv("compare", swept, tmp_path / "part")
+    assert "not compared: cpu.pointwise.parallel" in done.stdout
+    assert "the old results have no time of it" in done.stdout
+    assert "cpu.pointwise.numpy" in done.stdout
+
+
+def test_files_without_a_shape_in_common_are_refused(swept, sepconv, tmp_path):
+    done = sepconv("run", "--D_K", "2", "--M", "2", "--N", "2", "--D_G", "3", "--time-limit", "0.1",
+                   "--kernels", "cpu.*.numpy", "--output", tmp_path / "foreign")  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    done = sepconv("compare", swept, tmp_path / "foreign")
+    assert done.returncode == 2
+    assert "have no kernel on a shape in common" in done.stderr
+    assert done.stderr.count("\n") == 1
