@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from functools import partial
 from collections.abc import Callable
 from pathlib import Path
 
@@ -171,7 +172,9 @@ def test_what_failed_is_said_while_it_runs(faulty):
 
 def _run(folder: Path, *more: str) -> subprocess.Popen:
     command = [sys.executable, "-m", "sepconv_bench", "run", *AXES, *NUMPY, *QUICK, "--output", str(folder), "--resume", *more]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    # Whoever runs these tests in the background may ignore Ctrl-C; the sweep then would, too.
+    heeded = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=heeded)
 
 
 def test_killed_at_random_moments_and_resumed_it_ends_with_every_cell_once(tmp_path: Path):
