@@ -10,8 +10,8 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from functools import partial
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
