@@ -31,7 +31,7 @@ from sepconv_bench.revision import Revision
 from sepconv_bench.shapes import ConvShape
 
 SET = 8  # benchmarks that are timed together, in the same rounds
-RESTARTS = 3  # of both processes, for a set
+RESTARTS = 2  # times that both processes are started for a set; compiling takes most of ten seconds
 _BLOCKS_A_FORK = 3
 _ROUNDS = 8
 _SILENCE_SECONDS = 120.0
