@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import Browser, sync_playwright
 
 QUICK = ("--time-limit", "0.1", "--target", "0.5")
 
@@ -33,3 +35,21 @@ def swept(tmp_path_factory: pytest.TempPathFactory, sepconv: Callable[..., subpr
     )
     assert done.returncode == 0, done.stderr
     return folder
+
+
+_CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
+# A page is to be looked at, not a browser to be kept up to date; a container's root has no sandbox.
+_QUIET = ("--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update",
+          "--disable-sync", "--no-sandbox")  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """A real headless Chromium of the system's."""
+    path = next(filter(None, map(shutil.which, _CHROMIUM)), None)
+    if path is None:
+        pytest.skip(f"no browser was found; looked for {', '.join(_CHROMIUM)}")
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=path, args=list(_QUIET))
+        yield started
+        started.close()

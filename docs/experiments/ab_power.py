@@ -2,9 +2,9 @@
 
 python docs/experiments/ab_power.py [SETS [SECONDS]]
 
-Three branches of a clone of this repository: one as it is, one that differs in a comment only, and one on which every launch is
-followed by a chain of multiply-adds, whose length is the wanted share of the kernel's time as measured beside it just before. Each set is
-eight kernels on a shape, compared as `sepconv-bench ab` does.
+Three branches of a clone of this repository: one as it is, one that differs in a comment only, and one on which every
+launch is followed by a chain of multiply-adds as long as the wanted share of the kernel's time, measured beside it just
+before. A set is eight kernels on a shape, compared as `sepconv-bench ab` does.
 """
 
 import json
@@ -55,7 +55,7 @@ def _slowed(name, problem, launch):
 
     @njit("float32(int64)")
     def chain(steps):
-        x = np.float32(0.5)
+        x = np.float32(0.1)
         for _ in range(steps):
             x = x * x + np.float32(0.25)
         return x
@@ -68,7 +68,7 @@ def _slowed(name, problem, launch):
 
 @njit
 def chain(steps):
-    x = np.float32(0.5)
+    x = np.float32(0.1)
     for _ in range(steps):
         x = x * x + np.float32(0.25)
     return x
