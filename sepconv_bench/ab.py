@@ -24,7 +24,6 @@ import numpy as np
 
 from sepconv_bench.errors import InputError
 from sepconv_bench.measure.clocks import pool_environment
-from sepconv_bench.measure.sampler import SAMPLE_SECONDS
 from sepconv_bench.measure.statistics import estimate
 from sepconv_bench.measure.verdicts import Verdict, shared_confidence, verdicts
 from sepconv_bench.revision import Revision
@@ -33,7 +32,12 @@ from sepconv_bench.shapes import ConvShape
 SET = 8  # benchmarks that are timed together, in the same rounds
 RESTARTS = 2  # times that both processes are started for a set; compiling takes most of ten seconds
 _BLOCKS_A_FORK = 3
-_ROUNDS = 8
+_ROUNDS = 6
+_SAMPLE_SECONDS = 2e-3
+# A benchmark whose interval is as narrow as this (half-width) leaves the time that is left to the others, after some blocks.
+# Most are there in seconds; a kernel whose speed hangs on where its pages lie needs hundreds of draws, which then cost little.
+_TARGET = 0.012
+_SURE_BLOCKS = 12
 _SILENCE_SECONDS = 120.0
 _WORKER = Path(__file__).with_name("revision_worker.py")
 
@@ -134,11 +138,10 @@ def compare(
             seed = int(rng.integers(1 << 31))
             with _pair((base, new), threads, swapped=bool(restart % 2)) as sides:
                 numbers = _prepared(sides, chosen, left_out, seed, verify=restart == 0)
-                if not numbers:
-                    break
-                for found in _forks(sides, numbers, until, rng):
-                    for number, block in found.items():
-                        blocks.setdefault(str(chosen[number]), []).append(block)
+                found: dict[int, list[np.ndarray]] = {number: [] for number in numbers}
+                _sample(sides, found, until, shared_confidence(len(benchmarks)), rng)
+            for number, taken in found.items():
+                blocks.setdefault(str(chosen[number]), []).extend(taken)
     confidence = shared_confidence(len(blocks))
     return Comparison(verdicts({name: estimate(found, confidence) for name, found in blocks.items()}), left_out, blocks)
 
@@ -182,23 +185,30 @@ def _verified(side: _Side, numbers: list[int]) -> list[str]:
     return reasons
 
 
-def _forks(sides: list[_Side], numbers: list[int], until: float, rng: np.random.Generator) -> Iterator[dict[int, np.ndarray]]:
-    """Blocks of new over old within each round, by the benchmark's number; one fork at least, and none begins after `until`."""
-    begun = False
-    while not begun or time.monotonic() < until:
-        begun = True
+def _sample(
+    sides: list[_Side], found: dict[int, list[np.ndarray]], until: float, confidence: float, rng: np.random.Generator
+) -> None:
+    """Add blocks of new over old to each benchmark's, from fork to fork; one at least, and none begins after `until`."""
+    open_ones = list(found)
+    while open_ones and (not found[open_ones[0]] or time.monotonic() < until):
         for side in sides:
             side.ask(do="fork")
         for _ in range(_BLOCKS_A_FORK):
-            yield _block(sides, numbers, rng)
+            for number, block in _block(sides, open_ones, rng).items():
+                found[number].append(block)
         for side in sides:
             side.ask(do="end")
+        open_ones = [number for number in open_ones if not _closed(found[number], confidence)]
+
+
+def _closed(blocks: list[np.ndarray], confidence: float) -> bool:
+    return len(blocks) >= _SURE_BLOCKS and estimate(blocks, confidence).half_width <= _TARGET
 
 
 def _block(sides: list[_Side], numbers: list[int], rng: np.random.Generator) -> dict[int, np.ndarray]:
     """Some rounds on fresh buffers; the two samples of a benchmark follow each other, in an order drawn each time."""
     seconds = [side.ask(do="draw", which=numbers, seed=int(rng.integers(1 << 31))) for side in sides]
-    launches = {number: ceil(SAMPLE_SECONDS / max(min(both), 1e-7)) for number, *both in zip(numbers, *seconds, strict=True)}
+    launches = {number: ceil(_SAMPLE_SECONDS / max(min(both), 1e-7)) for number, *both in zip(numbers, *seconds, strict=True)}
     times = {number: np.empty((2, _ROUNDS)) for number in numbers}
     for turn in range(_ROUNDS):
         for number in rng.permutation(numbers):

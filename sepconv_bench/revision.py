@@ -5,6 +5,7 @@ Both are kept beside the repository's objects, by commit and by requirements: th
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import shutil
@@ -57,22 +58,25 @@ def build(checkout: Path, name: str | None, tell: Callable[[str], None]) -> Revi
     told = f"{name or 'this checkout'} ({commit[:10]})"
     cache = Path(checkout, _git(checkout, "rev-parse", "--git-common-dir") or ".git") / _CACHE
     package = cache / "packages" / f"{commit}-{sys.implementation.cache_tag}"
-    if not package.is_dir() or not (python := _python(package)).exists():
-        tell(f"building {told}")
-        try:
-            cache.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(dir=cache, prefix="building-") as folder:
-                python = _install(checkout, commit, Path(folder), cache, tell)
-                shutil.rmtree(package, ignore_errors=True)
-                package.parent.mkdir(exist_ok=True)
-                (Path(folder) / "package").rename(package)
-                (package / "python").symlink_to(python)
-        except OSError as error:
-            raise InputError(f"{told} cannot be built in {cache}: {error.strerror}") from error
-        except tomllib.TOMLDecodeError as error:
-            raise InputError(f"{told} cannot be built: its pyproject.toml is not understood: {error}") from error
-    os.utime(python.parents[1])
-    _forget_old(cache / "environments")
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        with (cache / "lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # another comparison may be building just this
+            if not package.is_dir() or not _python(package).exists():
+                tell(f"building {told}")
+                with tempfile.TemporaryDirectory(dir=cache, prefix="building-") as folder:
+                    python = _install(checkout, commit, Path(folder), cache, tell)
+                    shutil.rmtree(package, ignore_errors=True)
+                    package.parent.mkdir(exist_ok=True)
+                    (Path(folder) / "package").rename(package)
+                    (package / "python").symlink_to(python)
+            python = _python(package)
+            os.utime(python.parents[1])
+            _forget_old(cache / "environments")
+    except OSError as error:
+        raise InputError(f"{told} cannot be built in {cache}: {error.strerror}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"{told} cannot be built: its pyproject.toml is not understood: {error}") from error
     return Revision(commit, told, python, package)
 
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import sys
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
@@ -136,6 +139,37 @@ def test_outside_a_checkout_there_are_no_revisions(sepconv, tmp_path):
     done = sepconv("ab", "main", cwd=tmp_path)
     assert done.returncode == 2
     assert "is not in a git checkout of sepconv-bench" in done.stderr
+
+
+@pytest.mark.skipif(not Path("/proc").exists(), reason="looks for processes in /proc")
+def test_a_comparison_that_is_killed_leaves_no_process_behind(clone):
+    command = [sys.executable, "-m", "sepconv_bench", "ab", "base", "same", *SMALL, "--time-limit", "60"]
+    process = subprocess.Popen(command, cwd=clone, stdout=subprocess.PIPE, text=True)
+    for line in process.stdout:
+        if line.startswith("benchmarks"):
+            break
+    _until(lambda: len(_workers(clone)) >= 4)  # a process of each revision, and what they have forked
+    process.kill()
+    process.communicate()
+    _until(lambda: not _workers(clone))
+
+
+def _workers(clone: Path) -> list[str]:
+    """Processes that run a revision of this clone."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if b"revision_worker" in (process / "cmdline").read_bytes():
+                environment = (process / "environ").read_bytes()
+                found += [process.name] if str(clone).encode() in environment else []
+    return found
+
+
+def _until(true: Callable[[], bool]) -> None:
+    end = time.monotonic() + 60
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.1)
 
 
 # ---------------------------------------------------------------------------------------------- two results files

@@ -113,7 +113,7 @@ if __name__ == "__main__":
         ratios = {share: [] for share in SHARES}
         for number in range(sets):
             for share in SHARES:
-                if share and number % 2:
+                if share and number % 4:
                     continue
                 if share:
                     steps = {str(one): round(share * steps_of_a_launch(one, rng)) for one in benchmarks}
