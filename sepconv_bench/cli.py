@@ -158,14 +158,37 @@ def run(
 
 
 @cli.command()
-@folder_argument
-def report(folder: Path) -> None:
-    """Draw the report of the results in DIR again."""
-    from sepconv_bench.report.page import write_report
-    from sepconv_bench.results import open_results
+@click.argument("folder", metavar="[DIR]", type=Folder(), required=False)
+@click.option("--asv", "asv_results", type=Folder(), metavar="RESULTS", help="Of what asv has recorded, as .asv/results.")
+@click.option(
+    "--output", type=Folder(), metavar="DIR", help="Where a report of asv's results goes.  [default: reports/history]"
+)
+def report(folder: Path | None, asv_results: Path | None, output: Path | None) -> None:
+    """Draw the report of the results in DIR again, or of asv's results over commits.
 
-    with open_results(folder) as results:
-        click.echo(f"report: {write_report(results, folder)}")
+    \b
+    sepconv-bench report reports/intel-xeon-2-threads
+    sepconv-bench report --asv .asv/results
+    """
+    if (folder is None) == (asv_results is None):
+        came = "both came" if folder is not None else "neither came"
+        raise InputError(f"report takes either the DIR of a run or --asv RESULTS; {came}")
+    if folder is not None:
+        from sepconv_bench.report.page import write_report
+        from sepconv_bench.results import open_results
+
+        if output is not None:
+            raise InputError("--output goes with --asv; the report of a run lies beside its results")
+        with open_results(folder) as results:
+            click.echo(f"report: {write_report(results, folder)}")
+    elif asv_results is not None:
+        from sepconv_bench import history
+        from sepconv_bench.report.history import write_history
+
+        found = history.read(asv_results)
+        for line in found.unread:
+            click.echo(f"{PROGRAM}: left out: {line}", err=True)
+        click.echo(f"report: {write_history(found, output or Path('reports') / 'history')}")
 
 
 @cli.command()

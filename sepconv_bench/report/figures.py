@@ -27,7 +27,7 @@ from sepconv_bench.pairing import peer
 
 STYLE = Path(__file__).with_name("style.mplstyle")
 # Okabe and Ito's palette, told apart by the colour-blind; each colour goes with a marker of its own, for print in grey.
-_LOOKS = (
+LOOKS = (
     ("#0072B2", "o"),
     ("#D55E00", "s"),
     ("#009E73", "^"),
@@ -82,7 +82,8 @@ def headline(ratios: pd.DataFrame) -> Figure | None:
     )
     axes.text(0, 1.025, told, transform=axes.transAxes, color="#555555", in_layout=False)
     axes.set_ylabel(f"measured {_SPEEDUP}")
-    handles = [*_look_handles("$D_K$ = ", looks), _promise_handle(), _roofline_handle(), *_interval_handles(best)]
+    roofline = [_roofline_handle()] if best.roofline_speedup.notna().any() else []
+    handles = [*_look_handles("$D_K$ = ", looks), _promise_handle(), *roofline, *_interval_handles(best)]
     axes.legend(handles=handles, loc="upper left")
     return figure
 
@@ -280,7 +281,7 @@ def _looks(values: Iterable) -> dict:
     kinds = list(dict.fromkeys(values))
     if all(isinstance(kind, int | np.integer) for kind in kinds):
         kinds = sorted(kinds)
-    return {kind: _LOOKS[number % len(_LOOKS)] for number, kind in enumerate(kinds)}
+    return {kind: LOOKS[number % len(LOOKS)] for number, kind in enumerate(kinds)}
 
 
 def _look_handles(prefix: str, looks: dict) -> list[Line2D]:
