@@ -133,6 +133,30 @@ MOBILENET_V1 = (
     (1, 1024, 1024, 7),
 )
 
+# (D_K, stride, M, N, D_G) of the convolutions of 3 x 3 and up, in order, at resolution 224.
+# VGG-16: configuration D of arXiv 1409.1556, table 1.
+VGG_16 = (
+    *((3, 1, 3, 64, 224), (3, 1, 64, 64, 224)),
+    *((3, 1, 64, 128, 112), (3, 1, 128, 128, 112)),
+    *((3, 1, 128, 256, 56), *[(3, 1, 256, 256, 56)] * 2),
+    *((3, 1, 256, 512, 28), *[(3, 1, 512, 512, 28)] * 2),
+    *[(3, 1, 512, 512, 14)] * 3,
+)
+# Inception-V1 (GoogLeNet): table 1 of arXiv 1409.4842; of each module the 3 x 3 and the 5 x 5 after their reductions.
+INCEPTION_V1 = (
+    *((7, 2, 3, 64, 112), (3, 1, 64, 192, 56)),
+    *((3, 1, 96, 128, 28), (5, 1, 16, 32, 28), (3, 1, 128, 192, 28), (5, 1, 32, 96, 28)),
+    *((3, 1, 96, 208, 14), (5, 1, 16, 48, 14), (3, 1, 112, 224, 14), (5, 1, 24, 64, 14)),
+    *((3, 1, 128, 256, 14), (5, 1, 24, 64, 14), (3, 1, 144, 288, 14), (5, 1, 32, 64, 14)),
+    *((3, 1, 160, 320, 14), (5, 1, 32, 128, 14)),
+    *((3, 1, 160, 320, 7), (5, 1, 32, 128, 7), (3, 1, 192, 384, 7), (5, 1, 48, 128, 7)),
+)
+
+
+def _distinct(table: Iterable[tuple[int, int, int, int, int]]) -> tuple[ConvShape, ...]:
+    return tuple(dict.fromkeys(ConvShape(D_K, M, N, D_G, stride) for D_K, stride, M, N, D_G in table))
+
+
 _GRIDS = (
     Grid(
         "smoke",
@@ -154,6 +178,16 @@ _GRIDS = (
         "mobilenet",
         "the 13 separable blocks of MobileNet-V1 (9 distinct shapes): what the formula buys a real network",
         tuple(dict.fromkeys(ConvShape(3, M, N, D_G, stride) for stride, M, N, D_G in MOBILENET_V1)),
+    ),
+    Grid(
+        "vgg16",
+        "the 13 convolutions of VGG-16 (9 distinct shapes): what separable ones would buy where all are wide and 3 x 3",
+        _distinct(VGG_16),
+    ),
+    Grid(
+        "inception",
+        "the 3 x 3 and larger convolutions of Inception-V1 (19 distinct shapes), after their 1 x 1 reductions",
+        _distinct(INCEPTION_V1),
     ),
     Grid(
         "tracked",

@@ -12,7 +12,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sepconv_bench import ConvShape, ShapeError
-from sepconv_bench.shapes import AXES, CENTRE, GRIDS, MAX_CELLS, MOBILENET_V1, cross, get_grid, grid_from_axes, parse_axis
+from sepconv_bench.shapes import (
+    AXES,
+    CENTRE,
+    GRIDS,
+    INCEPTION_V1,
+    MAX_CELLS,
+    MOBILENET_V1,
+    VGG_16,
+    cross,
+    get_grid,
+    grid_from_axes,
+    parse_axis,
+)
 
 
 @pytest.mark.parametrize("value", [0, -1, 1.0, 2.5, "3", None, True, np.True_, np.float32(3), 1 << 31, float("nan"), [3]])
@@ -66,6 +78,39 @@ def test_the_default_grid_varies_each_axis_through_the_centre_and_has_a_cross():
         assert len(line) >= 4
         assert getattr(CENTRE, axis) in line
     assert {(shape.D_K, shape.N) for shape in shapes} >= {(D_K, N) for D_K in (3, 5, 7) for N in (16, 64, 128)}
+
+
+def test_vgg_16_has_its_multiplications_and_weights():
+    assert sum(D_K**2 * M * N * D_G**2 for D_K, _, M, N, D_G in VGG_16) == 15_346_630_656
+    assert sum(D_K**2 * M * N for D_K, _, M, N, _ in VGG_16) == 14_710_464
+    assert all(M == N for (*_, N, _), (_, _, M, _, _) in itertools.pairwise(VGG_16)), (
+        "each layer takes what the one before gives"
+    )
+    assert (len(VGG_16), len(GRIDS["vgg16"].shapes)) == (13, 9)
+
+
+# Modules of Inception-V1 as the paper's table 1 lists them: input channels, #1x1, #3x3 reduce, #3x3, #5x5 reduce, #5x5, pool proj.
+MODULES = (
+    *((192, 64, 96, 128, 16, 32, 32), (256, 128, 128, 192, 32, 96, 64)),
+    *((480, 192, 96, 208, 16, 48, 64), (512, 160, 112, 224, 24, 64, 64), (512, 128, 128, 256, 24, 64, 64)),
+    *((512, 112, 144, 288, 32, 64, 64), (528, 256, 160, 320, 32, 128, 128)),
+    *((832, 256, 160, 320, 32, 128, 128), (832, 384, 192, 384, 48, 128, 128)),
+)
+
+
+def test_inception_v1_has_the_convolutions_of_its_modules():
+    first, second, *inner = INCEPTION_V1
+    assert first[3] == second[2]
+    assert second[3] == MODULES[0][0]
+    for (_, ones, _, N_3, _, N_5, pooled), (M, *_) in itertools.pairwise(MODULES):
+        assert ones + N_3 + N_5 + pooled == M, "each module takes what the one before gives"
+    assert len(inner) == 2 * len(MODULES)
+    for number, (_, _, reduce_3, N_3, reduce_5, N_5, _) in enumerate(MODULES):
+        three, five = inner[2 * number : 2 * number + 2]
+        assert three[:4] == (3, 1, reduce_3, N_3)
+        assert five[:4] == (5, 1, reduce_5, N_5)
+        assert three[4] == five[4] == (28 if number < 2 else 14 if number < 7 else 7)
+    assert len(GRIDS["inception"].shapes) == 19
 
 
 def test_the_mobilenet_grid_is_the_13_blocks():
@@ -156,5 +201,7 @@ def test_the_largest_grid_is_made():
 
 
 def test_an_unknown_grid_lists_those_there_are():
-    with pytest.raises(ShapeError, match="no grid is named 'nosuch'; there are smoke, default, full, mobilenet"):
+    with pytest.raises(
+        ShapeError, match="no grid is named 'nosuch'; there are smoke, default, full, mobilenet, vgg16, inception, tracked"
+    ):
         get_grid("nosuch")
