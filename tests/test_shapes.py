@@ -89,7 +89,7 @@ def test_vgg_16_has_its_multiplications_and_weights():
     assert (len(VGG_16), len(GRIDS["vgg16"].shapes)) == (13, 9)
 
 
-# Modules of Inception-V1 as the paper's table 1 lists them: input channels, #1x1, #3x3 reduce, #3x3, #5x5 reduce, #5x5, pool proj.
+# Modules of Inception-V1 as table 1 lists them: input channels, #1x1, #3x3 reduce, #3x3, #5x5 reduce, #5x5, pool proj.
 MODULES = (
     *((192, 64, 96, 128, 16, 32, 32), (256, 128, 128, 192, 32, 96, 64)),
     *((480, 192, 96, 208, 16, 48, 64), (512, 160, 112, 224, 24, 64, 64), (512, 128, 128, 256, 24, 64, 64)),
