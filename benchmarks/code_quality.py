@@ -16,10 +16,10 @@ class InnerLoop:
         vectors = host_vectors()
         if tile == "product":
             function = product_tile(Tile(vectors.max_pixels(2), 2, vectors.lanes), False)
-            signature = (types.int64,) * 11 + (types.boolean, types.int64, types.int64)
+            signature = (types.int64,) * 11 + (types.boolean, types.int64, types.int64, types.boolean, types.int64)
         else:
             function = roll_down(Tile(max(vectors.max_rolled_pixels(3), 1), 1, vectors.lanes), False)
-            signature = (types.int64,) * 9 + (types.none,)
+            signature = (types.int64,) * 9 + (types.none, types.int64)
         self.loop = inner_loop(function, signature)
 
     def track_instructions_per_multiply_add(self, tile):

@@ -33,7 +33,7 @@ FORCED = {
 
 
 def product_loop(tile: Tile, asks: bool = False):
-    return inner_loop(product_tile(tile, asks), (types.int64,) * 11 + (types.boolean, types.int64, types.int64))
+    return inner_loop(product_tile(tile, asks), (types.int64,) * 11 + (types.boolean, types.int64, types.int64, types.boolean, types.int64))
 
 
 def python(source: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess:
@@ -59,7 +59,7 @@ def test_the_inner_loop_of_a_product_is_its_multiply_adds_with_nothing_on_the_st
 def test_the_inner_loop_of_a_depthwise_tile_is_its_multiply_adds_with_nothing_on_the_stack(D_K, stride):
     """A row of taps: MR x D_K multiply-adds."""
     tile = Tile(VECTORS.max_filtered_pixels(D_K), 1, LANES)
-    loop = inner_loop(filter_row(tile, D_K, stride, around=False), (types.int64,) * 10)
+    loop = inner_loop(filter_row(tile, D_K, stride, around=False), (types.int64,) * 11)
     assert loop.multiply_adds == tile.MR * D_K
     assert loop.spills == 0
 
@@ -69,7 +69,7 @@ def test_the_inner_loop_of_a_rolling_depthwise_tile_loads_each_pixel_once():
     """A row of F for three rows of G: 9 multiply-adds a pixel, MR + 2 loads. Sums and taps fill all registers but one;
     the compiler's schedule may keep one tap of the nine on the stack."""
     tile = Tile(VECTORS.max_rolled_pixels(3), 1, LANES)
-    loop = inner_loop(roll_down(tile, around=False), (types.int64,) * 9 + (types.none,))
+    loop = inner_loop(roll_down(tile, around=False), (types.int64,) * 9 + (types.none, types.int64))
     assert loop.multiply_adds == 9 * tile.MR
     assert loop.spills <= 1
     assert sum(bool(re.search(r"vmovups\s[^%]*\((?!%rsp).*%[yz]mm\d+$", line)) for line in loop.lines) == tile.MR + 2
@@ -102,7 +102,7 @@ def test_the_inner_loops_are_whole_with_avx2_as_well():
         vectors = host_vectors()
         for NV in (1, 2, 3):
             tile = Tile(vectors.max_pixels(NV), NV, vectors.lanes)
-            loop = inner_loop(product_tile(tile, False), (types.int64,) * 11 + (types.boolean, types.int64, types.int64))
+            loop = inner_loop(product_tile(tile, False), (types.int64,) * 11 + (types.boolean, types.int64, types.int64, types.boolean, types.int64))
             print(tile.MR, NV, tile.lanes, loop.multiply_adds - tile.MR * NV, loop.spills)
     """
     done = python(source, **FORCED[8])
@@ -159,7 +159,7 @@ def test_a_map_that_goes_around_the_caches_is_written_whole(shape):
 @on_x86
 @pytest.mark.parametrize("around", [False, True])
 def test_only_a_map_that_goes_around_the_caches_is_stored_past_them(around):
-    loop = inner_loop(roll_down(Tile(4, 1, LANES), around), (types.int64,) * 9 + (types.none,))
+    loop = inner_loop(roll_down(Tile(4, 1, LANES), around), (types.int64,) * 9 + (types.none, types.int64))
     assert sum("movntps" in line for line in loop.lines) == around * 4
 
 

@@ -34,7 +34,7 @@ def repeated(tile, updates):
             for _ in range(REPEATS):
                 one_tile(
                     maps[thread], LAYER * FLOAT, 0, 0, weights[thread], updates // LAYER, 1, LAYER,
-                    outputs[thread], tile.NR * FLOAT, tile.NR, True, 0, 0,
+                    outputs[thread], tile.NR * FLOAT, tile.NR, True, 0, 0, True, 0,
                 )  # fmt: skip
 
     buffers = [[aligned(size) for _ in range(THREADS)] for size in (tile.MR * LAYER, updates * tile.NR, tile.MR * tile.NR)]

@@ -27,6 +27,7 @@ from sepconv_bench.kernels.cpu.tiled import (
     first_row,
     next_tile,
     packed,
+    padded,
     product_tile,
     share_of,
     shares_of,
@@ -38,12 +39,13 @@ from sepconv_bench.kernels.registry import Launch, kernel
 
 
 @cache
-def _strip_products(wide: Tile, narrow: Tile, asks: bool) -> Dispatcher:
+def _strip_products(wide: Tile, narrow: Tile, asks: bool, ends: bool) -> Dispatcher:
     """A strip of filtered tiles times one panel of weights: NR output channels from n on."""
-    of_wide, of_narrow, MR, NR = product_tile(wide, asks), product_tile(narrow, asks), wide.MR, wide.NR
+    of_wide, of_narrow = product_tile(wide, asks, ends), product_tile(narrow, asks, ends)
+    MR, NR = wide.MR, wide.NR
 
     @njit(error_model="numpy")
-    def strip_products(F, strip, pixel, w, G, sizes, shares, n, p, start, end):
+    def strip_products(F, strip, pixel, w, G, sizes, shares, n, p, start, end, bias):
         tiles = end - start
         ahead, pace = 0, 0
         b, band, k, c = tile_at(start, sizes, shares)
@@ -62,9 +64,9 @@ def _strip_products(wide: Tile, narrow: Tile, asks: bool) -> Dispatcher:
             f = strip + (u - start) * MR * pixel
             g = G.address + b * G.image + k * G.row + l * G.pixel + n * FLOAT
             if is_wide:
-                of_wide(f, pixel, 0, 0, w, 1, 1, sizes.M, g, G.pixel, sizes.N - n, True, ahead, pace)
+                of_wide(f, pixel, 0, 0, w, 1, 1, sizes.M, g, G.pixel, sizes.N - n, True, ahead, pace, True, bias)
             else:
-                of_narrow(f, pixel, 0, 0, w, 1, 1, sizes.M, g, G.pixel, sizes.N - n, True, ahead, pace)
+                of_narrow(f, pixel, 0, 0, w, 1, 1, sizes.M, g, G.pixel, sizes.N - n, True, ahead, pace, True, bias)
             b, band, k, c = next_tile(b, band, k, c, 1, sizes, shares)
 
     return strip_products
@@ -72,16 +74,22 @@ def _strip_products(wide: Tile, narrow: Tile, asks: bool) -> Dispatcher:
 
 @cache
 def _separable(
-    cut: tuple[tuple[int, int], tuple[int, int]], D_K: int, stride: int, vectors: Vectors, asks: bool, parallel: bool
+    cut: tuple[tuple[int, int], tuple[int, int]],
+    D_K: int,
+    stride: int,
+    vectors: Vectors,
+    asks: bool,
+    ends: bool,
+    parallel: bool,
 ) -> Dispatcher:
     (MR, less), (NV, fewer) = cut
     lanes, NR = vectors.lanes, NV * vectors.lanes
-    filter_wide, filter_narrow = (filter_tile(length, D_K, stride, vectors) for length in (MR, less))
-    full_panel = _strip_products(Tile(MR, NV, lanes), Tile(less, NV, lanes), asks)
-    last_panel = _strip_products(Tile(MR, fewer, lanes), Tile(less, fewer, lanes), asks)
+    filter_wide, filter_narrow = (filter_tile(length, D_K, stride, vectors, False, ends) for length in (MR, less))
+    full_panel = _strip_products(Tile(MR, NV, lanes), Tile(less, NV, lanes), asks, ends)
+    last_panel = _strip_products(Tile(MR, fewer, lanes), Tile(less, fewer, lanes), asks, ends)
 
     @njit(error_model="numpy")
-    def share(F, K_hat, K_tilde, strip, pixel, G, sizes, shares, tiles, panels):
+    def share(F, K_hat, bias_hat, K_tilde, bias, strip, pixel, G, sizes, shares, tiles, panels):
         for start in range(tiles[0], tiles[1], shares.tiles_block):
             end = min(start + shares.tiles_block, tiles[1])
             u = start
@@ -92,35 +100,46 @@ def _separable(
                 f = F.address + b * F.image + k * sizes.stride * F.row + l * sizes.stride * F.pixel
                 g = strip + (u - start) * MR * pixel
                 if is_wide:
-                    filter_wide(f, F.row, F.pixel, K_hat, sizes.M * FLOAT, rows, g, MR * pixel, pixel, 0, sizes.M)
+                    filter_wide(f, F.row, F.pixel, K_hat, sizes.M * FLOAT, rows, g, MR * pixel, pixel, 0, sizes.M, bias_hat)
                 else:
-                    filter_narrow(f, F.row, F.pixel, K_hat, sizes.M * FLOAT, rows, g, MR * pixel, pixel, 0, sizes.M)
+                    filter_narrow(f, F.row, F.pixel, K_hat, sizes.M * FLOAT, rows, g, MR * pixel, pixel, 0, sizes.M, bias_hat)
                 u += rows
                 b, band, k, c = next_tile(b, band, k, c, rows, sizes, shares)
             for p in range(panels[0], panels[1]):
                 n = p * NR - max(0, p - shares.wide_panels) * lanes
                 w = K_tilde + n * sizes.M * FLOAT
                 if p < shares.wide_panels:
-                    full_panel(F, strip, pixel, w, G, sizes, shares, n, p, start, end)
+                    full_panel(F, strip, pixel, w, G, sizes, shares, n, p, start, end, bias + n * FLOAT)
                 else:
-                    last_panel(F, strip, pixel, w, G, sizes, shares, n, p, start, end)
+                    last_panel(F, strip, pixel, w, G, sizes, shares, n, p, start, end, bias + n * FLOAT)
 
     @njit(error_model="numpy", parallel=parallel)
-    def separable(F, K_hat, K_tilde, strips, strip_bytes, pixel, G, sizes, shares):
+    def separable(F, K_hat, bias_hat, K_tilde, bias, strips, strip_bytes, pixel, G, sizes, shares):
         for thread in prange(shares.tile_threads * shares.panel_threads):
             strip = strips + thread * strip_bytes
-            share(F, K_hat, K_tilde, strip, pixel, G, sizes, shares, *share_of(thread, sizes, shares))
+            share(F, K_hat, bias_hat, K_tilde, bias, strip, pixel, G, sizes, shares, *share_of(thread, sizes, shares))
 
     return separable
 
 
 @kernel("cpu.separable.fused")
 def separable(problem: Problem) -> Launch:
-    F, K_hat, K_tilde, G = problem.F, problem.K_hat, problem.K_tilde, problem.G
+    return bind_separable(problem.F, problem.K_hat, problem.K_tilde, problem.G, problem.stride)
+
+
+def bind_separable(
+    F: np.ndarray,
+    K_hat: np.ndarray,
+    K_tilde: np.ndarray,
+    G: np.ndarray,
+    stride: int,
+    biases: tuple[np.ndarray, np.ndarray] | None = None,
+) -> Launch:
+    """With `biases` (M,) and (N,), both maps are min(max(sum + bias, 0), 6)."""
     D_K, _, M = K_hat.shape
     N = K_tilde.shape[1]
     vectors = host_vectors()
-    sizes = sizes_of(D_K, M, N, problem.stride, G)
+    sizes = sizes_of(D_K, M, N, stride, G)
     rows, threads = sizes.batch * sizes.rows, numba.get_num_threads()
     blocks = blocking.product_blocks(rows, sizes.width, M, N, 1, vectors, threads, filter_taps=D_K**2)
     MR = blocks.pixels.most
@@ -129,18 +148,21 @@ def separable(problem: Problem) -> Launch:
     tiles = blocking.tiles_block(MR * pixel, M * N)
     strips = aligned(blocks.threads * tiles * MR * pixel)
     weights = packed(K_tilde[np.newaxis, np.newaxis], blocks, vectors.lanes, M)
+    bias_hat, bias = (padded(one, vectors.lanes) for one in biases or (None, None))
     cut = (blocks.pixels.lengths, blocks.vectors.lengths)
-    function = _separable(cut, D_K, problem.stride, vectors, blocking.asks(F.size, M * N), blocks.threads > 1)
+    asks = blocking.asks(F.size, M * N)
     return compiled(
-        function,
+        _separable(cut, D_K, stride, vectors, asks, biases is not None, blocks.threads > 1),
         as_map(F),
         K_hat.ctypes.data,
+        bias_hat.ctypes.data,
         weights.ctypes.data,
+        bias.ctypes.data,
         strips.ctypes.data,
         tiles * MR * pixel * FLOAT,
         pixel * FLOAT,
         as_map(G),
         sizes,
         shares_of(blocks, sizes.rows, tiles_block=tiles, streams=blocking.streams(M * N)),
-        keep=(F, K_hat, weights, strips, G),
+        keep=(F, K_hat, bias_hat, weights, bias, strips, G),
     )

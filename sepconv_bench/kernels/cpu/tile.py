@@ -212,14 +212,14 @@ def channelwise(typingctx, tile, accumulators, taps, pixel, step, stride, channe
 @intrinsic
 def store(typingctx, tile, accumulators, pixel, step, channels):
     """Write the first `channels` channels of a tile to MR pixels `step` apart."""
-    return _write(tile, add=False)
+    return _write(tile)
 
 
 @intrinsic
 def store_around(typingctx, tile, accumulators, pixel, step, channels):
     """As store, but whole vectors go past the caches: they are not read first, and throw nothing out. `pixel` and `step` are
     multiples of a vector's bytes. Other threads may read them after `settle`."""
-    return _write(tile, add=False, around=True)
+    return _write(tile, around=True)
 
 
 @intrinsic
@@ -234,15 +234,44 @@ def settle(typingctx):
 
 
 @intrinsic
-def add(typingctx, tile, accumulators, pixel, step, channels):
-    """Add the first `channels` channels of a tile to what is at MR pixels `step` apart."""
-    return _write(tile, add=True)
+def added(typingctx, tile, accumulators, pixel, step, channels):
+    """The accumulators plus the first `channels` channels of what is at MR pixels `step` apart."""
 
-
-def _write(tile, add, around=False):
     def generate(context, builder, signature, args):
         _, sums, pixel, step, channels = args
         MR, NV, vector = tile.tile.MR, tile.tile.NV, _vector(tile.tile)
+        masks = _masks(builder, tile.tile, types.int64, channels)
+        sums = cgutils.unpack_tuple(builder, sums, MR * NV)
+        for p in range(MR):
+            row = _moved(builder, _pointer(builder, pixel), step, p)
+            for v, mask in enumerate(masks):
+                sums[p * NV + v] = builder.fadd(sums[p * NV + v], _load(builder, row, v, vector, mask))
+        return context.make_tuple(builder, signature.return_type, sums)
+
+    return tile.accumulators(tile, tile.accumulators, _ADDRESS, _ADDRESS, types.int64), generate
+
+
+@intrinsic
+def relu6(typingctx, tile, accumulators, bias):
+    """min(max(accumulators + bias, 0), 6) in each pixel, with NR floats of bias: a folded batch norm and ReLU6."""
+
+    def generate(context, builder, signature, args):
+        _, sums, bias = args
+        MR, NV, vector = tile.tile.MR, tile.tile.NV, _vector(tile.tile)
+        biases = [_load(builder, _pointer(builder, bias), v, vector) for v in range(NV)]
+        low, high = (ir.Constant(vector, [limit] * vector.count) for limit in (0.0, 6.0))
+        sums = [builder.fadd(each, biases[k % NV]) for k, each in enumerate(cgutils.unpack_tuple(builder, sums, MR * NV))]
+        sums = [builder.select(builder.fcmp_ordered(">", each, low), each, low) for each in sums]
+        sums = [builder.select(builder.fcmp_ordered("<", each, high), each, high) for each in sums]
+        return context.make_tuple(builder, signature.return_type, sums)
+
+    return tile.accumulators(tile, tile.accumulators, _ADDRESS), generate
+
+
+def _write(tile, around=False):
+    def generate(context, builder, signature, args):
+        _, sums, pixel, step, channels = args
+        MR, NV = tile.tile.MR, tile.tile.NV
         first = _pointer(builder, pixel)
         sums = cgutils.unpack_tuple(builder, sums, MR * NV)
 
@@ -250,10 +279,7 @@ def _write(tile, add, around=False):
             for p in range(MR):
                 row = _moved(builder, first, step, p)
                 for v in range(NV):
-                    value = sums[p * NV + v]
-                    if add:
-                        value = builder.fadd(value, _load(builder, row, v, vector, masks[v]))
-                    _store(builder, value, row, v, masks[v], around)
+                    _store(builder, sums[p * NV + v], row, v, masks[v], around)
 
         whole = builder.icmp_signed(">=", channels, ir.Constant(channels.type, tile.tile.NR))
         with builder.if_else(whole, likely=True) as (all_channels, some):

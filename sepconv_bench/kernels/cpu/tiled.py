@@ -22,12 +22,13 @@ from sepconv_bench.kernels.cpu.launch import compiled
 from sepconv_bench.kernels.cpu.tile import (
     Tile,
     Vectors,
-    add,
+    added,
     channelwise,
     host_vectors,
     load_taps,
     prefetch,
     rank_1,
+    relu6,
     settle,
     store,
     store_around,
@@ -124,13 +125,13 @@ def first_pixel(c, shares, MR):
 
 
 @cache
-def product_tile(tile: Tile, asks: bool) -> Dispatcher:
+def product_tile(tile: Tile, asks: bool, ends: bool = False) -> Dispatcher:
     """The sum over `rows` x `columns` taps of `run` channels each, for one tile. One that `asks` meanwhile has the memory from
-    `ahead` on fetched, `pace` bytes with each rank-1 update."""
+    `ahead` on fetched, `pace` bytes with each rank-1 update; one that `ends` adds `bias` and clamps with the `last` of them."""
     NR_bytes = tile.NR * FLOAT
 
     @njit(error_model="numpy")
-    def product_tile(f, f_step, f_row, f_pixel, w, rows, columns, run, g, g_step, channels, first, ahead, pace):
+    def product_tile(f, f_step, f_row, f_pixel, w, rows, columns, run, g, g_step, channels, first, ahead, pace, last, bias):
         sums = zeros(tile)
         for i in range(rows):
             for j in range(columns):
@@ -141,21 +142,23 @@ def product_tile(tile: Tile, asks: bool) -> Dispatcher:
                     if asks:
                         prefetch(ahead)
                         ahead += pace
-        if first:
-            store(tile, sums, g, g_step, channels)
-        else:
-            add(tile, sums, g, g_step, channels)
+        if not first:
+            sums = added(tile, sums, g, g_step, channels)
+        if ends and last:
+            sums = relu6(tile, sums, bias)
+        store(tile, sums, g, g_step, channels)
 
     return product_tile
 
 
 @cache
-def product_panel(wide: Tile, narrow: Tile, asks: bool) -> Dispatcher:
+def product_panel(wide: Tile, narrow: Tile, asks: bool, ends: bool) -> Dispatcher:
     """Some tiles through one block of weights: the NR output channels from n on, and the input channels from m on."""
-    of_wide, of_narrow, MR, NR = product_tile(wide, asks), product_tile(narrow, asks), wide.MR, wide.NR
+    of_wide, of_narrow = product_tile(wide, asks, ends), product_tile(narrow, asks, ends)
+    MR, NR = wide.MR, wide.NR
 
     @njit(error_model="numpy")
-    def product_panel(F, w, G, sizes, shares, n, m, start, end):
+    def product_panel(F, w, G, sizes, shares, n, m, start, end, bias):
         f_step = sizes.stride * F.pixel
         depth = min(shares.depth, sizes.M - m)
         # Where the channels of neighbouring pixels follow each other, a row of taps is one run.
@@ -164,6 +167,7 @@ def product_panel(wide: Tile, narrow: Tile, asks: bool) -> Dispatcher:
         else:
             columns, run = sizes.D_K, depth
         updates = sizes.D_K * sizes.D_K * depth
+        last = m + depth == sizes.M
         tiles = end - start
         ahead, pace = 0, 0
         b, band, k, c = tile_at(start, sizes, shares)
@@ -183,23 +187,59 @@ def product_panel(wide: Tile, narrow: Tile, asks: bool) -> Dispatcher:
                     ahead = F.address + b * F.image + row * F.row + first_pixel(c, shares, MR) * f_step
                     pace = (MR * f_step + updates - 1) // updates
             if is_wide:
-                of_wide(f, f_step, F.row, F.pixel, w, sizes.D_K, columns, run, g, G.pixel, sizes.N - n, m == 0, ahead, pace)
+                of_wide(
+                    f,
+                    f_step,
+                    F.row,
+                    F.pixel,
+                    w,
+                    sizes.D_K,
+                    columns,
+                    run,
+                    g,
+                    G.pixel,
+                    sizes.N - n,
+                    m == 0,
+                    ahead,
+                    pace,
+                    last,
+                    bias,
+                )
             else:
-                of_narrow(f, f_step, F.row, F.pixel, w, sizes.D_K, columns, run, g, G.pixel, sizes.N - n, m == 0, ahead, pace)
+                of_narrow(
+                    f,
+                    f_step,
+                    F.row,
+                    F.pixel,
+                    w,
+                    sizes.D_K,
+                    columns,
+                    run,
+                    g,
+                    G.pixel,
+                    sizes.N - n,
+                    m == 0,
+                    ahead,
+                    pace,
+                    last,
+                    bias,
+                )
 
     return product_panel
 
 
 @cache
-def _standard(pixels: tuple[int, int], vectors: tuple[int, int], lanes: int, asks: bool, parallel: bool) -> Dispatcher:
+def _standard(
+    pixels: tuple[int, int], vectors: tuple[int, int], lanes: int, asks: bool, ends: bool, parallel: bool
+) -> Dispatcher:
     """Standard convolution by tiles of the larger `pixels` and `vectors` and, where a row or N does not divide, the smaller."""
     (MR, less), (NV, fewer) = pixels, vectors
     NR, NR_last = NV * lanes, fewer * lanes
-    full_panel = product_panel(Tile(MR, NV, lanes), Tile(less, NV, lanes), asks)
-    last_panel = product_panel(Tile(MR, fewer, lanes), Tile(less, fewer, lanes), asks)
+    full_panel = product_panel(Tile(MR, NV, lanes), Tile(less, NV, lanes), asks, ends)
+    last_panel = product_panel(Tile(MR, fewer, lanes), Tile(less, fewer, lanes), asks, ends)
 
     @njit(error_model="numpy")
-    def share(F, weights, G, sizes, shares, tiles, panels):
+    def share(F, weights, bias, G, sizes, shares, tiles, panels):
         for start in range(tiles[0], tiles[1], shares.tiles_block):
             end = min(start + shares.tiles_block, tiles[1])
             for p in range(panels[0], panels[1]):
@@ -207,15 +247,15 @@ def _standard(pixels: tuple[int, int], vectors: tuple[int, int], lanes: int, ask
                 for m in range(0, sizes.M, shares.depth):
                     if p < shares.wide_panels:
                         w = weights + sizes.D_K * sizes.D_K * (n * sizes.M + m * NR) * FLOAT
-                        full_panel(F, w, G, sizes, shares, n, m, start, end)
+                        full_panel(F, w, G, sizes, shares, n, m, start, end, bias + n * FLOAT)
                     else:
                         w = weights + sizes.D_K * sizes.D_K * (n * sizes.M + m * NR_last) * FLOAT
-                        last_panel(F, w, G, sizes, shares, n, m, start, end)
+                        last_panel(F, w, G, sizes, shares, n, m, start, end, bias + n * FLOAT)
 
     @njit(error_model="numpy", parallel=parallel)
-    def standard(F, weights, G, sizes, shares):
+    def standard(F, weights, bias, G, sizes, shares):
         for thread in prange(shares.tile_threads * shares.panel_threads):
-            share(F, weights, G, sizes, shares, *share_of(thread, sizes, shares))
+            share(F, weights, bias, G, sizes, shares, *share_of(thread, sizes, shares))
 
     return standard
 
@@ -232,39 +272,49 @@ def share_of(thread, sizes, shares):
 
 
 @cache
-def filter_tile(MR: int, D_K: int, stride: int, vectors: Vectors, around: bool = False) -> Dispatcher:
+def filter_tile(MR: int, D_K: int, stride: int, vectors: Vectors, around: bool = False, ends: bool = False) -> Dispatcher:
     """Depthwise of `rows` rows of MR pixels, one below the other, in the channels from `first` to `last`; one that
     goes `around` the caches writes to aligned vectors."""
     lanes, pieces = vectors.lanes, Cut.balanced(MR, max(vectors.max_rolled_pixels(D_K), 1))
-    by_row = filter_row(Tile(MR, 1, lanes), D_K, stride, around)
+    by_row = filter_row(Tile(MR, 1, lanes), D_K, stride, around, ends)
     if D_K != 3 or stride != 1 or pieces.most < min(MR, 4) or pieces.parts > 2:
 
         @njit(error_model="numpy")
-        def filter_tile(f, f_row, f_pixel, w, w_tap, rows, g, g_row, g_pixel, first, last):
+        def filter_tile(f, f_row, f_pixel, w, w_tap, rows, g, g_row, g_pixel, first, last, bias):
             for k in range(rows):
-                by_row(f + k * stride * f_row, f_row, f_pixel, w, w_tap, D_K, g + k * g_row, g_pixel, first, last)
+                by_row(f + k * stride * f_row, f_row, f_pixel, w, w_tap, D_K, g + k * g_row, g_pixel, first, last, bias)
 
         return filter_tile
 
     left, right = pieces.most, MR - pieces.most
-    roll_left, roll_right = (roll_down(Tile(pixels, 1, lanes), around) for pixels in (left, max(right, 1)))
+    roll_left, roll_right = (roll_down(Tile(pixels, 1, lanes), around, ends) for pixels in (left, max(right, 1)))
 
     @njit(error_model="numpy")
-    def filter_tile_rolling(f, f_row, f_pixel, w, w_tap, rows, g, g_row, g_pixel, first, last):
+    def filter_tile_rolling(f, f_row, f_pixel, w, w_tap, rows, g, g_row, g_pixel, first, last, bias):
         if rows == 1:
-            by_row(f, f_row, f_pixel, w, w_tap, D_K, g, g_pixel, first, last)
+            by_row(f, f_row, f_pixel, w, w_tap, D_K, g, g_pixel, first, last, bias)
             return
         whole = last - (last - first) % lanes
         for m in range(first, last, lanes):
             c, channels = m * FLOAT, last - m
             if m < whole:
-                roll_left(f + c, f_row, f_pixel, w + c, w_tap, rows, g + c, g_row, g_pixel, None)
+                roll_left(f + c, f_row, f_pixel, w + c, w_tap, rows, g + c, g_row, g_pixel, None, bias + c)
                 if right:
                     roll_right(
-                        f + c + left * f_pixel, f_row, f_pixel, w + c, w_tap, rows, g + c + left * g_pixel, g_row, g_pixel, None
+                        f + c + left * f_pixel,
+                        f_row,
+                        f_pixel,
+                        w + c,
+                        w_tap,
+                        rows,
+                        g + c + left * g_pixel,
+                        g_row,
+                        g_pixel,
+                        None,
+                        bias + c,
                     )
             else:
-                roll_left(f + c, f_row, f_pixel, w + c, w_tap, rows, g + c, g_row, g_pixel, channels)
+                roll_left(f + c, f_row, f_pixel, w + c, w_tap, rows, g + c, g_row, g_pixel, channels, bias + c)
                 if right:
                     roll_right(
                         f + c + left * f_pixel,
@@ -277,25 +327,28 @@ def filter_tile(MR: int, D_K: int, stride: int, vectors: Vectors, around: bool =
                         g_row,
                         g_pixel,
                         channels,
+                        bias + c,
                     )
 
     return filter_tile_rolling
 
 
 @cache
-def filter_row(tile: Tile, D_K: int, stride: int, around: bool) -> Dispatcher:
+def filter_row(tile: Tile, D_K: int, stride: int, around: bool, ends: bool = False) -> Dispatcher:
     """Depthwise of one row of a tile, a vector of channels at a time. `taps` is D_K once more: a loop that is not unrolled
     leaves the registers to the tile."""
     lanes, write = tile.lanes, store_around if around else store
 
     @njit(error_model="numpy")
-    def filter_row(f, f_row, f_pixel, w, w_tap, taps, g, g_pixel, first, last):
+    def filter_row(f, f_row, f_pixel, w, w_tap, taps, g, g_pixel, first, last, bias):
         whole = last - (last - first) % lanes
         for m in range(first * FLOAT, whole * FLOAT, lanes * FLOAT):
             sums = zeros(tile)
             for i in range(taps):
                 row = load_taps(tile, w + i * D_K * w_tap + m, w_tap, D_K, None)
                 sums = channelwise(tile, sums, row, f + i * f_row + m, f_pixel, stride, None)
+            if ends:
+                sums = relu6(tile, sums, bias + m)
             write(tile, sums, g + m, g_pixel, lanes)
         if whole < last:
             m, left = whole * FLOAT, last - whole
@@ -303,19 +356,21 @@ def filter_row(tile: Tile, D_K: int, stride: int, around: bool) -> Dispatcher:
             for i in range(taps):
                 row = load_taps(tile, w + i * D_K * w_tap + m, w_tap, D_K, left)
                 sums = channelwise(tile, sums, row, f + i * f_row + m, f_pixel, stride, left)
+            if ends:
+                sums = relu6(tile, sums, bias + m)
             write(tile, sums, g + m, g_pixel, left)
 
     return filter_row
 
 
 @cache
-def roll_down(tile: Tile, around: bool) -> Dispatcher:
+def roll_down(tile: Tile, around: bool, ends: bool = False) -> Dispatcher:
     """A vector of channels of a tile down two rows or more, 3 x 3 taps in registers: each row of F is loaded once, for the
     three rows of G that it is part of."""
     lanes, write = tile.lanes, store_around if around else store
 
     @njit(error_model="numpy")
-    def roll_down(f, f_row, f_pixel, w, w_tap, rows, g, g_row, g_pixel, channels):
+    def roll_down(f, f_row, f_pixel, w, w_tap, rows, g, g_row, g_pixel, channels, bias):
         left = lanes if channels is None else channels
         top = load_taps(tile, w, w_tap, 3, channels)
         middle = load_taps(tile, w + 3 * w_tap, w_tap, 3, channels)
@@ -329,24 +384,31 @@ def roll_down(tile: Tile, around: bool) -> Dispatcher:
             done = channelwise(tile, here, bottom, f, f_pixel, 1, channels)
             here = channelwise(tile, below, middle, f, f_pixel, 1, channels)
             below = channelwise(tile, zeros(tile), top, f, f_pixel, 1, channels)
+            if ends:
+                done = relu6(tile, done, bias)
             write(tile, done, g, g_pixel, left)
             g += g_row
         f += f_row
         done = channelwise(tile, here, bottom, f, f_pixel, 1, channels)
         here = channelwise(tile, below, middle, f, f_pixel, 1, channels)
+        below = channelwise(tile, here, bottom, f + f_row, f_pixel, 1, channels)
+        if ends:
+            done, below = relu6(tile, done, bias), relu6(tile, below, bias)
         write(tile, done, g, g_pixel, left)
-        write(tile, channelwise(tile, here, bottom, f + f_row, f_pixel, 1, channels), g + g_row, g_pixel, left)
+        write(tile, below, g + g_row, g_pixel, left)
 
     return roll_down
 
 
 @cache
-def _depthwise(pixels: tuple[int, int], D_K: int, stride: int, vectors: Vectors, around: bool, parallel: bool) -> Dispatcher:
-    of_wide, of_narrow = (filter_tile(length, D_K, stride, vectors, around) for length in pixels)
+def _depthwise(
+    pixels: tuple[int, int], D_K: int, stride: int, vectors: Vectors, around: bool, ends: bool, parallel: bool
+) -> Dispatcher:
+    of_wide, of_narrow = (filter_tile(length, D_K, stride, vectors, around, ends) for length in pixels)
     MR, lanes = pixels[0], vectors.lanes
 
     @njit(error_model="numpy")
-    def share(F, w, G, sizes, shares, tiles, panels):
+    def share(F, w, bias, G, sizes, shares, tiles, panels):
         first, last = panels[0] * lanes, min(panels[1] * lanes, sizes.M)
         u = tiles[0]
         b, band, k, c = tile_at(u, sizes, shares)
@@ -356,23 +418,24 @@ def _depthwise(pixels: tuple[int, int], D_K: int, stride: int, vectors: Vectors,
             f = F.address + b * F.image + k * sizes.stride * F.row + l * sizes.stride * F.pixel
             g = G.address + b * G.image + k * G.row + l * G.pixel
             if is_wide:
-                of_wide(f, F.row, F.pixel, w, sizes.M * FLOAT, rows, g, G.row, G.pixel, first, last)
+                of_wide(f, F.row, F.pixel, w, sizes.M * FLOAT, rows, g, G.row, G.pixel, first, last, bias)
             else:
-                of_narrow(f, F.row, F.pixel, w, sizes.M * FLOAT, rows, g, G.row, G.pixel, first, last)
+                of_narrow(f, F.row, F.pixel, w, sizes.M * FLOAT, rows, g, G.row, G.pixel, first, last, bias)
             u += rows
             b, band, k, c = next_tile(b, band, k, c, rows, sizes, shares)
         if around:
             settle()
 
     @njit(error_model="numpy", parallel=parallel)
-    def depthwise(F, w, G, sizes, shares):
+    def depthwise(F, w, bias, G, sizes, shares):
         for thread in prange(shares.tile_threads * shares.panel_threads):
-            share(F, w, G, sizes, shares, *share_of(thread, sizes, shares))
+            share(F, w, bias, G, sizes, shares, *share_of(thread, sizes, shares))
 
     return depthwise
 
 
-def bind_standard(F: np.ndarray, K: np.ndarray, G: np.ndarray, stride: int) -> Launch:
+def bind_standard(F: np.ndarray, K: np.ndarray, G: np.ndarray, stride: int, bias: np.ndarray | None = None) -> Launch:
+    """With a `bias` (N,), G is min(max(sum + bias, 0), 6)."""
     D_K, _, M, N = K.shape
     vectors = host_vectors()
     sizes = sizes_of(D_K, M, N, stride, G)
@@ -383,26 +446,31 @@ def bind_standard(F: np.ndarray, K: np.ndarray, G: np.ndarray, stride: int) -> L
     shares = shares_of(blocks, sizes.rows, depth, tiles, blocking.streams(K.size))
     weights = packed(K, blocks, vectors.lanes, depth)
     cut = (blocks.pixels.lengths, blocks.vectors.lengths)
-    function = _standard(*cut, vectors.lanes, blocking.asks(F.size, K.size), blocks.threads > 1)
-    return compiled(function, as_map(F), weights.ctypes.data, as_map(G), sizes, shares, keep=(F, weights, G))
+    ending = padded(bias, vectors.lanes)
+    function = _standard(*cut, vectors.lanes, blocking.asks(F.size, K.size), bias is not None, blocks.threads > 1)
+    places = (as_map(F), weights.ctypes.data, ending.ctypes.data, as_map(G))
+    return compiled(function, *places, sizes, shares, keep=(F, weights, ending, G))
 
 
-def bind_depthwise(F: np.ndarray, K_hat: np.ndarray, G: np.ndarray, stride: int) -> Launch:
+def bind_depthwise(F: np.ndarray, K_hat: np.ndarray, G: np.ndarray, stride: int, bias: np.ndarray | None = None) -> Launch:
+    """With a `bias` (M,), G is min(max(sum + bias, 0), 6)."""
     D_K, _, M = K_hat.shape
     vectors = host_vectors()
     sizes = sizes_of(D_K, M, M, stride, G)
     blocks = blocking.channel_blocks(sizes.batch * sizes.rows, sizes.width, M, D_K, vectors, numba.get_num_threads())
     to = as_map(G)
     around = blocking.goes_around(G.size) and not any(place % (vectors.lanes * FLOAT) for place in to)
-    function = _depthwise(blocks.pixels.lengths, D_K, stride, vectors, around, blocks.threads > 1)
-    return compiled(function, as_map(F), K_hat.ctypes.data, to, sizes, shares_of(blocks, sizes.rows), keep=(F, K_hat, G))
+    ending = padded(bias, vectors.lanes)
+    function = _depthwise(blocks.pixels.lengths, D_K, stride, vectors, around, bias is not None, blocks.threads > 1)
+    places = (as_map(F), K_hat.ctypes.data, ending.ctypes.data, to)
+    return compiled(function, *places, sizes, shares_of(blocks, sizes.rows), keep=(F, K_hat, ending, G))
 
 
-def bind_pointwise(F: np.ndarray, K_tilde: np.ndarray, G: np.ndarray) -> Launch:
+def bind_pointwise(F: np.ndarray, K_tilde: np.ndarray, G: np.ndarray, bias: np.ndarray | None = None) -> Launch:
     """A pointwise convolution is the standard one with D_K = 1, whose rows may be joined where they follow each other."""
     if all(view.strides[1] == view.shape[2] * view.strides[2] for view in (F, G)):
         F, G = _joined(F), _joined(G)
-    return bind_standard(F, K_tilde[np.newaxis, np.newaxis], G, 1)
+    return bind_standard(F, K_tilde[np.newaxis, np.newaxis], G, 1, bias)
 
 
 def _joined(view: np.ndarray) -> np.ndarray:
@@ -430,6 +498,14 @@ def aligned(floats: int) -> np.ndarray:
     raw = np.zeros(floats + LINE_FLOATS, np.float32)
     first = -raw.ctypes.data // FLOAT % LINE_FLOATS
     return raw[first : first + floats]
+
+
+def padded(bias: np.ndarray | None, lanes: int) -> np.ndarray:
+    """A bias with zeros up to a whole vector; nothing where there is none."""
+    filled = aligned(0 if bias is None else -(-len(bias) // lanes) * lanes)
+    if bias is not None:
+        filled[: len(bias)] = bias
+    return filled
 
 
 def packed(K: np.ndarray, blocks: Blocks, lanes: int, depth: int) -> np.ndarray:
