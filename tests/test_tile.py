@@ -33,7 +33,9 @@ FORCED = {
 
 
 def product_loop(tile: Tile, asks: bool = False):
-    return inner_loop(product_tile(tile, asks), (types.int64,) * 11 + (types.boolean, types.int64, types.int64, types.boolean, types.int64))
+    return inner_loop(
+        product_tile(tile, asks), (types.int64,) * 11 + (types.boolean, types.int64, types.int64, types.boolean, types.int64)
+    )
 
 
 def python(source: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess:
@@ -102,7 +104,8 @@ def test_the_inner_loops_are_whole_with_avx2_as_well():
         vectors = host_vectors()
         for NV in (1, 2, 3):
             tile = Tile(vectors.max_pixels(NV), NV, vectors.lanes)
-            loop = inner_loop(product_tile(tile, False), (types.int64,) * 11 + (types.boolean, types.int64, types.int64, types.boolean, types.int64))
+            after = (types.boolean, types.int64, types.int64, types.boolean, types.int64)
+            loop = inner_loop(product_tile(tile, False), (types.int64,) * 11 + after)
             print(tile.MR, NV, tile.lanes, loop.multiply_adds - tile.MR * NV, loop.spills)
     """
     done = python(source, **FORCED[8])
