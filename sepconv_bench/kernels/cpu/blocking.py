@@ -88,11 +88,11 @@ def product_blocks(
     return min(found, key=lambda one: one[0])[1]
 
 
-def channel_blocks(rows: int, width: int, M: int, D_K: int, vectors: Vectors, threads: int) -> Blocks:
-    """Blocks of a depthwise convolution: panels of one vector."""
+def channel_blocks(rows: int, width: int, M: int, D_K: int, vectors: Vectors, threads: int, least: int = 1) -> Blocks:
+    """Blocks of a depthwise convolution: panels of one vector. On `least` threads at least, however little there is to do."""
     pixels, panels = Cut.balanced(width, vectors.max_filtered_pixels(D_K)), Cut(ceil(M / vectors.lanes), 1)
     tiles = rows * pixels.parts
-    used = threads if tiles * panels.parts * D_K**2 * pixels.most > _SERIAL_CYCLES else 1
+    used = threads if tiles * panels.parts * D_K**2 * pixels.most > _SERIAL_CYCLES else least
     grid = min(_grids(used), key=lambda grid: ceil(tiles / grid[0]) * ceil(panels.parts / grid[1]))
     return Blocks(pixels, panels, *grid)
 

@@ -452,12 +452,15 @@ def bind_standard(F: np.ndarray, K: np.ndarray, G: np.ndarray, stride: int, bias
     return compiled(function, *places, sizes, shares, keep=(F, weights, ending, G))
 
 
-def bind_depthwise(F: np.ndarray, K_hat: np.ndarray, G: np.ndarray, stride: int, bias: np.ndarray | None = None) -> Launch:
+def bind_depthwise(
+    F: np.ndarray, K_hat: np.ndarray, G: np.ndarray, stride: int, bias: np.ndarray | None = None, least_threads: int = 1
+) -> Launch:
     """With a `bias` (M,), G is min(max(sum + bias, 0), 6)."""
     D_K, _, M = K_hat.shape
     vectors = host_vectors()
     sizes = sizes_of(D_K, M, M, stride, G)
-    blocks = blocking.channel_blocks(sizes.batch * sizes.rows, sizes.width, M, D_K, vectors, numba.get_num_threads())
+    rows, threads = sizes.batch * sizes.rows, numba.get_num_threads()
+    blocks = blocking.channel_blocks(rows, sizes.width, M, D_K, vectors, threads, least_threads)
     to = as_map(G)
     around = blocking.goes_around(G.size) and not any(place % (vectors.lanes * FLOAT) for place in to)
     ending = padded(bias, vectors.lanes)
@@ -547,7 +550,10 @@ def separable(problem: Problem) -> Launch:
     """Depthwise into a map that is allocated here, then pointwise: two passes."""
     shape = problem.shape.G_shape("depthwise")
     G_hat = aligned(prod(shape)).reshape(shape)
-    filter_channels = bind_depthwise(problem.F, problem.K_hat, G_hat, problem.stride)
+    # On as many threads as will read the map: what another core has just written is slow to read.
+    rows, (M, N) = shape[0] * shape[1], problem.K_tilde.shape
+    readers = blocking.product_blocks(rows, shape[2], M, N, 1, host_vectors(), numba.get_num_threads()).threads
+    filter_channels = bind_depthwise(problem.F, problem.K_hat, G_hat, problem.stride, least_threads=readers)
     combine = bind_pointwise(G_hat, problem.K_tilde, problem.G)
 
     def launch() -> None:
