@@ -18,7 +18,7 @@ test: $(VENV)/.installed-dev
 
 asv: $(VENV)/.installed-dev
 	$(BIN)/asv machine --yes
-	$(BIN)/asv run 'HEAD^!'
+	$(BIN)/asv run --record-samples 'HEAD^!'
 	$(BIN)/asv publish
 	@echo 'now: $(BIN)/asv preview'
 

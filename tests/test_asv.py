@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -122,7 +123,15 @@ def ran(tmp_path_factory) -> Path:
         shutil.copytree(source, target, dirs_exist_ok=True) if source.is_dir() else shutil.copy(source, target)
     head = subprocess.run(["git", "-C", str(folder), "rev-parse", "HEAD"], capture_output=True, text=True, check=True)
     here = ("--machine", "here")
-    run = ("run", "--environment", f"existing:{sys.executable}", "--set-commit-hash", head.stdout.strip(), *here)
+    run = (
+        "run",
+        "--record-samples",
+        "--environment",
+        f"existing:{sys.executable}",
+        "--set-commit-hash",
+        head.stdout.strip(),
+        *here,
+    )
     for words in (("machine", "--yes", *here), run, ("publish",)):
         command = [sys.executable, "-m", "asv", *words]
         done = subprocess.run(
@@ -195,7 +204,13 @@ def test_the_published_pages_show_graphs_and_no_errors(ran, elsewhere, browser):
         name = route.request.url.split("?")[0].rsplit("/", 1)[-1]
         if route.request.url.startswith("http://asv.test/"):
             path = html / (route.request.url.split("?")[0].removeprefix("http://asv.test/") or "index.html")
-            return route.fulfill(path=path) if path.is_file() else route.fulfill(status=404)
+            if not path.is_file():
+                return route.fulfill(status=404)
+            if path.name == "index.html":
+                # its checksums are those of the minified scripts; the packages hold some as they were written
+                text = re.sub(r' integrity="[^"]*"', "", path.read_text())
+                return route.fulfill(body=text, content_type="text/html")
+            return route.fulfill(path=path)
         return route.fulfill(path=elsewhere[name]) if name in elsewhere else route.abort()
 
     page.route("**/*", answer)
@@ -205,6 +220,8 @@ def test_the_published_pages_show_graphs_and_no_errors(ran, elsewhere, browser):
     assert shown >= 13, "a small graph for each benchmark"
     page.goto("http://asv.test/index.html#ratio.Ratio.track_cost_ratio?x-axis=commit")
     page.wait_for_selector("#main-graph canvas")
-    assert "T_separable / T_standard" in page.locator("#graph-display").inner_text()
+    beside = page.locator("#graph-display").inner_text()
+    assert "fused / tiled" in beside
+    assert "1/N + 1/D_K^2" in beside, "the theory is a line of the same graph"
     assert errors == []
     page.close()
