@@ -31,13 +31,14 @@ from sepconv_bench.shapes import ConvShape
 
 SET = 8  # benchmarks that are timed together, in the same rounds
 RESTARTS = 2  # times that both processes are started for a set; compiling takes most of ten seconds
-_BLOCKS_A_FORK = 3
-_ROUNDS = 6
+_BLOCKS_A_FORK = 8
+_ROUNDS = 3
 _SAMPLE_SECONDS = 2e-3
+_BATCH_SECONDS = 20e-6  # launches are timed one by one, or in batches that the clock does not notice
 # A benchmark whose interval is as narrow as this (half-width) leaves the time that is left to the others, after some blocks.
 # Most are there in seconds; a kernel whose speed hangs on where its pages lie needs hundreds of draws, which then cost little.
 _TARGET = 0.012
-_SURE_BLOCKS = 12
+_SURE_BLOCKS = 24
 _SILENCE_SECONDS = 120.0
 _WORKER = Path(__file__).with_name("revision_worker.py")
 
@@ -207,12 +208,16 @@ def _closed(blocks: list[np.ndarray], confidence: float) -> bool:
 
 def _block(sides: list[_Side], numbers: list[int], rng: np.random.Generator) -> dict[int, np.ndarray]:
     """Some rounds on fresh buffers; the two samples of a benchmark follow each other, in an order drawn each time."""
-    seconds = [side.ask(do="draw", which=numbers, seed=int(rng.integers(1 << 31))) for side in sides]
-    launches = {number: ceil(_SAMPLE_SECONDS / max(min(both), 1e-7)) for number, *both in zip(numbers, *seconds, strict=True)}
+    seconds: list[list[float]] = [[], []]
+    for which in rng.permutation(2):  # whoever draws last finds more of its data in the cache
+        seconds[which] = sides[which].ask(do="draw", which=numbers, seed=int(rng.integers(1 << 31)))
+    jobs = {}
+    for number, *both in zip(numbers, *seconds, strict=True):
+        launches = ceil(_BATCH_SECONDS / max(min(both), 1e-7))
+        jobs[number] = {"launches": launches, "batches": ceil(_SAMPLE_SECONDS / max(launches * min(both), 1e-7))}
     times = {number: np.empty((2, _ROUNDS)) for number in numbers}
     for turn in range(_ROUNDS):
         for number in rng.permutation(numbers):
             for which in rng.permutation(2):
-                job = {"do": "sample", "number": int(number), "launches": launches[number]}
-                times[number][which, turn] = sides[which].ask(**job)
+                times[number][which, turn] = sides[which].ask(do="sample", number=int(number), **jobs[number])
     return {number: new / old for number, (old, new) in times.items()}

@@ -85,12 +85,12 @@ class _Side:
         return kernel.bind(problem.placed_anew(rng))
 
     def sample(self, job: dict) -> float:
-        """Seconds a launch of one of them, once all pools sleep."""
+        """Seconds a launch of one of them, once all pools sleep: the median of some batches, some of them interrupted."""
         launch = self._launches[job["number"]]
         self._clocks.settle()
-        if job["launches"] > 1:
+        if job["batches"] > 1:
             launch()
-        return self._clocks.batch_seconds(launch, job["launches"])
+        return float(np.median([self._clocks.batch_seconds(launch, job["launches"]) for _ in range(job["batches"])]))
 
 
 def _told(error: Exception) -> str:

@@ -102,3 +102,14 @@ def test_an_interval_over_rounds_alone_would_not_cover():
         top, bottom = noise(rng, "lognormal", (8, 9), 0.02, 0.01)
         covered += within(ratio(top.reshape(-1, 1), bottom.reshape(-1, 1)))
     assert covered / trials < 0.75
+
+
+def test_a_block_that_the_machine_spoilt_widens_nothing():
+    """One of forty in which the machine was away: the interval of a plain mean would be five times as wide."""
+    rng = np.random.default_rng(5)
+    blocks = list(TRUTH * np.exp(rng.normal(0, 0.01, (40, 1))))
+    clean = estimate(blocks)
+    blocks[7] = blocks[7] * 2
+    spoilt = estimate(blocks)
+    assert spoilt.half_width < 1.5 * clean.half_width
+    assert spoilt.lo <= TRUTH <= spoilt.hi

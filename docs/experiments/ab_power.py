@@ -61,7 +61,7 @@ def _slowed(name, problem, launch):
         return x
 
     chain = chain.overloads[chain.signatures[0]].entry_point
-    steps = json.loads(os.environ["SLOWED_BY"])[f"{name} {problem.shape}"]
+    steps = json.loads(os.environ["SLOWED_BY"]).get(f"{name} {problem.shape}", 0)
     return lambda: (launch(), chain(steps))
 """
 
@@ -92,6 +92,24 @@ def git(folder, *words):
     subprocess.run(["git", "-C", str(folder), *identity, *words], check=True, capture_output=True)
 
 
+def branches(clone):
+    """A clone of this repository with the branches base, same and slowed."""
+    git(ROOT, "clone", "--quiet", str(ROOT), str(clone))
+    git(clone, "checkout", "--quiet", "-b", "base")
+    registry = clone / "sepconv_bench" / "kernels" / "registry.py"
+    source = registry.read_text()
+    for branch, text in (("same", source + "# the same\n"), ("slowed", source + SLOWED)):
+        git(clone, "checkout", "--quiet", "-b", branch, "base")
+        registry.write_text(text)
+        git(clone, "commit", "--all", "--message", branch)
+
+
+def slow_by(share, benchmarks, rng):
+    """Have the launches of the branch slowed last longer by that share, in every process started from now on."""
+    steps = {str(one): round(share * steps_of_a_launch(one, rng)) for one in benchmarks}
+    os.environ["SLOWED_BY"] = json.dumps(steps)
+
+
 if __name__ == "__main__":
     sets = int(sys.argv[1]) if len(sys.argv) > 1 else 25
     seconds = float(sys.argv[2]) if len(sys.argv) > 2 else 60.0
@@ -99,14 +117,7 @@ if __name__ == "__main__":
     benchmarks = [Benchmark(name, shape) for shape in get_grid("tracked").shapes for name in FASTEST]
     with tempfile.TemporaryDirectory() as folder:
         clone = Path(folder) / "clone"
-        git(ROOT, "clone", "--quiet", str(ROOT), str(clone))
-        git(clone, "checkout", "--quiet", "-b", "base")
-        registry = clone / "sepconv_bench" / "kernels" / "registry.py"
-        source = registry.read_text()
-        for branch, text in (("same", source + "# the same\n"), ("slowed", source + SLOWED)):
-            git(clone, "checkout", "--quiet", "-b", branch, "base")
-            registry.write_text(text)
-            git(clone, "commit", "--all", "--message", branch)
+        branches(clone)
         base, same, slowed = (build(clone, name, print) for name in ("base", "same", "slowed"))
         # Alternating, so that a noisy quarter of an hour does not hit one of them alone.
         found = {share: Counter() for share in SHARES}
@@ -116,8 +127,7 @@ if __name__ == "__main__":
                 if share and number % 4:
                     continue
                 if share:
-                    steps = {str(one): round(share * steps_of_a_launch(one, rng)) for one in benchmarks}
-                    os.environ["SLOWED_BY"] = json.dumps(steps)
+                    slow_by(share, benchmarks, rng)
                 done = compare(base, slowed if share else same, benchmarks, THREADS, seconds, rng, lambda line: None)
                 found[share].update(verdict.word for verdict in done.verdicts)
                 ratios[share] += [verdict.ratio.value for verdict in done.verdicts]
