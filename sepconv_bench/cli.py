@@ -1,10 +1,10 @@
-"""The door: sepconv-bench run | report | export | ladder | ab | compare | check | list | machine."""
+"""The door: sepconv-bench run | mobilenet | report | export | ladder | ab | compare | check | list | machine."""
 
 from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from math import isfinite
 from pathlib import Path
@@ -150,11 +150,110 @@ def run(
                 click.echo(f"the earlier results are kept as {kept}")
             return store.create(folder)
 
-        with _told_where_it_stopped(folder, grid), _progress(len(grid.shapes)) as tell:
+        with _told_where_it_stopped(folder, grid), _progress() as tell:
             sweep(settings, opened, tell)
         with store.open_results(folder) as results:
             page = write_report(results, folder)
     click.echo(f"report: {page}")
+
+
+@cli.command()
+@click.option("--alpha", default="1", show_default=True, metavar="WIDTHS", help="Width multipliers: of 0.25,0.5,0.75,1.")
+@click.option("--resolution", default="224", show_default=True, metavar="SIZES", help="Of 128,160,192,224.")
+@click.option("--batch", type=click.IntRange(1), default=1, show_default=True, help="Images at a time.")
+@click.option(
+    "--weights",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help=".npz or .safetensors.  [default: random]",
+)
+@click.option(
+    "--image",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="A photograph: print the probability of each class, the likeliest first, and time nothing.",
+)
+@click.option(
+    "--time-limit", type=Positive(0.01), default=8.0, show_default=True, metavar="SECONDS", help="For each part that is timed."
+)
+@click.option("--threads", type=click.IntRange(1, 1024), help="Threads of every library.  [default: physical cores]")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the weights and of the order.")
+@click.option("--output", type=Folder(), metavar="DIR", help="Where results and report go.  [default: reports/<machine>]")
+def mobilenet(
+    alpha: str,
+    resolution: str,
+    batch: int,
+    weights: Path | None,
+    image: Path | None,
+    time_limit: float,
+    threads: int | None,
+    seed: int,
+    output: Path | None,
+) -> None:
+    """Time MobileNet-V1 beside its all-standard counterpart and beside other libraries, layer by layer and end to end.
+
+    Several alphas or resolutions are timed end to end, and the largest layer by layer. What it finds is added to the results in
+    DIR, in the place of what was there of the same network.
+
+    \b
+    sepconv-bench mobilenet                                        about three minutes
+    sepconv-bench mobilenet --alpha 0.25,0.5,0.75,1 --resolution 128,160,192,224
+    sepconv-bench mobilenet --image cat.jpg --weights mine.safetensors
+    """
+    from sepconv_bench import results as store
+    from sepconv_bench.measure.machine import default_threads, machine_name
+    from sepconv_bench.networks import ALPHAS, RESOLUTIONS
+    from sepconv_bench.report.network import told_layers
+    from sepconv_bench.report.page import write_report
+    from sepconv_bench.sweep import NetworkSettings, sweep_networks
+
+    alphas, resolutions = _some_of("alpha", alpha, ALPHAS), _some_of("resolution", resolution, RESOLUTIONS)
+    if image is not None:
+        _classify(image, alphas, resolutions, weights, seed)
+        return
+    threads = threads or default_threads()
+    settings = NetworkSettings(alphas, resolutions, batch, weights, threads, Rules(seconds=time_limit), seed=seed)
+    folder = output or Path("reports") / machine_name(threads)
+    with store.claimed(folder):
+
+        def opened() -> store.Results:
+            return store.open_results(folder, write=True) if (folder / store.FILE_NAME).exists() else store.create(folder)
+
+        with _progress() as tell:
+            sweep_networks(settings, opened, tell)
+        with store.open_results(folder) as results:
+            page = write_report(results, folder)
+            click.echo(told_layers(store.layers(results), store.network(results)))
+    click.echo(f"report: {page}")
+
+
+def _some_of(name: str, text: str, there: Sequence[float]) -> tuple[Any, ...]:
+    """Those of the numbers `there` that are listed, in order."""
+    try:
+        asked = {float(word) for word in text.split(",")}
+    except ValueError:
+        asked = set()
+    if not asked or not asked <= set(there):
+        raise InputError(f"--{name} is {text!r}; it takes one or more of {','.join(f'{value:g}' for value in there)}")
+    return tuple(value for value in there if value in asked)
+
+
+def _classify(image: Path, alphas: Sequence[float], resolutions: Sequence[int], weights: Path | None, seed: int) -> None:
+    from sepconv_bench.mobilenet.image import read_image
+    from sepconv_bench.mobilenet.plan import Plan
+    from sepconv_bench.mobilenet.weights import random_weights, read_weights
+    from sepconv_bench.networks import mobilenet_v1
+
+    if len(alphas) > 1 or len(resolutions) > 1:
+        raise InputError("--image takes one alpha and one resolution")
+    layers = mobilenet_v1(alphas[0], resolutions[0])
+    picture = read_image(image, resolutions[0])
+    (probabilities,) = Plan(layers, read_weights(weights) if weights else random_weights(layers, seed))(picture)
+    if weights is None:
+        click.echo(f"{PROGRAM}: the weights are random, and the probabilities mean nothing; --weights FILE", err=True)
+    click.echo("class,probability")
+    for number in probabilities.argsort()[::-1]:
+        click.echo(f"{number},{probabilities[number]:.6g}")
 
 
 @cli.command()
@@ -193,13 +292,19 @@ def report(folder: Path | None, asv_results: Path | None, output: Path | None) -
 
 @cli.command()
 @folder_argument
-@click.option("--table", type=click.Choice(["timings", "ratios", "peers", "samples"]), default="ratios", show_default=True)
+@click.option(
+    "--table",
+    type=click.Choice(["timings", "ratios", "peers", "network", "layers", "samples"]),
+    default="ratios",
+    show_default=True,
+)
 @click.option("--format", "form", type=click.Choice(["csv", "json", "parquet"]), default="csv", show_default=True)
 @click.option(
     "--output", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Into a file, not to standard output."
 )
 def export(folder: Path, table: str, form: str, output: Path | None) -> None:
-    """Write a table of the results in DIR: timings, ratios, our kernels beside the peers, or every sample behind them."""
+    """Write a table of the results in DIR: timings, ratios, our kernels beside the peers, MobileNet-V1's parts (network: each
+    kernel's time, layers: side by side), or every sample behind the first three."""
     from sepconv_bench import results as store
 
     with store.open_results(folder) as results:
@@ -413,7 +518,7 @@ def _grid(name: str | None, axes: dict[str, str | None], default: str = "default
 
 
 @contextmanager
-def _progress(total: int) -> Iterator[Callable]:
+def _progress() -> Iterator[Callable]:
     """A bar with the time left on a terminal, a line a step elsewhere. It draws only between cells: a bar that moves
     by itself would take time from the kernels."""
     from rich.console import Console
@@ -432,11 +537,11 @@ def _progress(total: int) -> Iterator[Callable]:
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=console, auto_refresh=False) as bar:
-        task = bar.add_task("cells", total=total)
+        task = bar.add_task("cells", total=None)
 
         def tell(step: Any) -> None:
             bar.console.print(step.line, markup=False)
-            bar.update(task, completed=step.done)
+            bar.update(task, completed=step.done, total=step.total)
             bar.refresh()
 
         yield tell

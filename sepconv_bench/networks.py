@@ -17,6 +17,8 @@ from sepconv_bench.shapes import MOBILENET_V1, ConvShape
 ALPHAS = (0.25, 0.5, 0.75, 1.0)
 RESOLUTIONS = (128, 160, 192, 224)
 CLASSES = 1000
+NETWORKS = ("separable", "standard")  # the network itself and its all-standard counterpart, called by what their blocks are
+WHOLE = "whole"  # the part of a network that is all of it
 _FIRST = 32  # channels of the first convolution, times alpha
 
 

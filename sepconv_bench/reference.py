@@ -6,6 +6,8 @@ a bound on the rounding that float32 may honestly show.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
@@ -21,14 +23,33 @@ _ROWS_BYTES = 64 << 20  # the windows that einsum copies at a time
 _UNIT = 2.0**-24  # half an ulp of float32 at 1
 
 
-def convolve(operator: str, F: np.ndarray, weights: tuple[np.ndarray, ...], stride: int = 1) -> np.ndarray:
+def convolve(
+    operator: str, F: np.ndarray, weights: tuple[np.ndarray, ...], stride: int = 1, biases: tuple[np.ndarray, ...] = ()
+) -> np.ndarray:
     """G in float64, shape (batch, D_G, D_G, N), from F (batch, D_F, D_F, M) and the operator's weights.
 
     Equations 1 to 4 of DESIGN's numbering: standard, depthwise, pointwise, and separable as the third after the second.
+    With `biases`, one for each of the weights, every map is min(max(sum + bias, 0), 6), as in a MobileNet.
     """
+    return _convolve(operator, F, weights, stride, biases, lambda G: G.clip(0, 6))
+
+
+def _convolve(
+    operator: str,
+    F: np.ndarray,
+    weights: tuple[np.ndarray, ...],
+    stride: int,
+    biases: tuple[np.ndarray, ...],
+    end: Callable[[np.ndarray], np.ndarray],
+) -> np.ndarray:
     if known(operator) == "separable":
-        K_hat, K_tilde = weights
-        return convolve("pointwise", convolve("depthwise", F, (K_hat,), stride), (K_tilde,))
+        G_hat = _convolve("depthwise", F, weights[:1], stride, biases[:1], end)
+        return _convolve("pointwise", G_hat, weights[1:], 1, biases[1:], end)
+    G = _sums(operator, F, weights, stride)
+    return end(G + biases[0]) if biases else G
+
+
+def _sums(operator: str, F: np.ndarray, weights: tuple[np.ndarray, ...], stride: int) -> np.ndarray:
     (K,) = (weight.astype(np.float64) for weight in weights)
     if operator == "pointwise":
         return np.einsum(_CONTRACTION[operator], F.astype(np.float64), K, optimize=True)
@@ -43,7 +64,14 @@ def convolve(operator: str, F: np.ndarray, weights: tuple[np.ndarray, ...], stri
     return np.concatenate(parts, axis=1)
 
 
-def tolerance(operator: str, shape: ConvShape, F: np.ndarray, weights: tuple[np.ndarray, ...], stride: int) -> np.ndarray:
+def tolerance(
+    operator: str,
+    shape: ConvShape,
+    F: np.ndarray,
+    weights: tuple[np.ndarray, ...],
+    stride: int,
+    biases: tuple[np.ndarray, ...] = (),
+) -> np.ndarray:
     """Largest |G - G64| that float32 rounding explains, for each output.
 
     A sum of L products in any order errs by about sqrt(L) units of the sum of their magnitudes for data without
@@ -55,17 +83,26 @@ def tolerance(operator: str, shape: ConvShape, F: np.ndarray, weights: tuple[np.
         "pointwise": shape.M,
         "separable": shape.D_K**2 + shape.M,
     }
-    magnitude = convolve(operator, np.abs(F), tuple(np.abs(weight) for weight in weights), stride)
+    # Cut off at 0 and 6, a map differs from the right one by no more than before.
+    K, bias = (tuple(np.abs(array) for array in arrays) for arrays in (weights, biases))
+    magnitude = _convolve(operator, np.abs(F), K, stride, bias, lambda G: G)
     return (8 + 2 * np.sqrt(lengths[operator])) * _UNIT * magnitude + np.finfo(np.float32).tiny
 
 
 class Oracle:
     """The right answer to one operator on one set of arrays, and the verdict on a kernel's answer."""
 
-    def __init__(self, operator: str, shape: ConvShape, F: np.ndarray, weights: tuple[np.ndarray, ...]) -> None:
+    def __init__(
+        self,
+        operator: str,
+        shape: ConvShape,
+        F: np.ndarray,
+        weights: tuple[np.ndarray, ...],
+        biases: tuple[np.ndarray, ...] = (),
+    ) -> None:
         stride = 1 if operator == "pointwise" else shape.stride
-        self.G = convolve(operator, F, weights, stride)
-        self.tolerance = tolerance(operator, shape, F, weights, stride)
+        self.G = convolve(operator, F, weights, stride, biases)
+        self.tolerance = tolerance(operator, shape, F, weights, stride, biases)
 
     def error(self, G: np.ndarray) -> float:
         """Worst error of G in units of what rounding explains: at most 1 is right; NaN or Inf in G is infinity."""

@@ -10,7 +10,7 @@ import io
 import json
 import os
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -23,14 +23,15 @@ import pandas as pd
 from sepconv_bench import theory
 from sepconv_bench.errors import ResultsError
 from sepconv_bench.measure.statistics import Estimate, estimate, ratio
+from sepconv_bench.networks import WHOLE, mobilenet_v1, multiply_adds
 from sepconv_bench.pairing import PEERS, pairs, peer
 from sepconv_bench.shapes import AXES, OPERATORS, ConvShape
 
 FILE_NAME = "results.sqlite"
-TABLES = ("timings", "ratios", "peers", "samples")
+TABLES = ("timings", "ratios", "peers", "network", "layers", "samples")
 FORMATS = ("csv", "json", "parquet")
 _APPLICATION = 0x5E9C04B0  # says in the file's header that it is ours
-_VERSION = 1
+_VERSION = 2
 _SCHEMA = """
 CREATE TABLE runs (
     id INTEGER PRIMARY KEY,
@@ -43,13 +44,15 @@ CREATE TABLE cells (
     run INTEGER NOT NULL REFERENCES runs (id),
     D_K INTEGER NOT NULL, M INTEGER NOT NULL, N INTEGER NOT NULL, D_G INTEGER NOT NULL,
     stride INTEGER NOT NULL, batch INTEGER NOT NULL,
+    network TEXT NOT NULL,   -- JSON: of a part of MobileNet-V1 the alpha, resolution and batch; else empty
+    part TEXT NOT NULL,      -- conv, block1, ..., classifier, whole (its shape is that of conv); else empty
     kernels TEXT NOT NULL,   -- the names asked for, in order, with commas
     converged INTEGER NOT NULL,
     started REAL,            -- seconds since 1970
     seconds REAL,
     steal_s REAL,            -- CPU seconds that the hypervisor took meanwhile
     peak_flop INTEGER,       -- FLOP in one launch of ceiling.fma
-    UNIQUE (D_K, M, N, D_G, stride, batch, kernels)
+    UNIQUE (D_K, M, N, D_G, stride, batch, network, part, kernels)
 );
 CREATE TABLE outcomes (
     cell INTEGER NOT NULL REFERENCES cells (id),
@@ -101,15 +104,24 @@ class Results:
             cursor = self._connection.execute("INSERT INTO runs (machine, settings, ceilings) VALUES (?, ?, ?)", values)
         return int(cursor.lastrowid or 0)
 
-    def add_cell(self, run: int, kernels: Sequence[str], measured: dict) -> None:
-        """Record one cell, all of it or nothing. `measured` is the worker's answer."""
+    def add_cell(
+        self, run: int, kernels: Sequence[str], measured: dict, network: Mapping[str, float] | None = None, part: str = ""
+    ) -> None:
+        """Record one cell, all of it or nothing; a part of a network takes the place of what was recorded of it before.
+
+        `measured` is the worker's answer, `network` alpha, resolution and batch.
+        """
         columns = {
             "run": run,
             **measured["shape"],
+            "network": json.dumps(network) if network else "",
+            "part": part,
             "kernels": ",".join(kernels),
             **{name: measured.get(name) for name in ("converged", "started", "seconds", "steal_s", "peak_flop")},
         }
         with self._transaction():
+            if network:
+                self._drop(columns["network"], part)
             cursor = self._connection.execute(
                 f"INSERT INTO cells ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})", list(columns.values())
             )
@@ -130,6 +142,11 @@ class Results:
                 ],
             )
 
+    def _drop(self, network: str, part: str) -> None:
+        for (cell,) in self._rows("SELECT id FROM cells WHERE network = ? AND part = ?", network, part):
+            for table, column in (("samples", "cell"), ("outcomes", "cell"), ("cells", "id")):
+                self._connection.execute(f"DELETE FROM {table} WHERE {column} = ?", (cell,))
+
     @contextmanager
     def _transaction(self) -> Iterator[None]:
         try:
@@ -142,7 +159,7 @@ class Results:
 
     def done(self) -> set[tuple[ConvShape, str]]:
         """The cells there are: shape, and the kernels asked for joined by commas."""
-        rows = self._rows(f"SELECT {', '.join(AXES)}, kernels FROM cells")
+        rows = self._rows(f"SELECT {', '.join(AXES)}, kernels FROM cells WHERE network = ''")
         return {(ConvShape(*row[:-1]), row[-1]) for row in rows}
 
     def runs(self) -> list[dict]:
@@ -162,9 +179,16 @@ class Results:
         return runs
 
     def cells(self) -> list[Cell]:
-        """Every cell with its samples, in the order in which they were measured."""
+        """Every cell of a grid with its samples, in the order in which they were measured."""
+        return [cell for cell in self._all_cells() if not cell.facts["network"]]
+
+    def parts(self) -> list[Cell]:
+        """Every part of a network that was timed, as `cells`; their facts say of which `network`, and which `part`."""
+        return [cell for cell in self._all_cells() if cell.facts["network"]]
+
+    def _all_cells(self) -> list[Cell]:
         runs = {run["run"]: run for run in self.runs()}
-        columns = ("id", "run", *AXES, "converged", "started", "seconds", "steal_s", "peak_flop")
+        columns = ("id", "run", *AXES, "network", "part", "converged", "started", "seconds", "steal_s", "peak_flop")
         cells = {}
         for row in self._rows(f"SELECT {', '.join(columns)} FROM cells ORDER BY id"):
             values = dict(zip(columns, row, strict=True))
@@ -175,6 +199,10 @@ class Results:
                 "target": run["settings"]["rules"]["target"],
                 "levels": run["ceilings"]["levels"],
             }
+            try:
+                values["network"] = json.loads(values["network"] or "null")
+            except ValueError as error:
+                raise ResultsError(f"{self.path} is damaged: the network {values['network']!r} is not one") from error
             cells[values.pop("id")] = Cell(shape, values | facts)
         for cell, *outcome in self._rows("SELECT cell, kernel, status, reason, compile_s, launches, error FROM outcomes"):
             names = ("kernel", "status", "reason", "compile_s", "launches", "error")
@@ -185,9 +213,9 @@ class Results:
             cells[cell].samples.setdefault(kernel, []).append(np.frombuffer(block, "<f8"))
         return list(cells.values())
 
-    def _rows(self, query: str) -> list[tuple]:
+    def _rows(self, query: str, *values: object) -> list[tuple]:
         try:
-            return self._connection.execute(query).fetchall()
+            return self._connection.execute(query, values).fetchall()
         except sqlite3.Error as error:
             raise ResultsError(f"{self.path} cannot be read: {error}") from error
 
@@ -357,6 +385,92 @@ def peers(results: Results) -> pd.DataFrame:
     return frame.assign(order=order).sort_values("order", kind="stable").drop(columns="order").reset_index(drop=True)
 
 
+def network(results: Results) -> pd.DataFrame:
+    """One row a part of MobileNet-V1 and a kernel or library that was timed on it; `whole` is all of the network.
+
+    `operator` says of which network the part is: of MobileNet-V1 itself (separable) or of its all-standard counterpart; the
+    first convolution and the last layer are those of both. The variant `plan` is ours.
+    """
+    rows = []
+    for cell in results.parts():
+        for outcome in cell.outcomes:
+            kernel = outcome["kernel"]
+            _, operator, variant = kernel.split(".")
+            time, multiply_adds = cell.times.get(kernel, _NOTHING), _multiply_adds(cell, operator)
+            gflops = 2 * multiply_adds / time.value / 1e9
+            rows.append(
+                {
+                    "machine": cell.facts["machine"],
+                    **cell.facts["network"],
+                    "part": cell.facts["part"],
+                    "operator": operator,
+                    "kernel": kernel,
+                    "variant": variant,
+                    "library": peer(kernel) or "ours",
+                    "time_s": time.value,
+                    "time_lo_s": time.lo,
+                    "time_hi_s": time.hi,
+                    "multiply_adds": multiply_adds,
+                    "gflops": gflops,
+                    "eta": gflops * 1e9 / cell.peak,
+                    "status": outcome["status"],
+                    "reason": outcome["reason"],
+                    "run": cell.facts["run"],
+                }
+            )
+    return pd.DataFrame(rows, columns=None if rows else ["part", "kernel", "status"])
+
+
+def layers(results: Results) -> pd.DataFrame:
+    """One row a part of MobileNet-V1: our time in both networks, the speedup beside the promised one, and the best peer's time.
+
+    `theory_speedup` is that of the multiply-adds, `..._peer_over_ours` the time of the peer that is the fastest on that part
+    over ours, from paired samples.
+    """
+    rows = []
+    for cell in results.parts():
+        operators = ["pointwise"] * 2 if cell.facts["part"] == "classifier" else ["standard", "separable"]
+        if cell.facts["part"] == "conv":
+            operators = ["standard"] * 2
+        ours = [f"cpu.{operator}.plan" for operator in operators]
+        if any(name not in cell.times for name in ours):
+            continue
+        counts = [_multiply_adds(cell, operator) for operator in operators]
+        speedup = ratio(*(cell.samples[name] for name in ours))
+        row = {
+            "machine": cell.facts["machine"],
+            **cell.facts["network"],
+            "part": cell.facts["part"],
+            **asdict(cell.shape),
+            "standard_multiply_adds": counts[0],
+            "separable_multiply_adds": counts[1],
+            "theory_speedup": counts[0] / counts[1],
+            "speedup": speedup.value,
+            "speedup_lo": speedup.lo,
+            "speedup_hi": speedup.hi,
+        }
+        for side, operator, name, count in zip(("standard", "separable"), operators, ours, counts, strict=True):
+            rivals = [rival for rival in cell.times if peer(rival) and rival.split(".")[1] == operator]
+            fastest = min(rivals, key=lambda rival: cell.times[rival].value, default=None)
+            over = ratio(cell.samples[fastest], cell.samples[name]) if fastest else _NOTHING
+            row |= {
+                f"{side}_s": cell.times[name].value,
+                f"{side}_eta": 2 * count / cell.times[name].value / cell.peak,
+                f"{side}_peer": fastest.split(".")[2] if fastest else "",
+                f"{side}_peer_over_ours": over.value,
+                f"{side}_peer_over_ours_lo": over.lo,
+                f"{side}_peer_over_ours_hi": over.hi,
+            }
+        rows.append(row | {"run": cell.facts["run"]})
+    return pd.DataFrame(rows, columns=None if rows else ["part", "speedup"])
+
+
+def _multiply_adds(cell: Cell, operator: str) -> int:
+    if cell.facts["part"] != WHOLE:
+        return theory.multiplications(operator, cell.shape)
+    return multiply_adds(mobilenet_v1(**cell.facts["network"], separable=operator == "separable"))
+
+
 def samples(results: Results) -> pd.DataFrame:
     """One row a sample: seconds a launch, by shape, kernel, block and round; `ceiling.fma` is the machine's peak."""
     frames = [
@@ -371,7 +485,8 @@ def samples(results: Results) -> pd.DataFrame:
 
 def table(results: Results, name: str) -> pd.DataFrame:
     """The table of that name, one of TABLES."""
-    return {"timings": timings, "ratios": ratios, "peers": peers, "samples": samples}[name](results)
+    tables = (timings, ratios, peers, network, layers, samples)
+    return dict(zip(TABLES, tables, strict=True))[name](results)
 
 
 def written(frame: pd.DataFrame, form: str) -> bytes:

@@ -18,6 +18,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from sepconv_bench import theory
 from sepconv_bench.errors import InputError, ResultsError
 from sepconv_bench.measure.clocks import pool_environment
 from sepconv_bench.measure.sampler import Rules
+from sepconv_bench.networks import WHOLE
 from sepconv_bench.results import Results
 from sepconv_bench.shapes import ConvShape, Grid
 
@@ -221,6 +223,74 @@ def measure_cell(worker: Worker, settings: Settings, shape: ConvShape, kernels: 
 
 
 @dataclass(frozen=True)
+class NetworkSettings:
+    """Which MobileNet-V1s are timed; `weights` is a file of theirs, None for random ones."""
+
+    alphas: tuple[float, ...]
+    resolutions: tuple[int, ...]
+    batch: int = 1
+    weights: Path | None = None
+    threads: int = 1
+    rules: Rules = field(default_factory=Rules)
+    timeout: float = 300.0
+    seed: int = 0
+
+
+def sweep_networks(settings: NetworkSettings, opened: Callable[[], Results], tell: Callable[[Progress], None]) -> None:
+    """Time MobileNet-V1 and its all-standard counterpart whole, for every alpha and resolution, and the largest step by step.
+
+    `opened` and faults as in `sweep`.
+    """
+    networks = [
+        {"alpha": alpha, "resolution": resolution, "batch": settings.batch}
+        for alpha in settings.alphas
+        for resolution in settings.resolutions
+    ]
+    job = {"do": "network", "weights": str(settings.weights) if settings.weights else None, "seed": settings.seed}
+    with _worker(Settings(Grid("none", "", ()), threads=settings.threads, timeout=settings.timeout)) as worker:
+        hello = worker.start()
+        parts = {number: worker.ask(**job, **network, part=None)["parts"] for number, network in enumerate(networks)}
+        largest = max(parts, key=lambda number: (networks[number]["alpha"], networks[number]["resolution"]))
+        todo = [
+            (network, part)
+            for number, network in enumerate(networks)
+            for part in (parts[number] if number == largest else [WHOLE])
+        ]
+        with opened() as results:
+            _refuse_other_machine(results, hello["machine"])
+            tell(Progress(0, len(todo), f"{hello['machine']['cpu']}, {settings.threads} threads: measuring its ceilings"))
+            measured_ceilings = worker.ask(do="ceilings", seed=settings.seed, seconds=_CEILING_SECONDS)
+            tell(Progress(0, len(todo), _told_ceilings(measured_ceilings)))
+            told = asdict(settings) | {"grid": "mobilenet_v1, end to end", "kernels": []}
+            told["weights"] = settings.weights.name if settings.weights else None
+            run = results.add_run(hello["machine"], told, measured_ceilings)
+            for number, (network, part) in enumerate(todo, start=1):
+                ask = partial(worker.ask, **job, **network, part=part, rules=asdict(settings.rules))
+                measured = _measured_part(ask)
+                names = [outcome["kernel"] for outcome in measured["outcomes"]]
+                results.add_cell(run, names, measured, network, part)
+                tell(Progress(number, len(todo), _told_part(network, part, measured)))
+
+
+def _measured_part(ask: Callable[..., dict]) -> dict:
+    """A part of a network, measured again without each contender that brings the worker down."""
+    broken: dict[str, str] = {}
+    while True:
+        try:
+            measured = ask(without=list(broken))
+        except WorkerError as fault:
+            if not fault.kernel or fault.kernel in broken:
+                raise
+            broken[fault.kernel] = fault.reason
+            continue
+        measured["outcomes"] += [
+            {"kernel": name, "status": "failed", "reason": reason, "compile_s": None, "launches": 0, "error": None}
+            for name, reason in broken.items()
+        ]
+        return measured
+
+
+@dataclass(frozen=True)
 class Verdict:
     """One kernel on one shape against the oracle. `error` is in units of what float32 rounding explains."""
 
@@ -300,9 +370,18 @@ def _told_ceilings(measured: dict) -> str:
 
 
 def _told_cell(shape: ConvShape, measured: dict) -> str:
+    return f"{shape}: theory {float(1 / theory.cost_ratio(shape)):.2f}x, {_told_end(measured)}"
+
+
+def _told_part(network: dict, part: str, measured: dict) -> str:
+    return f"alpha {network['alpha']:g}, resolution {network['resolution']}, {part}: {_told_end(measured)}"
+
+
+def _told_end(measured: dict) -> str:
     bad = [
-        f"{o['kernel']} {o['status']} ({o['reason']})" for o in measured["outcomes"] if o["status"] not in ("ok", "unsupported")
+        f"; {o['kernel']} {o['status']} ({o['reason']})"
+        for o in measured["outcomes"]
+        if o["status"] not in ("ok", "unsupported")
     ]
-    promised = f"theory {float(1 / theory.cost_ratio(shape)):.2f}x"
     closed = "" if measured["converged"] else ", not converged"
-    return f"{shape}: {promised}, {measured.get('seconds', 0):.1f} s{closed}" + "".join(f"; {told}" for told in bad)
+    return f"{measured.get('seconds', 0):.1f} s{closed}" + "".join(bad)

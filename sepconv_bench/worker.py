@@ -12,32 +12,27 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import cached_property, partial
-from math import inf
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import TypeVar
 
-import numba.core.event as numba_event
 import numpy as np
 
-from sepconv_bench.errors import InputError, ShapeError
+from sepconv_bench.contest import Contender, Contest, OnData
+from sepconv_bench.errors import InputError
 from sepconv_bench.kernels import registry
 from sepconv_bench.kernels.problem import Problem
 from sepconv_bench.measure import machine
-from sepconv_bench.measure.ceilings import FMA, Peak, fma_peak, measure_ceilings
-from sepconv_bench.measure.sampler import Rules, Samples, sample
-from sepconv_bench.pairing import pairs
+from sepconv_bench.measure.ceilings import Peak, fma_peak, measure_ceilings
+from sepconv_bench.measure.sampler import Rules
+from sepconv_bench.mobilenet.timed import OURS, Timed
 from sepconv_bench.reference import Oracle
 from sepconv_bench.shapes import ConvShape
 
 _PR_SET_PDEATHSIG = 1
-_T = TypeVar("_T")
-# What a kernel may raise. No one sends this process a Ctrl-C: a KeyboardInterrupt, too, is a kernel's own.
-_RAISED = (Exception, SystemExit, KeyboardInterrupt)
 
 
 class _Marker:
@@ -52,22 +47,10 @@ class _Marker:
         os.pwrite(self._descriptor, f"{self._count} {name}\n".ljust(128).encode(), 0)
 
 
-@dataclass
-class _Outcome:
-    """What became of one kernel of a cell."""
-
-    kernel: str
-    status: str = "ok"  # ok, unsupported, wrong, failed, slow
-    reason: str = ""
-    compile_s: float = 0.0
-    error: float | None = None
-    launches: int = 0
-    launch_s: float = inf
-
-
 class _Worker:
     def __init__(self, mark: _Marker) -> None:
         self._mark = mark
+        self._networks: dict[tuple, Timed] = {}
 
     @cached_property
     def _peak(self) -> Peak:
@@ -85,26 +68,34 @@ class _Worker:
 
     def check(self, job: dict) -> dict:
         """One kernel against the oracle on one shape."""
-        shape = ConvShape(**job["shape"])
-        cell = _Cell(shape, np.random.default_rng(job["seed"]), self._mark)
-        return asdict(cell.checked(job["kernel"]))
+        shape, rng = ConvShape(**job["shape"]), np.random.default_rng(job["seed"])
+        return asdict(Contest(_Cell(shape, rng).contenders([job["kernel"]]), rng, self._mark).checked(job["kernel"]))
 
     def measure(self, job: dict) -> dict:
         """Check, then time, the kernels of one cell."""
-        shape, rules = ConvShape(**job["shape"]), Rules(**job["rules"])
+        shape = ConvShape(**job["shape"])
         rng = np.random.default_rng([job["seed"], *asdict(shape).values()])
+        contenders = _Cell(shape, rng).contenders(job["kernels"])
+        return {"shape": asdict(shape)} | self._timed(contenders, Rules(**job["rules"]), rng)
+
+    def network(self, job: dict) -> dict:
+        """Check, then time, one part of MobileNet-V1 without those in `without`; without a part, name the parts."""
+        weights = Path(job["weights"]) if job["weights"] else None
+        settings = (job["alpha"], job["resolution"], job["batch"], weights, job["seed"])
+        if settings not in self._networks:
+            self._networks = {settings: Timed(*settings)}
+        network, part = self._networks[settings], job["part"]
+        if part is None:
+            return {"parts": network.parts}
+        rng = np.random.default_rng([job["seed"], network.parts.index(part)])
+        contenders = {name: one for name, one in network.contenders(part).items() if name not in job["without"]}
+        return {"shape": network.shape(part)} | self._timed(contenders, Rules(**job["rules"]), rng, against=OURS)
+
+    def _timed(self, contenders: Mapping[str, Contender], rules: Rules, rng: np.random.Generator, against: str = "") -> dict:
         stolen, started = machine.steal_seconds(), time.time()
-        cell = _Cell(shape, rng, self._mark)
-        outcomes = {name: cell.checked(name) for name in job["kernels"]}
-        for outcome in outcomes.values():
-            if outcome.status == "ok" and outcome.launch_s > rules.seconds / 4:
-                outcome.status = "slow"
-                outcome.reason = f"one launch took {outcome.launch_s:.3g} s of the {rules.seconds:g} s that a cell may take"
-        self._mark("")
-        samples = cell.timed(outcomes, self._peak.launch, rules)
+        outcomes, samples = Contest(contenders, rng, self._mark).timed(self._peak.launch, rules, against)
         return {
-            "shape": asdict(shape),
-            "outcomes": [asdict(outcome) for outcome in outcomes.values()],
+            "outcomes": [asdict(outcome) for outcome in outcomes],
             "samples": {name: [block.tolist() for block in blocks] for name, blocks in samples.blocks.items()},
             "launches": samples.launches,
             "converged": samples.converged,
@@ -118,127 +109,19 @@ class _Worker:
 class _Cell:
     """One shape: its data, drawn once, and the oracle's answers to it."""
 
-    def __init__(self, shape: ConvShape, rng: np.random.Generator, mark: Callable[[str], None]) -> None:
-        self._shape, self._rng, self._mark = shape, rng, mark
-        self._problems: dict[str, Problem] = {}
-        self._oracles: dict[str, Oracle] = {}
-        self._bound: dict[str, tuple[Problem, registry.Launch]] = {}
+    def __init__(self, shape: ConvShape, rng: np.random.Generator) -> None:
+        self._shape, self._rng = shape, rng
+        self._drawn: dict[str, tuple[Problem, Oracle]] = {}
 
-    def _oracle(self, operator: str) -> Oracle:
-        if operator not in self._oracles:
+    def contenders(self, names: Sequence[str]) -> dict[str, Contender]:
+        kernels = [registry.get_kernel(name) for name in names]
+        return {kernel.name: OnData.of(kernel, partial(self._draw, kernel.operator)) for kernel in kernels}
+
+    def _draw(self, operator: str) -> tuple[Problem, Oracle]:
+        if operator not in self._drawn:
             problem = Problem.draw(operator, self._shape, self._rng)
-            self._oracles[operator] = Oracle(operator, self._shape, problem.F, problem.weights)
-            self._problems[operator] = problem
-        return self._oracles[operator]
-
-    def bind(self, name: str) -> Callable[[np.random.Generator], registry.Launch]:
-        kernel = registry.get_kernel(name)
-
-        def bind(rng: np.random.Generator) -> registry.Launch:
-            problem = self._problems[kernel.operator].placed_anew(rng)
-            launch = kernel.bind(problem)
-            self._bound[name] = problem, launch
-            return launch
-
-        return bind
-
-    def checked(self, name: str) -> _Outcome:
-        """Bind, compile and launch once; hold the result against the oracle."""
-        outcome = _Outcome(name)
-        kernel = registry.get_kernel(name)
-        try:
-            self._mark("")
-            self._oracle(kernel.operator)
-            self._mark(name)
-            refused = kernel.supports(self._shape)
-            if refused is not None:
-                return _Outcome(name, "unsupported", str(refused))
-            launch, _, compiling = _watched(partial(self.bind(name), self._rng))
-            # A kernel may compile at its first launch: that is no part of the launch's time.
-            given, outcome.launch_s, late = _watched(launch)
-            outcome.compile_s = compiling + late
-            kernel.unpack(given, self._bound[name][0].G)
-        except _RAISED as error:
-            outcome.status, outcome.reason = "failed", _told(error)
-            return outcome
-        self.verify(outcome)
-        return outcome
-
-    def verify(self, outcome: _Outcome) -> None:
-        """Mark an outcome wrong unless the arrays bound last hold the oracle's answer and unchanged inputs."""
-        name = outcome.kernel
-        operator = registry.get_kernel(name).operator
-        (bound, _), drawn = self._bound[name], self._problems[operator]
-        self._mark("")
-        outcome.error = self._oracle(operator).error(bound.G)
-        changed = any(
-            not np.array_equal(now, then)
-            for now, then in zip((bound.F, *bound.weights), (drawn.F, *drawn.weights), strict=True)
-        )
-        if changed:
-            outcome.status, outcome.reason = "wrong", "it changed its own input"
-        elif not np.isfinite(outcome.error):
-            outcome.status, outcome.reason = "wrong", "part of G is NaN or infinite, or was never written"
-        elif not outcome.error <= 1:
-            worst = f"{outcome.error:.3g} times what float32 rounding explains"
-            outcome.status, outcome.reason = "wrong", f"its result differs from the oracle's by {worst}"
-
-    def launch_again(self, outcome: _Outcome) -> None:
-        """Verify what the arrays bound last hold after one more launch: timed launches are not unpacked."""
-        bound, launch = self._bound[outcome.kernel]
-        self._mark(outcome.kernel)
-        try:
-            registry.get_kernel(outcome.kernel).unpack(launch(), bound.G)
-        except _RAISED as error:
-            outcome.status, outcome.reason = "failed", _told(error)
-            return
-        self.verify(outcome)
-
-    def timed(self, outcomes: dict[str, _Outcome], peak: registry.Launch, rules: Rules) -> Samples:
-        """Samples of the kernels that are right, and of the FMA peak in the same rounds."""
-        while True:
-            seconds = {name: outcome.launch_s for name, outcome in outcomes.items() if outcome.status == "ok"}
-            binds = {FMA: lambda rng: peak} | {name: self.bind(name) for name in seconds}
-            running = FMA
-
-            def mark(name: str) -> None:
-                nonlocal running
-                running = name
-                self._mark(name)
-
-            compared = [(pair.standard, pair.separable) for pair in pairs(seconds, outcomes)]
-            try:
-                samples = sample(binds, compared, rules, self._rng, mark)
-            except _RAISED as error:
-                if running not in outcomes:
-                    raise
-                outcomes[running].status, outcomes[running].reason = "failed", _told(error)
-                continue
-            for name in seconds:
-                outcomes[name].launches = samples.launches[name]
-                self.launch_again(outcomes[name])
-                if outcomes[name].status != "ok":
-                    outcomes[name].reason += ", after it was launched many times"
-            return samples
-
-
-def _watched(call: Callable[[], _T]) -> tuple[_T, float, float]:
-    """What `call` gives, its seconds without Numba's compiler, and the compiler's."""
-    compiling: list[float] = []
-    start = time.perf_counter()
-    with numba_event.install_timer("numba:compile", compiling.append):
-        given = call()
-    seconds = time.perf_counter() - start
-    return given, seconds - sum(compiling), sum(compiling)
-
-
-def _told(error: BaseException) -> str:
-    if isinstance(error, MemoryError):
-        return f"out of memory: {error}".rstrip(": ")
-    if isinstance(error, ShapeError):
-        return str(error)
-    lines = str(error).strip().splitlines()
-    return f"it raised {type(error).__name__}" + (f": {lines[0]}" if lines else "")
+            self._drawn[operator] = problem, Oracle(operator, self._shape, problem.F, problem.weights)
+        return self._drawn[operator]
 
 
 def _die_with_parent() -> None:

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from sepconv_bench import ShapeError
-from sepconv_bench.mobilenet import EPSILON, Plan, names, random_weights, weight_shape
-from sepconv_bench.networks import mobilenet_v1
+from sepconv_bench.mobilenet.plan import Plan
+from sepconv_bench.mobilenet.weights import EPSILON, names, random_weights, weight_shape
+from sepconv_bench.networks import ALPHAS, RESOLUTIONS, mobilenet_v1
 
 torch = pytest.importorskip("torch", reason="torch is not installed: pip install '.[torch]'")
 
@@ -46,10 +47,14 @@ def in_torch(layers, weights, x):
     return maps, torch.softmax(logits, 1).numpy()
 
 
-# Every width and every resolution once, a batch, and the all-standard network.
 @pytest.mark.parametrize(
     ("alpha", "resolution", "batch", "separable"),
-    [(0.25, 192, 1, True), (0.5, 160, 2, True), (0.75, 128, 1, True), (1.0, 224, 1, True), (0.25, 128, 1, False)],
+    [
+        *((alpha, resolution, 1, True) for alpha in ALPHAS for resolution in RESOLUTIONS),
+        (0.5, 160, 2, True),
+        (0.25, 128, 1, False),
+        (0.75, 128, 1, False),
+    ],
 )
 def test_every_map_is_torchs(alpha, resolution, batch, separable):
     layers = mobilenet_v1(alpha, resolution, batch, separable)

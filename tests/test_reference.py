@@ -47,6 +47,24 @@ def test_the_oracle_is_the_equation(operator, shape):
     np.testing.assert_array_equal(convolve(operator, F, weights, stride), literal(operator, shape, F, weights).astype(float))
 
 
+@pytest.mark.parametrize("operator", OPERATORS)
+def test_maps_end_with_a_bias_between_0_and_6_where_asked(operator):
+    shape = ConvShape(2, 3, 4, 5)
+    rng = np.random.default_rng(0)
+    F = rng.integers(-2, 3, shape.F_shape(operator)).astype(np.float32)
+    weights = tuple(rng.integers(-2, 3, weight).astype(np.float32) for weight in shape.weight_shapes(operator))
+    biases = tuple(rng.integers(-3, 4, weight.shape[-1]).astype(np.float32) for weight in weights)
+    G, parts = F, ("depthwise", "pointwise") if operator == "separable" else (operator,)
+    for part, K, bias in zip(parts, weights, biases, strict=True):
+        G = np.minimum(np.maximum(literal(part, shape, G, (K,)) + bias, 0), 6)
+    oracle = Oracle(operator, shape, F, weights, biases)
+    np.testing.assert_array_equal(oracle.G, G.astype(float))
+    assert 0 < (oracle.G == 0).mean() < 1
+    assert (oracle.G == 6).any()
+    assert oracle.error(oracle.G) == 0
+    assert oracle.error(oracle.G + 1e-3) > 1, "a bias that is off by a thousandth"
+
+
 def test_rows_are_taken_a_few_at_a_time_without_a_seam(monkeypatch):
     shape = ConvShape(3, 4, 5, 9, stride=2)
     rng = np.random.default_rng(0)

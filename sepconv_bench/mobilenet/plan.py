@@ -22,7 +22,7 @@ from sepconv_bench.networks import Layer
 
 @dataclass(frozen=True)
 class Step:
-    """A launch of the network, and the problem it solves but for the bias and ReLU6 at its end."""
+    """A launch of the network, the problem it solves, and the biases that end the problem's maps together with ReLU6."""
 
     name: str
     launch: Launch
@@ -65,8 +65,8 @@ class Plan:
         self._largest = np.zeros((len(G), 1), np.float32)
         K, self._bias = folded(weights, "classifier", dense)
         problem = Problem("pointwise", dense.shape, self._features, (K[0, 0],), self.logits[:, None, None])
-        self._classify = bind_pointwise(problem.F, problem.K_tilde, problem.G)
-        self.steps.append(Step("classifier", self._end, problem, (self._bias,)))
+        self._classify = bind(problem)
+        self.steps.append(Step("classifier", self._end, problem, ()))
 
     def __call__(self, image: np.ndarray) -> np.ndarray:
         """ShapeError where the image does not fit. The result is overwritten by the next call."""
@@ -98,8 +98,10 @@ class _Buffer:
         self.interior = self.whole[:, 1:-1, 1:-1]
 
 
-def bind(problem: Problem, biases: Sequence[np.ndarray]) -> Launch:
-    """Our kernel for a step, with bias and ReLU6 at the end of each of its maps."""
+def bind(problem: Problem, biases: Sequence[np.ndarray] = ()) -> Launch:
+    """Our kernel for a step, with bias and ReLU6 at the end of each of its maps; pointwise without."""
+    if problem.operator == "pointwise":
+        return bind_pointwise(problem.F, problem.K_tilde, problem.G)
     if problem.operator == "separable":
         first, second = biases
         return bind_separable(problem.F, problem.K_hat, problem.K_tilde, problem.G, problem.stride, (first, second))

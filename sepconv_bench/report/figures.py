@@ -36,7 +36,7 @@ LOOKS = (
     ("#56B4E9", "P"),
     ("#000000", "X"),
 )
-_MEASURED_GREY = "#444444"
+MEASURED_GREY = "#444444"
 _OPERATOR_MARKERS = {"standard": "o", "depthwise": "^", "pointwise": "s", "separable": "D"}
 _AXIS_NAMES = {
     "D_K": "kernel width $D_K$",
@@ -126,16 +126,16 @@ def over(ratios: pd.DataFrame, axis: str) -> Figure | None:
             axes.plot(line[axis], line.speedup, color=colour, alpha=0.5, linewidth=1, zorder=3)
             _bars(axes, line[axis], line, colour, marker)
         axes.axhline(1, color="#999999", linewidth=0.9, zorder=1)
-        _log_axis(axes.xaxis, sorted(rows[axis].unique()))
+        log_axis(axes.xaxis, sorted(rows[axis].unique()))
         axes.set_xscale("log")
         axes.set_yscale("log")
         axes.set_ylim(low / 1.25, high * 1.25)
-        _log_axis(axes.xaxis, sorted(rows[axis].unique()))
-        _log_axis(axes.yaxis)
+        log_axis(axes.xaxis, sorted(rows[axis].unique()))
+        log_axis(axes.yaxis)
         axes.set_xlabel(_AXIS_NAMES[axis])
         axes.set_title(title)
     grid[0].set_ylabel(_SPEEDUP)
-    theory = Line2D([], [], color=_MEASURED_GREY, linestyle=(0, (5, 2)), linewidth=1.2, label="promised, $1/(1/N + 1/D_K^2)$")
+    theory = Line2D([], [], color=MEASURED_GREY, linestyle=(0, (5, 2)), linewidth=1.2, label="promised, $1/(1/N + 1/D_K^2)$")
     _legend_below(figure, [*_look_handles(f"${by}$ = ", looks), theory, *_interval_handles(rows)])
     sizes = ", ".join(f"${name}$ = {value}" for name, value in fixed.items())
     figure.suptitle(f"Speedup over {_AXIS_NAMES[axis]}   ({sizes})", x=0.01, ha="left", fontsize=12, fontweight="bold")
@@ -185,7 +185,7 @@ def roofline(timings: pd.DataFrame, ceilings: dict) -> Figure | None:
     axes.set_xlabel("arithmetic intensity, every tensor moved once (FLOP/byte)")
     axes.set_ylabel("share of the machine's FMA peak, $\\eta$")
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value * 100:g} %"))
-    _log_axis(axes.xaxis)
+    log_axis(axes.xaxis)
     axes.yaxis.set_minor_formatter(NullFormatter())
     peak = ceilings["peak"][0] / 1e9
     right = axes.secondary_yaxis("right", functions=(lambda share: share * peak, lambda rate: rate / peak))
@@ -194,7 +194,7 @@ def roofline(timings: pd.DataFrame, ceilings: dict) -> Figure | None:
     axes.set_title("The roofline, and every kernel under it", fontsize=12)
     roofs, _ = axes.get_legend_handles_labels()
     kinds = [
-        Line2D([], [], linestyle="", marker=marker, color=_MEASURED_GREY, label=operator)
+        Line2D([], [], linestyle="", marker=marker, color=MEASURED_GREY, label=operator)
         for operator, marker in _OPERATOR_MARKERS.items()
         if (rows.operator == operator).any()
     ]
@@ -300,9 +300,7 @@ def _slower_handle() -> Patch:
 
 
 def _roofline_handle() -> Line2D:
-    return Line2D(
-        [], [], linestyle="", marker="_", markersize=10, color=_MEASURED_GREY, label="perfect kernels here (roofline)"
-    )
+    return Line2D([], [], linestyle="", marker="_", markersize=10, color=MEASURED_GREY, label="perfect kernels here (roofline)")
 
 
 def _interval_handles(rows: pd.DataFrame) -> list[Line2D]:
@@ -316,7 +314,7 @@ def _interval_handles(rows: pd.DataFrame) -> list[Line2D]:
             linestyle="",
             marker="o",
             markerfacecolor="white",
-            color=_MEASURED_GREY,
+            color=MEASURED_GREY,
             label="open: interval wider than asked",
         )
     ]
@@ -363,7 +361,7 @@ def _speedup_axes(axes: Axes, parts: Sequence[pd.DataFrame]) -> None:
     axes.set_xlim(*x)
     axes.set_ylim(*y)
     for side in (axes.xaxis, axes.yaxis):
-        _log_axis(side)
+        log_axis(side)
     axes.set_xlabel("promised speedup  $1/(1/N + 1/D_K^2)$")
 
 
@@ -374,7 +372,7 @@ def _theory_curve(line: pd.DataFrame, axis: str) -> tuple[np.ndarray, np.ndarray
     return x, np.broadcast_to(1 / (1 / N + 1 / D_K**2), x.shape)
 
 
-def _log_axis(side: matplotlib.axis.Axis, ticks: Sequence[float] = ()) -> None:
+def log_axis(side: matplotlib.axis.Axis, ticks: Sequence[float] = ()) -> None:
     """Plain numbers on a logarithmic axis, at the given ticks or at 1, 2, 5 of each decade."""
     if len(ticks):
         side.set_major_locator(matplotlib.ticker.FixedLocator(list(ticks)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import log
 from pathlib import Path
@@ -15,7 +15,8 @@ from matplotlib.figure import Figure
 
 from sepconv_bench.errors import ResultsError
 from sepconv_bench.report import figures
-from sepconv_bench.results import Results, ratios, timings
+from sepconv_bench.report import network as networks
+from sepconv_bench.results import Results, layers, network, ratios, timings
 
 PAGE = "index.html"
 FIGURES = "figures"
@@ -38,22 +39,27 @@ def write_report(results: Results, folder: Path) -> Path:
     ResultsError where the results hold no cell yet, or `folder` cannot be written.
     """
     runs, times, pairs = results.runs(), timings(results), ratios(results)
-    if not runs or times.empty:
+    steps, libraries = layers(results), network(results)
+    if not runs or (times.empty and libraries.empty):
         raise ResultsError(f"{results.path} holds no measured cell yet; `sepconv-bench run --resume` goes on measuring")
     try:
         (folder / FIGURES).mkdir(parents=True, exist_ok=True)
         for old in (folder / FIGURES).glob("*.*"):
             old.unlink()
-        shown = _figures(times, pairs, runs[-1]["ceilings"], folder / FIGURES)
+        shown = _drawn(_figures(times, pairs, runs[-1]["ceilings"]), folder / FIGURES)
+        whole = _drawn(_network_figures(steps, libraries), folder / FIGURES)
         page = folder / PAGE
-        page.write_text(_render(runs, times, pairs, shown), encoding="utf-8")
+        page.write_text(_render(runs, times, pairs, shown, (steps, libraries, whole)), encoding="utf-8")
     except OSError as error:
         raise ResultsError(f"the report cannot be written into {folder}: {error.strerror}") from error
     return page
 
 
-def _figures(times: pd.DataFrame, pairs: pd.DataFrame, ceilings: dict, folder: Path) -> list[_Shown]:
-    drawn: list[tuple[str, str, str, Callable[[], Figure | None]]] = [
+_Figure = tuple[str, str, str, Callable[[], Figure | None]]  # stem, heading, in words, and who draws it
+
+
+def _figures(times: pd.DataFrame, pairs: pd.DataFrame, ceilings: dict) -> list[_Figure]:
+    return [
         (
             "speedup",
             "What it buys, and what it promises",
@@ -84,6 +90,34 @@ def _figures(times: pd.DataFrame, pairs: pd.DataFrame, ceilings: dict, folder: P
             lambda: figures.roofline(times, ceilings),
         ),
     ]
+
+
+def _network_figures(steps: pd.DataFrame, libraries: pd.DataFrame) -> list[_Figure]:
+    return [
+        (
+            "network",
+            "MobileNet-V1 end to end",
+            "Time of MobileNet-V1 and of its all-standard counterpart, a pair of bars a library, with the speedup of each.",
+            lambda: networks.end_to_end(steps, libraries),
+        ),
+        (
+            "layers",
+            "Layer by layer",
+            "Our time of each step in both networks on a logarithmic axis, a dash where the fastest other library stands;"
+            " below, the measured speedup of each block and the promised one.",
+            lambda: networks.by_layer(steps),
+        ),
+        (
+            "latency",
+            "Latency against multiply-adds",
+            "Time over multiply-adds, both on logarithmic axes, of MobileNet-V1 (filled) and its all-standard counterpart"
+            " (open) over width multipliers and resolutions.",
+            lambda: networks.latency(steps),
+        ),
+    ]
+
+
+def _drawn(drawn: Sequence[_Figure], folder: Path) -> list[_Shown]:
     shown = []
     for stem, heading, told, draw in drawn:
         figure = draw()
@@ -95,7 +129,13 @@ def _figures(times: pd.DataFrame, pairs: pd.DataFrame, ceilings: dict, folder: P
     return shown
 
 
-def _render(runs: list[dict], times: pd.DataFrame, pairs: pd.DataFrame, shown: list[_Shown]) -> str:
+def _render(
+    runs: list[dict],
+    times: pd.DataFrame,
+    pairs: pd.DataFrame,
+    shown: list[_Shown],
+    network: tuple[pd.DataFrame, pd.DataFrame, list[_Shown]],
+) -> str:
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("sepconv_bench", "report"),
         autoescape=True,
@@ -103,16 +143,23 @@ def _render(runs: list[dict], times: pd.DataFrame, pairs: pd.DataFrame, shown: l
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    machine = runs[-1]["machine"]
+    machine, (steps, libraries, network_figures) = runs[-1]["machine"], network
     return environment.get_template(_TEMPLATE).render(
         machine=machine,
         facts=_machine_facts(machine, runs),
         ceilings=runs[-1]["ceilings"],
         verdict=verdict(pairs),
         figures=shown,
+        network={
+            "verdict": networks.verdict(steps, libraries),
+            "figures": network_figures,
+            "columns": networks.COLUMNS,
+            "rows": networks.rows_of(steps),
+        },
         ratios=_ratio_rows(pairs),
         timings=_timing_rows(times),
         failures=[row for _, row in times[~times.status.isin(["ok", "unsupported"])].iterrows()],
+        failed_parts=[row for _, row in libraries[~libraries.status.isin(["ok", "unsupported"])].iterrows()],
     )
 
 

@@ -22,12 +22,13 @@ from sepconv_bench.kernels.registry import Launch, kernel
 from sepconv_bench.shapes import OPERATORS, ConvShape
 
 if TYPE_CHECKING:
+    from onnx import ModelProto
     from onnxruntime import InferenceSession, OrtValue
 
 _NEEDS = ("onnxruntime", "onnx")
 _BLOCKED = "com.microsoft.nchwc"
-_OPSETS = {"": 17, _BLOCKED: 1}
-_IR_VERSION = 9  # as old as the opset, so that no onnx writes what the onnxruntime beside it cannot read
+OPSET = 17
+IR_VERSION = 9  # as old as the opset, so that no onnx writes what the onnxruntime beside it cannot read
 # An idle pool spins for as long as the others (measure/clocks.py); left alone it disturbs whoever is timed next.
 _WAITING = {"session.intra_op.spin_duration_us": "100"}
 
@@ -70,7 +71,6 @@ def _session(
     op: str, layers: Sequence[_Weights], x: tuple[int, ...], y: tuple[int, ...], domain: str = "", save: Path | None = None
 ) -> InferenceSession:
     """A session for a chain of nodes from x to y."""
-    import onnxruntime
     from onnx import TensorProto, helper, numpy_helper
 
     ends = ["x", *(f"map{number}" for number in range(1, len(layers))), "y"]
@@ -82,8 +82,14 @@ def _session(
         nodes.append(helper.make_node(op, inputs, outputs, domain=domain, **attributes))
     x_info, y_info = (helper.make_tensor_value_info(end, TensorProto.FLOAT, of) for end, of in (("x", x), ("y", y)))
     graph = helper.make_graph(nodes, "convolution", [x_info], [y_info], constants)
-    opsets = [helper.make_opsetid(*opset) for opset in _OPSETS.items()]
-    model = helper.make_model(graph, opset_imports=opsets, ir_version=_IR_VERSION)
+    opsets = [helper.make_opsetid(*opset) for opset in (("", OPSET), (_BLOCKED, 1))]
+    model = helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION)
+    return session_of(model, save)
+
+
+def session_of(model: ModelProto, save: Path | None = None) -> InferenceSession:
+    """A session for a model, of as many threads as Numba's; `save` is where the optimised graph goes."""
+    import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = numba.get_num_threads()
@@ -96,7 +102,8 @@ def _session(
     return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
 
 
-def _launch(session: InferenceSession, x: OrtValue, y: OrtValue) -> Launch:
+def launch_of(session: InferenceSession, x: OrtValue, y: OrtValue) -> Launch:
+    """A launch that reads x and writes and gives y, both where they are."""
     binding = session.io_binding()
     binding.bind_ortvalue_input("x", x)
     binding.bind_ortvalue_output("y", y)
@@ -109,7 +116,8 @@ def _launch(session: InferenceSession, x: OrtValue, y: OrtValue) -> Launch:
     return launch
 
 
-def _value(shape: tuple[int, ...]) -> OrtValue:
+def value(shape: tuple[int, ...]) -> OrtValue:
+    """An array of onnxruntime's; ShapeError where memory does not suffice."""
     from onnxruntime import OrtValue
 
     require_memory(4 * prod(shape), "maps in the layout of onnxruntime")
@@ -121,9 +129,9 @@ def _channels_first(problem: Problem) -> Launch:
     layers = list(_convolutions(problem))
     batch, D_F, _, M = problem.F.shape
     _, D_G, _, N = problem.G.shape
-    x, y = _value((batch, M, D_F, D_F)), _value((batch, N, D_G, D_G))
+    x, y = value((batch, M, D_F, D_F)), value((batch, N, D_G, D_G))
     x.update_inplace(np.ascontiguousarray(problem.F.transpose(0, 3, 1, 2)))
-    return _launch(_session("Conv", layers, tuple(x.shape()), tuple(y.shape())), x, y)
+    return launch_of(_session("Conv", layers, tuple(x.shape()), tuple(y.shape())), x, y)
 
 
 def _matmul(problem: Problem) -> Launch:
@@ -135,7 +143,7 @@ def _matmul(problem: Problem) -> Launch:
         require_memory(4 * (problem.F.size + problem.G.size), "dense copies of F and G")
     x = OrtValue.ortvalue_from_numpy(np.ascontiguousarray(problem.F).reshape(-1, M))
     y = OrtValue.ortvalue_from_numpy(np.ascontiguousarray(problem.G).reshape(-1, N))
-    return _launch(_session("MatMul", [(problem.K_tilde, 1, 1)], tuple(x.shape()), tuple(y.shape())), x, y)
+    return launch_of(_session("MatMul", [(problem.K_tilde, 1, 1)], tuple(x.shape()), tuple(y.shape())), x, y)
 
 
 # ----------------------------------------------- the blocked layout: (batch, channels / block, height, width, block)
@@ -161,11 +169,11 @@ def _blocked(problem: Problem) -> Launch:
     layers = [_blocked_layer(*convolution) for convolution in _convolutions(problem)]
     batch, D_F, _, M = problem.F.shape
     _, D_G, _, N = problem.G.shape
-    x, y = _value((batch, _whole(M), D_F, D_F)), _value((batch, _whole(N), D_G, D_G))
+    x, y = value((batch, _whole(M), D_F, D_F)), value((batch, _whole(N), D_G, D_G))
     channels = np.pad(problem.F, [(0, 0)] * 3 + [(0, _whole(M) - M)])
     blocks = channels.reshape(batch, D_F, D_F, -1, _block()).transpose(0, 3, 1, 2, 4)
     x.update_inplace(np.ascontiguousarray(blocks).reshape(x.shape()))
-    return _launch(_session("Conv", layers, tuple(x.shape()), tuple(y.shape()), domain=_BLOCKED), x, y)
+    return launch_of(_session("Conv", layers, tuple(x.shape()), tuple(y.shape()), domain=_BLOCKED), x, y)
 
 
 def _blocked_layer(weight: np.ndarray, stride: int, groups: int) -> _Weights:

@@ -1,0 +1,182 @@
+"""What is timed of MobileNet-V1: each step of its two networks beside other libraries' kernels, and the networks whole.
+
+A step of ours ends its maps with a bias and ReLU6, as the network needs it; the others' kernels for a step do without.
+Whole, every library runs the same network on the same weights.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache, cached_property, partial
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sepconv_bench.contest import Contender, OnData
+from sepconv_bench.kernels import registry
+from sepconv_bench.kernels.problem import Problem, require_memory
+from sepconv_bench.kernels.registry import Launch
+from sepconv_bench.mobilenet import onnxruntime, torch
+from sepconv_bench.mobilenet.plan import Plan, Step, bind
+from sepconv_bench.mobilenet.reference import probabilities
+from sepconv_bench.mobilenet.weights import Convolution, convolutions, random_weights, read_weights
+from sepconv_bench.networks import NETWORKS, WHOLE, Layer, mobilenet_v1, parameters
+from sepconv_bench.pairing import peer
+from sepconv_bench.reference import Oracle
+
+OURS = "plan"
+_STEP_PEERS = ("torch", "onnxruntime")
+_TOLERANCE = 0.01  # of the spread of the logits, after 28 layers in float32
+_COPIES = 6  # of the weights that are in memory at a time: drawn, packed by each library, and in float64 for the oracle
+
+
+@dataclass(frozen=True)
+class _Library:
+    """Another way to run a network. `refuses` gives the reason why it cannot here, or None."""
+
+    needs: tuple[str, ...]
+    bind: Callable[[list[Convolution], np.ndarray], Launch]
+    refuses: Callable[[], str | None] = lambda: None
+
+    @property
+    def missing(self) -> bool:
+        return not all(find_spec(module) for module in self.needs)
+
+
+def _without_compiler() -> str | None:
+    compilers = (os.environ.get("CXX", ""), "g++", "clang++")
+    return None if any(map(shutil.which, filter(None, compilers))) else "torch.compile needs a C++ compiler; there is none"
+
+
+_LIBRARIES = {
+    "torch": _Library(("torch",), torch.eager),
+    "torch-prepacked": _Library(("torch",), torch.prepacked, torch.without_onednn),
+    "torch-compiled": _Library(("torch",), torch.compiled, _without_compiler),
+    "onnxruntime": _Library(("onnxruntime", "onnx"), onnxruntime.bind),
+}
+
+
+class Timed:
+    """MobileNet-V1 of one alpha, resolution and batch, and its all-standard counterpart, which has the other operator's name.
+
+    `weights` is a file for the separable network; the counterpart's are drawn where the file has none. ShapeError where a
+    weight is missing or memory would not suffice.
+    """
+
+    def __init__(self, alpha: float, resolution: int, batch: int, weights: Path | None, seed: int) -> None:
+        rng = np.random.default_rng(seed)
+        self._layers = {name: mobilenet_v1(alpha, resolution, batch, name == "separable") for name in NETWORKS}
+        require_memory(4 * _COPIES * sum(map(parameters, self._layers.values())), "the weights of both networks")
+        given = read_weights(weights) if weights else None
+        self._weights = {
+            "separable": random_weights(self._layers["separable"], seed) if given is None else given,
+            "standard": random_weights(self._layers["standard"], seed) | (given or {}),
+        }
+        self._image = rng.uniform(-1, 1, (batch, resolution, resolution, 3)).astype(np.float32)
+        self._whole: dict[str, Launch] = {}
+
+    @cached_property
+    def _plans(self) -> dict[str, Plan]:
+        """Run once, so that each step finds the map of the one before."""
+        plans = {name: Plan(self._layers[name], self._weights[name]) for name in NETWORKS}
+        for plan in plans.values():
+            plan(self._image)
+        return plans
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The steps by name, in order, and the whole."""
+        return (*(step.name.partition(".")[0] for step in self._plans["separable"].steps), WHOLE)
+
+    def shape(self, part: str) -> dict:
+        """Sizes of a step, of the first for the whole."""
+        number = 0 if part == WHOLE else self.parts.index(part)
+        return vars(self._plans["separable"].steps[number].problem.shape)
+
+    def contenders(self, part: str) -> Mapping[str, Contender]:
+        return self._contenders_whole() if part == WHOLE else self._contenders_of(self.parts.index(part))
+
+    def _contenders_of(self, number: int) -> dict[str, Contender]:
+        found: dict[str, Contender] = {}
+        for plan in self._plans.values():
+            step = plan.steps[number]
+            operator = step.problem.operator
+
+            @cache
+            def drawn(ends: bool, step: Step = step) -> tuple[Problem, Oracle]:
+                problem = step.problem
+                biases = step.biases if ends else ()
+                return problem, Oracle(problem.operator, problem.shape, problem.F, problem.weights, biases)
+
+            ours = partial(bind, biases=step.biases)
+            found[f"cpu.{operator}.{OURS}"] = OnData(partial(drawn, True), ours)
+            for name in registry.kernel_names(operator, "cpu"):
+                if peer(name) in _STEP_PEERS:
+                    found[name] = OnData.of(registry.get_kernel(name), partial(drawn, False))
+        return found
+
+    def _contenders_whole(self) -> dict[str, Contender]:
+        found: dict[str, Contender] = {}
+        for network, layers in self._layers.items():
+            weights = self._weights[network]
+            expected = cache(partial(probabilities, layers, weights, self._image))
+            found[f"cpu.{network}.{OURS}"] = _Whole(partial(self._planned, layers, weights), expected)
+            for variant, library in _LIBRARIES.items():
+                name = f"cpu.{network}.{variant}"
+                if not library.missing:
+                    once = partial(self._bound, name, library, layers, weights)
+                    found[name] = _Whole(once, expected, library.refuses)
+        return found
+
+    def _planned(self, layers: tuple[Layer, ...], weights: Mapping[str, np.ndarray], rng: np.random.Generator) -> Launch:
+        return partial(Plan(layers, weights), self._image)
+
+    def _bound(
+        self,
+        name: str,
+        library: _Library,
+        layers: tuple[Layer, ...],
+        weights: Mapping[str, np.ndarray],
+        rng: np.random.Generator,
+    ) -> Launch:
+        """Once: some compile for a minute."""
+        if name not in self._whole:
+            self._whole[name] = library.bind(list(convolutions(layers, weights)), self._image)
+        return self._whole[name]
+
+
+class _Whole(Contender):
+    """A whole network, whose probabilities are `expected`."""
+
+    def __init__(
+        self,
+        bind: Callable[[np.random.Generator], Launch],
+        expected: Callable[[], np.ndarray],
+        refuses: Callable[[], str | None] = lambda: None,
+    ) -> None:
+        self._bind, self._expected, self._refuses = bind, expected, refuses
+        self._given = np.empty(0)
+
+    def prepare(self) -> None:
+        self._expected()
+
+    def refuses(self) -> str | None:
+        return self._refuses()
+
+    def bind(self, rng: np.random.Generator) -> Launch:
+        return self._bind(rng)
+
+    def unpack(self, given: Any) -> None:
+        self._given = np.array(given if isinstance(given, np.ndarray) else given.numpy())
+
+    def judge(self) -> tuple[float, str]:
+        expected = self._expected()
+        if self._given.shape != expected.shape:
+            return float("nan"), f"it gave {self._given.shape} instead of {expected.shape}"
+        right, given = np.log(expected), np.log(self._given.astype(np.float64))
+        return float(np.abs(given - right).max() / (_TOLERANCE * right.std())), ""

@@ -1,0 +1,209 @@
+"""`sepconv-bench mobilenet`: the networks timed for real, a library that is wrong, weights and photographs from files."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sqlite3
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+from safetensors.numpy import save_file
+
+from sepconv_bench import InputError, ResultsError
+from sepconv_bench.cli import main
+from sepconv_bench.contest import Contest
+from sepconv_bench.measure.sampler import Rules
+from sepconv_bench.mobilenet import timed
+from sepconv_bench.mobilenet.image import read_image
+from sepconv_bench.mobilenet.plan import Plan
+from sepconv_bench.mobilenet.weights import random_weights, read_weights
+from sepconv_bench.networks import mobilenet_v1, multiply_adds
+from sepconv_bench.report.network import COLUMNS, rows_of
+from sepconv_bench.results import layers, network, open_results, ratios
+
+SMALL = ("--alpha", "0.25", "--resolution", "128")
+LIBRARIES = {"plan", "torch", "torch-prepacked", "torch-compiled", "onnxruntime"}
+
+
+def refused(capfd, *words):
+    with pytest.raises(SystemExit) as stopped:
+        main(["mobilenet", *words])
+    assert stopped.value.code == 2
+    told = capfd.readouterr().err.strip().splitlines()
+    assert len(told) == 1
+    return told[0]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("mobilenet") / "here"
+    main(["mobilenet", *SMALL, "--time-limit", "0.4", "--threads", "2", "--output", str(folder)])
+    return folder
+
+
+def test_every_library_is_right_on_every_part(folder):
+    with open_results(folder) as results:
+        found, steps = network(results), layers(results)
+        assert ratios(results).empty, "the parts of a network are no cells of a grid"
+    bad = found[~found.status.isin(["ok", "unsupported", "slow"])]
+    assert bad.empty, bad[["part", "kernel", "reason"]].to_string()
+    whole = found[found.part == "whole"]
+    for operator, rows in whole.groupby("operator"):
+        assert set(rows.variant) == LIBRARIES
+        assert set(rows.multiply_adds) == {multiply_adds(mobilenet_v1(0.25, 128, 1, operator == "separable"))}
+    assert list(steps.part) == ["conv", *(f"block{number}" for number in range(1, 14)), "classifier", "whole"]
+    blocks = steps[steps.part.str.startswith("block")]
+    assert (blocks.standard_multiply_adds / blocks.separable_multiply_adds).tolist() == blocks.theory_speedup.tolist()
+    assert (steps.separable_peer != "").all()
+    assert steps.separable_multiply_adds[:-1].sum() == steps.separable_multiply_adds.iloc[-1]
+
+
+def test_the_report_shows_the_network(folder):
+    page = (folder / "index.html").read_text()
+    assert "MobileNet-V1 end to end" in page
+    assert {"network.png", "layers.png", "layers.svg"} <= {path.name for path in (folder / "figures").iterdir()}
+    with open_results(folder) as results:
+        rows = rows_of(layers(results))
+    assert len(rows) == 16
+    assert all(len(row) == len(COLUMNS) for row in rows)
+    assert rows[0][5] == "", "the first convolution is that of both networks"
+
+
+def test_timing_it_again_takes_the_place_of_what_was_there(folder):
+    with open_results(folder) as results:
+        before = len(results.parts())
+        (stored,) = {json.dumps(cell.facts["network"]) for cell in results.parts()}
+    with open_results(folder, write=True) as results:
+        cell = results.parts()[-1]
+        measured = {"shape": vars(cell.shape), "outcomes": cell.outcomes, "samples": cell.samples, "converged": True}
+        results.add_cell(1, ["cpu.separable.plan"], measured, json.loads(stored), "whole")
+        assert len(results.parts()) == before
+        assert results.parts()[-1].facts["converged"]
+
+
+def test_a_library_that_gives_other_probabilities_is_wrong_and_not_timed(monkeypatch):
+    def other_image(convolutions, image):
+        layers = mobilenet_v1(0.25, 128)
+        plan = Plan(layers, random_weights(layers))
+        return lambda: plan(image[:, ::-1].copy())
+
+    monkeypatch.setattr(timed, "_LIBRARIES", {"onnxruntime": timed._Library((), other_image)})
+    contenders = timed.Timed(0.25, 128, 1, None, 0).contenders("whole")
+    chosen = {name: contenders[name] for name in ("cpu.separable.plan", "cpu.separable.onnxruntime")}
+    outcomes, samples = Contest(chosen, np.random.default_rng(0), lambda name: None).timed(lambda: None, Rules(seconds=2))
+    assert [outcome.status for outcome in outcomes] == ["ok", "wrong"]
+    assert outcomes[0].error < 0.5
+    assert outcomes[1].error > 3
+    assert "cpu.separable.onnxruntime" not in samples.blocks
+
+
+@pytest.mark.parametrize("suffix", ["npz", "safetensors"])
+def test_weights_come_from_a_file(suffix, tmp_path):
+    weights = random_weights(mobilenet_v1(0.25, 128))
+    path = tmp_path / f"weights.{suffix}"
+    if suffix == "npz":
+        np.savez(path, **weights)
+    else:
+        save_file(weights, path)
+    found = read_weights(path)
+    assert found.keys() == weights.keys()
+    assert all(np.array_equal(found[name], weights[name]) for name in weights)
+
+
+@pytest.mark.parametrize("name", ["weights.npz", "weights.safetensors", "weights.pt"])
+def test_a_file_that_holds_no_weights_is_refused(name, tmp_path):
+    with pytest.raises(InputError, match=r"there is no file|come as \.npz or \.safetensors"):
+        read_weights(tmp_path / name)
+    (tmp_path / name).write_bytes(b"PK\x03\x04 not what it says")
+    with pytest.raises(InputError, match=name):
+        read_weights(tmp_path / name)
+
+
+def test_no_pickle_is_read(tmp_path):
+    np.savez(tmp_path / "weights.npz", **{"conv.weight": np.array([{"an": "object"}])})
+    with pytest.raises(InputError, match="cannot be read as weights"):
+        read_weights(tmp_path / "weights.npz")
+
+
+@pytest.fixture
+def photograph(tmp_path):
+    """A picture with a red upper half, wider than it is high."""
+    pixels = np.random.default_rng(0).integers(0, 90, (180, 300, 3), np.uint8)
+    pixels[:90, :, 0] = 255
+    return Image.fromarray(pixels)
+
+
+@pytest.mark.parametrize("form", ["png", "jpg", "webp"])
+def test_a_photograph_goes_in_and_1000_probabilities_come_out(form, photograph, tmp_path, capfd):
+    photograph.save(tmp_path / f"photo.{form}")
+    main(["mobilenet", *SMALL, "--image", str(tmp_path / f"photo.{form}")])
+    shown = capfd.readouterr()
+    table = pd.read_csv(pd.io.common.StringIO(shown.out))
+    assert sorted(table["class"]) == list(range(1000))
+    assert table.probability.is_monotonic_decreasing
+    assert table.probability.sum() == pytest.approx(1, rel=1e-4)
+    assert "the weights are random" in shown.err
+
+
+def test_a_picture_is_turned_as_the_camera_says_and_its_middle_is_taken(photograph, tmp_path):
+    photograph.save(tmp_path / "photo.png")
+    pixels = read_image(tmp_path / "photo.png", 64)
+    assert pixels.shape == (1, 64, 64, 3)
+    assert pixels.dtype == np.float32
+    assert -1 <= pixels.min() < pixels.max() <= 1
+    red = pixels[0, :, :, 0]
+    assert red[:30].mean() > 0.9 > -0.2 > red[34:].mean()
+    upside_down = Image.Exif()
+    upside_down[0x0112] = 3
+    photograph.save(tmp_path / "photo.jpg", exif=upside_down)
+    red = read_image(tmp_path / "photo.jpg", 64)[0, :, :, 0]
+    assert red[:30].mean() < -0.2 < 0.9 < red[34:].mean()
+
+
+def test_the_same_photograph_and_weights_give_what_the_plan_gives(photograph, tmp_path, capfd):
+    photograph.save(tmp_path / "photo.png")
+    layers = mobilenet_v1(0.25, 128)
+    weights = random_weights(layers, 7)
+    save_file(weights, tmp_path / "weights.safetensors")
+    main(["mobilenet", *SMALL, "--image", str(tmp_path / "photo.png"), "--weights", str(tmp_path / "weights.safetensors")])
+    shown = capfd.readouterr()
+    assert shown.err == ""
+    (expected,) = Plan(layers, weights)(read_image(tmp_path / "photo.png", 128))
+    likeliest, probability = shown.out.splitlines()[1].split(",")
+    assert int(likeliest) == expected.argmax()
+    assert float(probability) == pytest.approx(expected.max(), rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--alpha", "0.3"], "--alpha is '0.3'; it takes one or more of 0.25,0.5,0.75,1"),
+        (["--resolution", "224,x"], "--resolution is '224,x'; it takes one or more of 128,160,192,224"),
+        (["--alpha", ""], "--alpha is ''"),
+        (["--image", "nowhere.png"], "there is no file nowhere.png"),
+        (["--image", "nowhere.png", "--alpha", "0.25,1"], "--image takes one alpha and one resolution"),
+        (["--weights", "nowhere.npz"], "there is no file nowhere.npz"),
+        (["--image", __file__], "cannot be read as a picture"),
+    ],
+)
+def test_what_does_not_fit_is_told_in_a_line(words, told, capfd, tmp_path):
+    assert told in refused(capfd, *words, *(() if "--image" in words else ("--output", str(tmp_path / "results"))))
+    assert not (tmp_path / "results").exists(), "nothing was measured, and nothing is left behind"
+
+
+def test_weights_of_another_width_are_refused_before_anything_is_timed(capfd, tmp_path):
+    np.savez(tmp_path / "half.npz", **random_weights(mobilenet_v1(0.5, 128)))
+    told = refused(capfd, *SMALL, "--weights", str(tmp_path / "half.npz"), "--output", str(tmp_path / "results"))
+    assert "conv.weight is (16, 3, 3, 3); it must be (8, 3, 3, 3)" in told
+    assert not (tmp_path / "results").exists()
+
+
+def test_a_damaged_network_is_told(folder, tmp_path):
+    shutil.copytree(folder, tmp_path / "damaged")
+    with sqlite3.connect(tmp_path / "damaged" / "results.sqlite") as connection:
+        connection.execute("UPDATE cells SET network = '{'")
+    with open_results(tmp_path / "damaged") as results, pytest.raises(ResultsError, match="damaged: the network"):
+        results.parts()
