@@ -72,6 +72,16 @@ def test_the_report_shows_the_network(folder):
     assert rows[0][5] == "", "the first convolution is that of both networks"
 
 
+@pytest.mark.parametrize(("table", "column"), [("network", "time_s"), ("layers", "speedup")])
+def test_its_tables_are_exported(table, column, folder, tmp_path):
+    main(["export", str(folder), "--table", table, "--format", "parquet", "--output", str(tmp_path / "table.parquet")])
+    with open_results(folder) as results:
+        expected = {"network": network, "layers": layers}[table](results)
+    frame = pd.read_parquet(tmp_path / "table.parquet")
+    assert list(frame) == list(expected)
+    np.testing.assert_allclose(frame[column], expected[column], rtol=1e-12)
+
+
 def test_timing_it_again_takes_the_place_of_what_was_there(folder):
     with open_results(folder) as results:
         before = len(results.parts())
