@@ -389,7 +389,8 @@ def network(results: Results) -> pd.DataFrame:
     """One row a part of MobileNet-V1 and a kernel or library that was timed on it; `whole` is all of the network.
 
     `operator` says of which network the part is: of MobileNet-V1 itself (separable) or of its all-standard counterpart; the
-    first convolution and the last layer are those of both. The variant `plan` is ours.
+    first convolution and the last layer are those of both. The variant `plan` is ours. `speedup` is the standard time over the
+    separable one of the same variant, from paired samples.
     """
     rows = []
     for cell in results.parts():
@@ -397,6 +398,8 @@ def network(results: Results) -> pd.DataFrame:
             kernel = outcome["kernel"]
             _, operator, variant = kernel.split(".")
             time, multiply_adds = cell.times.get(kernel, _NOTHING), _multiply_adds(cell, operator)
+            twin = f"cpu.standard.{variant}"
+            both = operator == "separable" and {kernel, twin} <= cell.times.keys()
             gflops = 2 * multiply_adds / time.value / 1e9
             rows.append(
                 {
@@ -410,6 +413,7 @@ def network(results: Results) -> pd.DataFrame:
                     "time_s": time.value,
                     "time_lo_s": time.lo,
                     "time_hi_s": time.hi,
+                    "speedup": ratio(cell.samples[twin], cell.samples[kernel]).value if both else np.nan,
                     "multiply_adds": multiply_adds,
                     "gflops": gflops,
                     "eta": gflops * 1e9 / cell.peak,

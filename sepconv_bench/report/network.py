@@ -102,10 +102,8 @@ def end_to_end(layers: pd.DataFrame, network: pd.DataFrame) -> Figure | None:
         bars = axes.barh(at + shift, times[side], 0.36, color=_COLOURS[side], label=_NAMES[side])
         axes.bar_label(bars, [f"{value:.3g} ms" for value in times[side]], padding=3, fontsize=9)
     promise = float(rows.theory_speedup.iloc[0])
-    labels = [
-        f"{'ours' if name == 'plan' else name}\n{standard / separable:.2f}x"
-        for name, standard, separable in zip(times.index, times.standard, times.separable, strict=True)
-    ]
+    speedups = chosen[chosen.operator == "separable"].set_index("variant").speedup
+    labels = [f"{'ours' if name == 'plan' else name}\n{speedups[name]:.2f}x" for name in times.index]
     axes.set_yticks(at, labels)
     axes.set_xlim(right=times.to_numpy().max() * 1.15)
     axes.set_xlabel("time of a batch (ms)" if rows.batch.iloc[0] > 1 else "time of an image (ms)")
