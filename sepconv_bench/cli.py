@@ -294,7 +294,7 @@ def report(folder: Path | None, asv_results: Path | None, output: Path | None) -
 @folder_argument
 @click.option(
     "--table",
-    type=click.Choice(["timings", "ratios", "peers", "network", "layers", "samples"]),
+    type=click.Choice(["timings", "ratios", "why", "peers", "network", "layers", "samples"]),
     default="ratios",
     show_default=True,
 )
@@ -303,8 +303,8 @@ def report(folder: Path | None, asv_results: Path | None, output: Path | None) -
     "--output", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Into a file, not to standard output."
 )
 def export(folder: Path, table: str, form: str, output: Path | None) -> None:
-    """Write a table of the results in DIR: timings, ratios, our kernels beside the peers, MobileNet-V1's parts (network: each
-    kernel's time, layers: side by side), or every sample behind the first three."""
+    """Write a table of the results in DIR: timings, ratios, why each is not what was promised, our kernels beside the peers,
+    MobileNet-V1's parts (network: each kernel's time, layers: side by side), or every sample behind the first four."""
     from sepconv_bench import results as store
 
     with store.open_results(folder) as results:

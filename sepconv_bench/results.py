@@ -20,15 +20,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from sepconv_bench import theory
+from sepconv_bench import attribution, theory
 from sepconv_bench.errors import ResultsError
 from sepconv_bench.measure.statistics import Estimate, estimate, ratio
 from sepconv_bench.networks import WHOLE, mobilenet_v1, multiply_adds
-from sepconv_bench.pairing import PEERS, pairs, peer
+from sepconv_bench.pairing import PEERS, Pair, pairs, peer
 from sepconv_bench.shapes import AXES, OPERATORS, ConvShape
 
 FILE_NAME = "results.sqlite"
-TABLES = ("timings", "ratios", "peers", "network", "layers", "samples")
+TABLES = ("timings", "ratios", "why", "peers", "network", "layers", "samples")
 FORMATS = ("csv", "json", "parquet")
 _APPLICATION = 0x5E9C04B0  # says in the file's header that it is ours
 _VERSION = 2
@@ -248,14 +248,19 @@ class Cell:
     def roofline_s(self, kernel: str) -> float:
         """Seconds that a perfect kernel would need: the peak of these rounds, and the run's bandwidth relative to it."""
         _, operator, variant = kernel.split(".")
+        return theory.roofline_time(operator, self.shape, self.peak, self._bandwidth, fused=variant == "fused")
+
+    def held_by_memory(self, kernel: str) -> tuple[str, ...]:
+        """The passes of a kernel, as operators, for which memory bandwidth and not the peak is the roof."""
+        _, operator, variant = kernel.split(".")
+        return theory.held_by_memory(operator, self.shape, self.peak, self._bandwidth, fused=variant == "fused")
+
+    def _bandwidth(self, footprint: int) -> float:
+        """Bytes/s for a footprint in bytes, log-linear between the measured ones."""
         footprints, bytes_per_flop = zip(
             *((level["footprint"], level["bytes_per_flop"]) for level in self.facts["levels"]), strict=True
         )
-
-        def bandwidth(footprint: int) -> float:
-            return self.peak * float(np.exp(np.interp(np.log(footprint), np.log(footprints), np.log(bytes_per_flop))))
-
-        return theory.roofline_time(operator, self.shape, self.peak, bandwidth, fused=variant == "fused")
+        return self.peak * float(np.exp(np.interp(np.log(footprint), np.log(footprints), np.log(bytes_per_flop))))
 
     def gflops(self, kernel: str) -> float:
         """2 x multiplications / time, in 1e9 a second."""
@@ -317,9 +322,7 @@ def ratios(results: Results) -> pd.DataFrame:
     rows = []
     for cell in results.cells():
         promised = theory.cost_ratio(cell.shape)
-        seconds = {name: time.value for name, time in cell.times.items()}
-        for pair in pairs(seconds, [outcome["kernel"] for outcome in cell.outcomes]):
-            measured = ratio(cell.samples[pair.separable], cell.samples[pair.standard])
+        for pair, measured in _compared(cell):
             rows.append(
                 {
                     "machine": cell.facts["machine"],
@@ -344,6 +347,80 @@ def ratios(results: Results) -> pd.DataFrame:
                 }
             )
     return pd.DataFrame(rows, columns=None if rows else ["standard_kernel", "separable_kernel", "ratio"])
+
+
+def _compared(cell: Cell) -> Iterator[tuple[Pair, Estimate]]:
+    """The pairs of a cell, and of each T_separable / T_standard within the rounds."""
+    seconds = {name: time.value for name, time in cell.times.items()}
+    for pair in pairs(seconds, [outcome["kernel"] for outcome in cell.outcomes]):
+        yield pair, ratio(cell.samples[pair.separable], cell.samples[pair.standard])
+
+
+def why(results: Results) -> pd.DataFrame:
+    """One row a pair of kernels and cell: the factors that lead from the promised speedup to the measured one, exactly.
+
+    speedup = theory_speedup x roofline x standard x separable x overhead, as `attribution` defines them; the columns log2_...
+    add up. `dominant` names the factor that moves the speedup most in its direction, "none" where the promise is within the
+    interval, "unknown" where no peak was timed; `told` says the same in words. `..._overhead_s` is the fixed cost of a launch,
+    estimated over the file's cells.
+    """
+    cells = results.cells()
+    fixed = _fixed_costs(cells)
+    rows = []
+    for cell in cells:
+        promised = float(1 / theory.cost_ratio(cell.shape))
+        for pair, measured in _compared(cell):
+            kernels = (pair.standard, pair.separable)
+            rooflines = [cell.roofline_s(kernel) for kernel in kernels]
+            seconds = [cell.times[kernel].value for kernel in kernels]
+            costs = [fixed[kernel] for kernel in kernels]
+            parts = attribution.factors(promised, 1 / measured.value, seconds, rooflines, costs)
+            within = measured.lo <= 1 / promised <= measured.hi
+            dominant = "unknown" if np.isnan(parts.roofline) else "none" if within else parts.dominant()
+            row = {
+                "machine": cell.facts["machine"],
+                **asdict(cell.shape),
+                "standard_kernel": pair.standard,
+                "separable_kernel": pair.separable,
+                "rung": pair.rung,
+                "best": pair.best,
+                "theory_speedup": promised,
+                **asdict(parts),
+                "speedup": 1 / measured.value,
+                **{f"log2_{name}": log for name, log in parts.logs().items()},
+                "standard_overhead_s": costs[0],
+                "separable_overhead_s": costs[1],
+                "held_by_memory": " ".join(held for kernel in kernels for held in cell.held_by_memory(kernel)),
+                "dominant": dominant,
+                "run": cell.facts["run"],
+            }
+            rows.append(row | {"told": _told_why(row, seconds)})
+    return pd.DataFrame(rows, columns=None if rows else ["standard_kernel", "separable_kernel", "dominant"])
+
+
+def _fixed_costs(cells: Sequence[Cell]) -> dict[str, float]:
+    """Seconds of a launch that do not shrink with its work, by kernel; nothing where the cells have no peak to go by."""
+    found: dict[str, list[tuple[float, float]]] = {}
+    for cell in cells:
+        for kernel, time in cell.times.items():
+            found.setdefault(kernel, []).append((time.value, cell.roofline_s(kernel)))
+    return {kernel: attribution.fixed_cost(*zip(*values, strict=True)) for kernel, values in found.items()}
+
+
+def _told_why(row: dict, seconds: Sequence[float]) -> str:
+    """What dominates, in words."""
+    reached = f"perfect kernels would reach {row['theory_speedup'] * row['roofline']:.2g}x, these reach {row['speedup']:.2g}x"
+    if row["dominant"] in ("none", "unknown"):
+        return {"none": "as promised, within the interval", "unknown": "no peak was timed to tell"}[row["dominant"]]
+    if row["dominant"] == "roofline":
+        return f"{' and '.join(row['held_by_memory'].split())} held by memory bandwidth: {reached}"
+    if row["dominant"] == "overhead":
+        shares = [row[f"{name}_overhead_s"] / time for name, time in zip(("standard", "separable"), seconds, strict=True)]
+        return f"fixed costs are {shares[0]:.0%} of the standard launch, {shares[1]:.0%} of the separable one: {reached}"
+    efficiency = {"standard": 1 / row["standard"], "separable": row["separable"]}
+    told = f"the {row['dominant']} kernel works at {efficiency.pop(row['dominant']):.0%} of its roofline"
+    ((other, value),) = efficiency.items()
+    return f"{told}, the {other} one at {value:.0%}: {reached}"
 
 
 def peers(results: Results) -> pd.DataFrame:
@@ -489,7 +566,7 @@ def samples(results: Results) -> pd.DataFrame:
 
 def table(results: Results, name: str) -> pd.DataFrame:
     """The table of that name, one of TABLES."""
-    tables = (timings, ratios, peers, network, layers, samples)
+    tables = (timings, ratios, why, peers, network, layers, samples)
     return dict(zip(TABLES, tables, strict=True))[name](results)
 
 

@@ -64,6 +64,16 @@ def roofline_time(
     return max(2 * multiplications(operator, shape) / peak, moved / bandwidth(moved))
 
 
+def held_by_memory(
+    operator: str, shape: ConvShape, peak: float, bandwidth: Callable[[int], float], fused: bool = False
+) -> tuple[str, ...]:
+    """The passes of a perfect kernel, as operators, whose bytes take longer than their FLOP; arguments as `roofline_time`."""
+    if operator == "separable" and not fused:
+        return tuple(part for each in ("depthwise", "pointwise") for part in held_by_memory(each, shape, peak, bandwidth))
+    moved = bytes_moved(operator, shape, fused)
+    return (operator,) if moved / bandwidth(moved) > 2 * multiplications(operator, shape) / peak else ()
+
+
 def known(operator: str) -> str:
     """`operator` itself if it is one of the four, else ShapeError."""
     if operator not in OPERATORS:

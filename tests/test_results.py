@@ -116,9 +116,23 @@ def test_the_formats_hold_the_same_table(swept, sepconv, tables, tmp_path, name)
     assert sepconv("export", swept, "--table", name, "--format", "parquet", "--output", file).returncode == 0
     frame = pd.read_parquet(file)
     assert len(frame) == len(records) == len(tables[name])
-    column = next(name for name in ("time_s", "ratio", "geomean") if name in frame)
+    column = next(name for name in ("time_s", "ratio", "speedup", "geomean") if name in frame)
     np.testing.assert_allclose(frame[column], tables[name][column], rtol=1e-12)
     np.testing.assert_allclose([record[column] for record in records], tables[name][column], rtol=1e-9)
+
+
+def test_the_reasons_add_up_to_the_gap(tables):
+    why, gap = tables["why"], tables["ratios"]
+    factors = ("roofline", "standard", "separable", "overhead")
+    logs = sum(why[f"log2_{name}"] for name in factors)
+    np.testing.assert_allclose(logs, np.log2(gap.speedup / gap.theory_speedup), atol=1e-12)
+    np.testing.assert_allclose(why.theory_speedup * why[list(factors)].prod(axis=1), gap.speedup, rtol=1e-12)
+    # No kernel is told to be faster than a perfect one because of the estimated cost of its launch.
+    for side in ("standard", "separable"):
+        assert (why[f"{side}_overhead_s"] >= 0).all()
+    within = (gap.ratio_lo <= gap.theory_ratio) & (gap.theory_ratio <= gap.ratio_hi)
+    assert (why.dominant.eq("none") == within).all()
+    assert why.told.str.len().gt(10).all()
 
 
 def test_a_number_carries_where_it_came_from(swept):
