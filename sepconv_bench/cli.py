@@ -196,7 +196,7 @@ def mobilenet(
     DIR, in the place of what was there of the same network.
 
     \b
-    sepconv-bench mobilenet                                        about three minutes
+    sepconv-bench mobilenet                                        about four minutes
     sepconv-bench mobilenet --alpha 0.25,0.5,0.75,1 --resolution 128,160,192,224
     sepconv-bench mobilenet --image cat.jpg --weights mine.safetensors
     """
@@ -211,6 +211,8 @@ def mobilenet(
     if image is not None:
         _classify(image, alphas, resolutions, weights, seed)
         return
+    if weights is not None and len(alphas) > 1:
+        raise InputError(f"--weights are those of one alpha; --alpha is {alpha!r}")
     threads = threads or default_threads()
     settings = NetworkSettings(alphas, resolutions, batch, weights, threads, Rules(seconds=time_limit), seed=seed)
     folder = output or Path("reports") / machine_name(threads)

@@ -68,7 +68,7 @@ CREATE TABLE samples (
     block INTEGER NOT NULL,
     seconds BLOB NOT NULL,   -- float64, little endian: seconds a launch by round, NaN where it sat out
     PRIMARY KEY (cell, kernel, block)
-);
+) WITHOUT ROWID;             -- the key is not stored twice
 """
 # What the tables and the report read of a run.
 _RUN_KEYS = {
@@ -199,10 +199,7 @@ class Results:
                 "target": run["settings"]["rules"]["target"],
                 "levels": run["ceilings"]["levels"],
             }
-            try:
-                values["network"] = json.loads(values["network"] or "null")
-            except ValueError as error:
-                raise ResultsError(f"{self.path} is damaged: the network {values['network']!r} is not one") from error
+            values["network"] = self._network(values["network"])
             cells[values.pop("id")] = Cell(shape, values | facts)
         for cell, *outcome in self._rows("SELECT cell, kernel, status, reason, compile_s, launches, error FROM outcomes"):
             names = ("kernel", "status", "reason", "compile_s", "launches", "error")
@@ -212,6 +209,18 @@ class Results:
                 raise ResultsError(f"{self.path} is damaged: samples of {kernel} in cell {cell} are not what was written")
             cells[cell].samples.setdefault(kernel, []).append(np.frombuffer(block, "<f8"))
         return list(cells.values())
+
+    def _network(self, text: str) -> dict | None:
+        """Alpha, resolution and batch from their JSON; None of an empty text."""
+        if not text:
+            return None
+        try:
+            network = json.loads(text)
+            if set(network) == {"alpha", "resolution", "batch"}:
+                return network
+        except (ValueError, TypeError):
+            pass
+        raise ResultsError(f"{self.path} is damaged: the network {text!r} is not one")
 
     def _rows(self, query: str, *values: object) -> list[tuple]:
         try:

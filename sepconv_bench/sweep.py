@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -214,11 +214,7 @@ def measure_cell(worker: Worker, settings: Settings, shape: ConvShape, kernels: 
             # Our own side failed, most likely on memory: the cell is lost, the sweep is not.
             broken |= dict.fromkeys(sound, f"the suite's own part of this cell failed: {fault.reason}")
             measured = {"shape": asdict(shape), "outcomes": [], "samples": {}, "converged": False}
-        failed = [
-            {"kernel": name, "status": "failed", "reason": reason, "compile_s": None, "launches": 0, "error": None}
-            for name, reason in broken.items()
-        ]
-        measured["outcomes"] = sorted([*measured["outcomes"], *failed], key=lambda o: kernels.index(o["kernel"]))
+        measured["outcomes"] = sorted([*measured["outcomes"], *_failed(broken)], key=lambda o: kernels.index(o["kernel"]))
         return measured
 
 
@@ -249,13 +245,9 @@ def sweep_networks(settings: NetworkSettings, opened: Callable[[], Results], tel
     job = {"do": "network", "weights": str(settings.weights) if settings.weights else None, "seed": settings.seed}
     with _worker(Settings(Grid("none", "", ()), threads=settings.threads, timeout=settings.timeout)) as worker:
         hello = worker.start()
-        parts = {number: worker.ask(**job, **network, part=None)["parts"] for number, network in enumerate(networks)}
-        largest = max(parts, key=lambda number: (networks[number]["alpha"], networks[number]["resolution"]))
-        todo = [
-            (network, part)
-            for number, network in enumerate(networks)
-            for part in (parts[number] if number == largest else [WHOLE])
-        ]
+        largest = max(networks, key=lambda network: (network["alpha"], network["resolution"]))
+        parts = worker.ask(**job, **largest, part=None)["parts"]
+        todo = [(network, part) for network in networks for part in (parts if network is largest else [WHOLE])]
         with opened() as results:
             _refuse_other_machine(results, hello["machine"])
             tell(Progress(0, len(todo), f"{hello['machine']['cpu']}, {settings.threads} threads: measuring its ceilings"))
@@ -283,11 +275,15 @@ def _measured_part(ask: Callable[..., dict]) -> dict:
                 raise
             broken[fault.kernel] = fault.reason
             continue
-        measured["outcomes"] += [
-            {"kernel": name, "status": "failed", "reason": reason, "compile_s": None, "launches": 0, "error": None}
-            for name, reason in broken.items()
-        ]
+        measured["outcomes"] += _failed(broken)
         return measured
+
+
+def _failed(reasons: Mapping[str, str]) -> list[dict]:
+    return [
+        {"kernel": name, "status": "failed", "reason": reason, "compile_s": None, "launches": 0, "error": None}
+        for name, reason in reasons.items()
+    ]
 
 
 @dataclass(frozen=True)
@@ -357,7 +353,7 @@ def _refuse_other_machine(results: Results, machine: dict) -> None:
             if then != now:
                 raise ResultsError(
                     f"{results.path} was measured with {what} {then}, and this is {now};"
-                    " run without --resume, or into another --output"
+                    " measure into another --output, or run without --resume"
                 )
 
 

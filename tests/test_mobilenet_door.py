@@ -196,6 +196,7 @@ def test_the_same_photograph_and_weights_give_what_the_plan_gives(photograph, tm
         (["--image", "nowhere.png"], "there is no file nowhere.png"),
         (["--image", "nowhere.png", "--alpha", "0.25,1"], "--image takes one alpha and one resolution"),
         (["--weights", "nowhere.npz"], "there is no file nowhere.npz"),
+        (["--weights", "nowhere.npz", "--alpha", "0.5,1"], "--weights are those of one alpha; --alpha is '0.5,1'"),
         (["--image", __file__], "cannot be read as a picture"),
     ],
 )
@@ -211,9 +212,10 @@ def test_weights_of_another_width_are_refused_before_anything_is_timed(capfd, tm
     assert not (tmp_path / "results").exists()
 
 
-def test_a_damaged_network_is_told(folder, tmp_path):
+@pytest.mark.parametrize("text", ["{", "[]", "7", '{"alpha": 1}'])
+def test_a_damaged_network_is_told(text, folder, tmp_path):
     shutil.copytree(folder, tmp_path / "damaged")
     with sqlite3.connect(tmp_path / "damaged" / "results.sqlite") as connection:
-        connection.execute("UPDATE cells SET network = '{'")
+        connection.execute("UPDATE cells SET network = ?", (text,))
     with open_results(tmp_path / "damaged") as results, pytest.raises(ResultsError, match="damaged: the network"):
         results.parts()
