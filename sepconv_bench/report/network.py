@@ -117,7 +117,7 @@ def end_to_end(layers: pd.DataFrame, network: pd.DataFrame) -> Figure | None:
 def latency(layers: pd.DataFrame) -> Figure | None:
     """Time against multiply-adds over alpha and resolution, of both networks."""
     rows = whole(layers)
-    rows = rows[rows.batch == rows.batch.max()]
+    rows = rows[rows.batch == rows.batch.max()] if len(rows) else rows
     if len(rows) < 2:
         return None
     figure, axes = plt.subplots(figsize=(7.2, 5.4))
