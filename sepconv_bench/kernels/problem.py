@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import prod
+from typing import Any, Protocol
 
 import numpy as np
 import psutil
 
 from sepconv_bench.errors import ShapeError
+from sepconv_bench.kernels.device_array import DeviceArray
 from sepconv_bench.shapes import ConvShape, whole
 from sepconv_bench.theory import known
 
@@ -32,6 +34,16 @@ _LAYOUT = {
 _RANKS = {"F": (3, 4), "K": (4,), "K_hat": (3,), "K_tilde": (2,)}
 
 
+class Gpu(Protocol):
+    """What it takes to work on arrays that lie on a GPU."""
+
+    def host(self, array: DeviceArray) -> np.ndarray:
+        """A copy on the host."""
+
+    def empty(self, shape: tuple[int, ...]) -> Any:
+        """A new array on the GPU."""
+
+
 @dataclass(frozen=True)
 class Problem:
     """What a kernel binds to. F is (batch, D_F, D_F, M), G (batch, D_G, D_G, N), or M channels for depthwise;
@@ -39,6 +51,7 @@ class Problem:
 
     All are float32 with contiguous channels; the other strides of F and G are free, weights are C-contiguous.
     G overlaps nothing else. A launch must write every element of G and read none.
+    For a CUDA kernel that is called with arrays on the GPU, F and G are their descriptions, `DeviceArray`.
     """
 
     operator: str
@@ -126,36 +139,47 @@ def _copy(array: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def problem_from_arrays(
-    operator: str, arrays: tuple[object, ...], stride: object = 1, out: object = None
-) -> tuple[Problem, np.ndarray]:
+    operator: str, arrays: tuple[object, ...], stride: object = 1, out: object = None, gpu: Gpu | None = None
+) -> tuple[Problem, Any]:
     """The problem that these arrays pose, and G in the rank that F came in. `arrays` is F and then the weights.
 
+    With `gpu` they may also lie there; G then lies where F does, unless `out` says otherwise.
     ShapeError says what came and what would fit, before any compiled code runs.
     """
     names = ("F", *WEIGHT_NAMES[known(operator)])
     if len(arrays) != len(names):
         raise ShapeError(f"{operator} takes the {len(names)} arrays {', '.join(names)}; {len(arrays)} came")
-    checked = dict(zip(names, (_checked(name, array) for name, array in zip(names, arrays, strict=True)), strict=True))
+    checked = {name: _checked(name, array, gpu) for name, array in zip(names, arrays, strict=True)}
+    if gpu is not None:
+        # Weights are packed by the host.
+        checked |= {name: gpu.host(checked[name]) for name in names[1:] if isinstance(checked[name], DeviceArray)}
     step = whole("stride", stride)
     F = checked["F"]
-    maps = F if F.ndim == 4 else F[np.newaxis]
+    maps: Any = F if F.ndim == 4 else F[np.newaxis]
     shape = _shape(operator, maps, checked, step)
     if operator == "pointwise":
         maps = maps[:, ::step, ::step]
         shape = ConvShape(1, shape.M, shape.N, shape.D_G, batch=shape.batch)
     wanted = shape.G_shape(operator)[4 - F.ndim :]
     intermediate = 4 * prod(shape.G_shape("depthwise")) * (operator == "separable")
-    require_memory(4 * prod(wanted) * (out is None) + intermediate, f"the maps that {operator} gives, G {wanted},")
-    G = np.full(wanted, np.nan, np.float32) if out is None else _checked_out(out, wanted, checked)
+    G, on_gpu = out, out is None and isinstance(F, DeviceArray)
+    if on_gpu:
+        assert gpu is not None
+        G = gpu.empty(wanted)
+    else:
+        require_memory(4 * prod(wanted) * (out is None) + intermediate, f"the maps that {operator} gives, G {wanted},")
+    if G is None:
+        G = np.full(wanted, np.nan, np.float32)
+    written = _checked_out(G, wanted, checked, gpu)
     # As much of F as the windows touch: a last row or column that no window reaches is left out.
     maps = maps[:, : shape.F_shape(operator)[1], : shape.F_shape(operator)[2]]
     copied = sum(checked[name].size for name in names[1:] if not checked[name].flags.c_contiguous)
     require_memory(4 * copied, "contiguous copies of the weights")
     weights = tuple(np.ascontiguousarray(checked[name]) for name in names[1:])
-    return Problem(operator, shape, maps, weights, G if G.ndim == 4 else G[np.newaxis]), G
+    return Problem(operator, shape, maps, weights, written if written.ndim == 4 else written[np.newaxis]), G
 
 
-def _shape(operator: str, maps: np.ndarray, checked: dict[str, np.ndarray], stride: int) -> ConvShape:
+def _shape(operator: str, maps: Any, checked: dict[str, Any], stride: int) -> ConvShape:
     batch, D_F, width, M = maps.shape
     if width != D_F:
         raise ShapeError(f"F has maps of {D_F} x {width}; maps must be square, D_F x D_F")
@@ -176,17 +200,25 @@ def _shape(operator: str, maps: np.ndarray, checked: dict[str, np.ndarray], stri
     return ConvShape(D_K, M, N, (D_F - D_K) // stride + 1, stride, batch)
 
 
-def _checked(name: str, array: object) -> np.ndarray:
-    if not isinstance(array, np.ndarray) or isinstance(array, np.ma.MaskedArray):
-        raise ShapeError(f"{name} is a {type(array).__name__}; it must be a numpy array of float32, {_LAYOUT[name]}")
-    array = np.asarray(array)
-    if array.ndim not in _RANKS[name]:
-        raise ShapeError(f"{name} has shape {array.shape}, rank {array.ndim}; it must be {_LAYOUT[name]}")
-    _check_layout(name, array)
-    return array
+def _checked(name: str, array: object, gpu: Gpu | None) -> Any:
+    found = _array(name, array, gpu, _LAYOUT[name])
+    if found.ndim not in _RANKS[name]:
+        raise ShapeError(f"{name} has shape {found.shape}, rank {found.ndim}; it must be {_LAYOUT[name]}")
+    _check_layout(name, found)
+    return found
 
 
-def _check_layout(name: str, array: np.ndarray) -> None:
+def _array(name: str, array: object, gpu: Gpu | None, wanted: object) -> Any:
+    """A numpy array as it is, and one of the GPU as its description."""
+    if isinstance(array, np.ndarray) and not isinstance(array, np.ma.MaskedArray):
+        return np.asarray(array)
+    if gpu is not None and hasattr(array, "__cuda_array_interface__"):
+        return DeviceArray.of(name, array)
+    where = "a numpy array of float32" if gpu is None else "an array of float32, numpy's or one on the GPU"
+    raise ShapeError(f"{name} is a {type(array).__name__}; it must be {where}, shape {wanted}")
+
+
+def _check_layout(name: str, array: Any) -> None:
     if array.dtype != np.float32:
         raise ShapeError(f"{name} has dtype {array.dtype.str}; it must be float32 in native byte order")
     if 0 in array.shape:
@@ -195,28 +227,30 @@ def _check_layout(name: str, array: np.ndarray) -> None:
         raise ShapeError(
             f"the channels of {name} lie {array.strides[-1]} bytes apart; they must be contiguous, {array.itemsize} bytes apart"
         )
-    if array.ctypes.data % array.itemsize or any(step % array.itemsize for step in array.strides):
+    on_gpu = isinstance(array, DeviceArray)
+    address = array.address if on_gpu else array.ctypes.data
+    if address % array.itemsize or any(step % array.itemsize for step in array.strides):
         raise ShapeError(f"{name} is not aligned to float32: strides {array.strides}; they must be multiples of 4 bytes")
+    if on_gpu and any(size > 1 and step < 0 for size, step in zip(array.shape, array.strides, strict=True)):
+        raise ShapeError(f"{name} runs backwards on the GPU: strides {array.strides}; they must not be negative there")
 
 
-def _checked_out(out: object, wanted: tuple[int, ...], checked: dict[str, np.ndarray]) -> np.ndarray:
-    if not isinstance(out, np.ndarray) or isinstance(out, np.ma.MaskedArray):
-        raise ShapeError(f"out is a {type(out).__name__}; it must be a numpy array of float32, shape {wanted}")
-    G = np.asarray(out)
+def _checked_out(out: object, wanted: tuple[int, ...], checked: dict[str, Any], gpu: Gpu | None) -> Any:
+    G = _array("out", out, gpu, wanted)
     if G.shape != wanted:
         raise ShapeError(f"out has shape {G.shape}; G of these arrays is {wanted}")
     _check_layout("out", G)
-    if not G.flags.writeable:
+    if G.read_only if isinstance(G, DeviceArray) else not G.flags.writeable:
         raise ShapeError("out is read-only; G is written into it")
     if _overlaps_itself(G):
         raise ShapeError(f"elements of out share memory: strides {G.strides} of shape {G.shape}; each needs its own")
     for name, array in checked.items():
-        if np.may_share_memory(G, array) and _share(G, array):
+        if _share(G, array):
             raise ShapeError(f"out shares memory with {name}; G needs memory of its own")
     return G
 
 
-def _overlaps_itself(array: np.ndarray) -> bool:
+def _overlaps_itself(array: Any) -> bool:
     """Whether two elements may lie at one address: exact for views cut from a dense array, else on the safe side."""
     reach = 0
     for size, step in sorted(zip(array.shape, array.strides, strict=True), key=lambda axis: abs(axis[1])):
@@ -227,7 +261,14 @@ def _overlaps_itself(array: np.ndarray) -> bool:
     return False
 
 
-def _share(first: np.ndarray, second: np.ndarray) -> bool:
+def _share(first: Any, second: Any) -> bool:
+    if isinstance(first, DeviceArray) or isinstance(second, DeviceArray):
+        if type(first) is not type(second):
+            return False
+        (begin, end), (start, stop) = first.span, second.span
+        return begin < stop and start < end
+    if not np.may_share_memory(first, second):
+        return False
     try:
         return np.shares_memory(first, second, max_work=100_000)  # type: ignore[arg-type]
     except np.exceptions.TooHardError:

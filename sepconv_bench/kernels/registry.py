@@ -20,8 +20,9 @@ from typing import Any
 
 import numpy as np
 
+from sepconv_bench import gpu
 from sepconv_bench.errors import KernelError
-from sepconv_bench.kernels.problem import Problem, problem_from_arrays
+from sepconv_bench.kernels.problem import Gpu, Problem, problem_from_arrays
 from sepconv_bench.shapes import OPERATORS, ConvShape
 
 DEVICES = ("cpu", "cuda")
@@ -34,6 +35,8 @@ _BUILT_IN = (
     "sepconv_bench.kernels.peers.numpy",
     "sepconv_bench.kernels.peers.torch",
     "sepconv_bench.kernels.peers.onnxruntime",
+    "sepconv_bench.kernels.cuda.registered",
+    "sepconv_bench.kernels.peers.cudnn",
 )
 _NAME = re.compile(r"([a-z]+)\.([a-z]+)\.([A-Za-z0-9_-]{1,64})")
 
@@ -82,27 +85,37 @@ class Kernel:
 
     @property
     def missing(self) -> str | None:
-        """What to install before this kernel can run, or None; looks for the modules without importing them."""
+        """What it takes before this kernel can run, or None; looks for the modules without importing them."""
+        if self.device == "cuda" and (reason := gpu.missing()) is not None:
+            return reason
         if all(importlib.util.find_spec(module) for module in self.needs):
             return None
         return f"not installed: pip install 'sepconv-bench[{self.needs[0]}]'"
 
-    def __call__(self, F: np.ndarray, *weights: np.ndarray, stride: int = 1, out: np.ndarray | None = None) -> np.ndarray:
+    def __call__(self, F: Any, *weights: Any, stride: int = 1, out: Any = None) -> Any:
         """G (D_G, D_G, N) of F (D_F, D_F, M), or with a leading batch axis if F has one; D_G = (D_F - D_K) // stride + 1.
 
         Weights are K (D_K, D_K, M, N) for standard, K_hat (D_K, D_K, M) for depthwise, K_tilde (M, N) for pointwise, and
         K_hat, K_tilde for separable. All float32, channels contiguous, other strides free. G is written into `out` if given.
+        A CUDA kernel also takes arrays on the GPU, whoever made them (`__cuda_array_interface__`); G then lies where F does.
         Raises ShapeError, a ValueError, for arrays that do not fit, and KernelError for a shape this kernel does not take or a
         library that is not installed.
         """
         if self.missing is not None:
             raise KernelError(f"{self.name} is {self.missing}")
-        problem, G = problem_from_arrays(self.operator, (F, *weights), stride, out)
+        problem, G = problem_from_arrays(self.operator, (F, *weights), stride, out, self._gpu())
         reason = self.supports(problem.shape)
         if reason is not None:
             raise KernelError(f"{self.name} does not take {problem.shape}: {reason}")
         self.unpack(self.bind(problem)(), problem.G)
         return G
+
+    def _gpu(self) -> Gpu | None:
+        if self.device != "cuda":
+            return None
+        from sepconv_bench.kernels.cuda.arrays import OnGpu
+
+        return OnGpu()
 
 
 _kernels: dict[str, Kernel] = {}

@@ -228,7 +228,7 @@ def times(table: pd.DataFrame, labels: list[str]) -> Figure | None:
                 runs = rows.run.iloc[start:end]
                 axes.plot([runs.min() - 0.3, runs.max() + 0.3], [level / first] * 2, color=colour, linewidth=3, alpha=0.3)
         axes.axhline(1, color="#999999", linewidth=0.9, zorder=1)
-        axes.yaxis.set_major_formatter(lambda value, _: f"{value - 1:+.0%}")
+        axes.yaxis.set_major_formatter(lambda value, _: f"{100 * (value - 1):+.3g}%")
         axes.set_title(operator.lower())
         _runs_axis(axes, labels)
     panels[0][0].set_ylabel("time against the first run")

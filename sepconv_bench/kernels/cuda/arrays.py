@@ -1,0 +1,109 @@
+"""Maps on the device: copied there from the host, or taken as they lie there already."""
+
+from __future__ import annotations
+
+from ctypes import c_float
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import numpy as np
+from numba import cuda
+
+from sepconv_bench import gpu
+from sepconv_bench.errors import ShapeError
+from sepconv_bench.kernels.cuda.vectors import FLOATS, SIMULATED
+from sepconv_bench.kernels.device_array import DeviceArray
+from sepconv_bench.kernels.problem import Problem
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Steps in floats of image, row and pixel of a map, and whether every pixel of it starts on 16 bytes."""
+
+    image: int
+    row: int
+    pixel: int
+    aligned: bool
+
+    @classmethod
+    def dense(cls, shape: tuple[int, int, int, int]) -> Layout:
+        _, height, width, channels = shape
+        return cls(height * width * channels, width * channels, channels, channels % FLOATS == 0)
+
+
+@dataclass(frozen=True)
+class DeviceMap:
+    """A map (batch, D, D, channels) on the device: the floats from its first to its last, and their layout."""
+
+    floats: Any
+    layout: Layout
+    shape: tuple[int, int, int, int]
+
+
+class OnGpu:
+    """What the checked call asks for where arrays lie on the GPU."""
+
+    def __init__(self) -> None:
+        cuda.synchronize()  # whoever made them may still be writing
+
+    def host(self, array: DeviceArray) -> np.ndarray:
+        first, last = array.span
+        floats = _at(first, (last - first) // 4, array.owner).copy_to_host()
+        return np.lib.stride_tricks.as_strided(
+            floats, array.shape, array.strides
+        )  # spans of no negative stride begin at element 0
+
+    def empty(self, shape: tuple[int, ...]) -> Any:
+        _require(4 * prod(shape))
+        return cuda.device_array(shape, np.float32)
+
+
+def maps(problem: Problem) -> tuple[DeviceMap, DeviceMap]:
+    """F and G of a problem on the device. ShapeError where they do not fit there."""
+    return _placed(problem.F), _placed(problem.G)
+
+
+def empty(shape: tuple[int, int, int, int]) -> DeviceMap:
+    """A dense map with nothing in it."""
+    _require(4 * prod(shape))
+    return DeviceMap(cuda.device_array(prod(shape), np.float32, stream=gpu.stream()), Layout.dense(shape), shape)
+
+
+def copied(array: np.ndarray) -> Any:
+    """A flat copy on the device."""
+    _require(array.nbytes)
+    return cuda.to_device(np.ascontiguousarray(array).reshape(-1), stream=gpu.stream())
+
+
+def _placed(array: np.ndarray | DeviceArray) -> DeviceMap:
+    if isinstance(array, np.ndarray):
+        return DeviceMap(copied(array), Layout.dense(array.shape), array.shape)
+    # Along an axis of one nobody steps; loops that count by steps need one all the same.
+    steps = [FLOATS if size == 1 else step // 4 for size, step in zip(array.shape, array.strides, strict=True)]
+    first, last = array.span
+    aligned = first % 4 * FLOATS == 0 and all(step % FLOATS == 0 for step in steps[:3])
+    floats = _at(first, (last - first) // 4, array.owner)
+    return DeviceMap(floats, Layout(steps[0], steps[1], steps[2], aligned), array.shape)  # type: ignore[arg-type]
+
+
+def _at(address: int, count: int, owner: object) -> Any:
+    """The floats from an address on; in the simulator that is one of the host's."""
+    if SIMULATED:
+        return cuda.to_device(np.ctypeslib.as_array((c_float * count).from_address(address)), copy=False)
+    described = {"shape": (count,), "strides": None, "typestr": "<f4", "version": 3}
+    # Not said to be read-only: Numba would compile for another type. F is only read.
+    return cuda.from_cuda_array_interface(described | {"data": (address, False)}, owner=owner, sync=False)
+
+
+def fetch(given: DeviceMap, G: np.ndarray | DeviceArray) -> None:
+    """Wait for the launches before, and copy what they gave into G where that is an array of the host's."""
+    gpu.stream().synchronize()
+    if isinstance(G, np.ndarray):
+        np.copyto(G, given.floats.copy_to_host().reshape(given.shape))
+
+
+def _require(needed: int) -> None:
+    free = gpu.free_bytes()
+    if free is not None and needed > free:
+        raise ShapeError(f"a map of {needed / 2**30:,.2f} GiB does not fit on the GPU; {free / 2**30:,.2f} GiB are free there")

@@ -1,0 +1,95 @@
+"""The ladder on the GPU: which passes each rung of each operator makes, and how they are bound to arrays."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from math import ceil
+from typing import Any
+
+import numpy as np
+from numba import cuda
+
+from sepconv_bench import gpu
+from sepconv_bench.kernels.cuda.arrays import DeviceMap, Layout, copied, empty, maps
+from sepconv_bench.kernels.cuda.launch import Launch, Pass
+from sepconv_bench.kernels.cuda.loops import loops_pass
+from sepconv_bench.kernels.cuda.product import Product, product_pass, sum_pass
+from sepconv_bench.kernels.cuda.tiled import depthwise_pass
+from sepconv_bench.kernels.cuda.tiles import choose_strip, choose_tile
+from sepconv_bench.kernels.cuda.vectors import FLOATS
+from sepconv_bench.kernels.problem import Problem
+from sepconv_bench.shapes import ConvShape
+
+_Bound = tuple[Pass, tuple[Any, ...]]
+
+
+def loops(problem: Problem) -> Launch:
+    """One pass of rung 1, or two."""
+    F, G = maps(problem)
+    if problem.operator != "separable":
+        return Launch([_loops(problem.operator, problem, F, problem.weights[0], G)], G)
+    G_hat = empty(problem.shape.G_shape("depthwise"))
+    passes = [_loops("depthwise", problem, F, problem.K_hat, G_hat), _loops("pointwise", problem, G_hat, problem.K_tilde, G)]
+    return Launch(passes, G)
+
+
+def tiled(problem: Problem) -> Launch:
+    """Tiles of products, strips of depthwise, or one after the other."""
+    F, G = maps(problem)
+    shape = problem.shape
+    if problem.operator == "depthwise":
+        return Launch([_depthwise(shape, F, problem.K_hat, G)], G)
+    if problem.operator == "standard":
+        return Launch(_product(shape, F, problem.K, G), G)
+    if problem.operator == "pointwise":
+        return Launch(_product(_of_one(shape), F, problem.K_tilde[None, None], G), G)
+    G_hat = empty(shape.G_shape("depthwise"))
+    product = _product(_of_one(shape), G_hat, problem.K_tilde[None, None], G)
+    return Launch([_depthwise(shape, F, problem.K_hat, G_hat), *product], G)
+
+
+def fused(problem: Problem) -> Launch:
+    """Separable in one pass: the depthwise convolution is computed as the product's tiles need it."""
+    F, G = maps(problem)
+    return Launch(_product(problem.shape, F, problem.K_tilde[None, None], G, problem.K_hat), G)
+
+
+def product_of(shape: ConvShape, F: Layout, G: Layout, filtered: bool = False) -> Product:
+    """The product of standard on `shape`, or with `filtered` of fused, with the tile that suits this GPU."""
+    pixels, taps = shape.batch * shape.D_G**2, 1 if filtered else shape.D_K**2
+    tile, splits = choose_tile(pixels, shape.N, shape.M, taps, gpu.multiprocessors())
+    return Product(shape, F, G, filtered, tile, splits)
+
+
+def strip_of(shape: ConvShape) -> tuple[int, int]:
+    """TH x TW of depthwise that suits this GPU."""
+    threads = shape.batch * shape.D_G**2 * ceil(shape.M / FLOATS)
+    return choose_strip(shape.D_K, shape.D_G, threads, gpu.multiprocessors())
+
+
+def _of_one(shape: ConvShape) -> ConvShape:
+    """Pointwise is standard with a window of one pixel."""
+    return replace(shape, D_K=1, stride=1)
+
+
+def _loops(operator: str, problem: Problem, F: DeviceMap, weights: np.ndarray, G: DeviceMap) -> _Bound:
+    stride = 1 if operator == "pointwise" else problem.stride
+    one = loops_pass(operator, problem.shape, stride, F.layout, G.layout)
+    return one, (F.floats, copied(weights), G.floats)
+
+
+def _depthwise(shape: ConvShape, F: DeviceMap, K_hat: np.ndarray, G: DeviceMap) -> _Bound:
+    return depthwise_pass(shape, F.layout, G.layout, *strip_of(shape)), (F.floats, copied(K_hat), G.floats)
+
+
+def _product(shape: ConvShape, F: DeviceMap, K: np.ndarray, G: DeviceMap, K_hat: np.ndarray | None = None) -> list[_Bound]:
+    product = product_of(shape, F.layout, G.layout, filtered=K_hat is not None)
+    weights = copied(product.packed(K.reshape(-1, shape.M, shape.N)))
+    window = weights if K_hat is None else copied(product.packed_filter(K_hat))
+    if product.splits == 1:
+        return [(product_pass(product), (F.floats, window, weights, G.floats))]
+    parts = cuda.device_array(product.splits * product.pixels * product.padded_N, np.float32, stream=gpu.stream())
+    return [
+        (product_pass(product), (F.floats, window, weights, parts)),
+        (sum_pass(product), (parts, G.floats)),
+    ]

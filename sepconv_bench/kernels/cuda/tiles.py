@@ -1,0 +1,61 @@
+"""Which tile for which shape, and into how many shares its sums are split. Arithmetic on sizes alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import ceil
+
+from sepconv_bench.kernels.cuda.product import Tile
+
+# From much reuse to many blocks.
+TILES = (
+    Tile(TP=8, TN=8, warps_p=4, warps_n=2, BK=8, blocks=2),  # 128 x 128
+    Tile(TP=8, TN=8, warps_p=2, warps_n=2, BK=8, blocks=4),  # 64 x 128
+    Tile(TP=8, TN=8, warps_p=4, warps_n=1, BK=8, blocks=4),  # 128 x 64
+    Tile(TP=8, TN=4, warps_p=2, warps_n=2, BK=8, blocks=4),  # 64 x 64
+    Tile(TP=8, TN=4, warps_p=4, warps_n=1, BK=8, blocks=4),  # 128 x 32
+    Tile(TP=4, TN=4, warps_p=2, warps_n=2, BK=16, blocks=8),  # 32 x 64
+    Tile(TP=4, TN=4, warps_p=2, warps_n=1, BK=16, blocks=12),  # 32 x 32
+)
+SPLITS = (1, 2, 3, 4, 6, 8, 12, 16)
+# A depthwise thread computes TH x TW pixels of four channels.
+STRIPS = ((4, 2), (2, 2), (1, 2), (1, 1))
+
+# Of a multiprocessor: multiply-adds a cycle; cycles from asking for a slice to having it; what a second kernel costs.
+_MULTIPLY_ADDS, _LATENCY, _LAUNCH = 128, 700, 4000
+_BYTES = 2000  # that the whole memory gives in a cycle
+_STRIP_THREADS = 1024  # of a multiprocessor, below which reads are not hidden
+
+
+def choose_tile(
+    pixels: int, N: int, terms: int, taps: int, multiprocessors: int, tiles: Sequence[Tile] = TILES
+) -> tuple[Tile, int]:
+    """Tile and splits with the fewest cycles for `pixels` x N sums of `taps` x `terms`.
+
+    A block needs a slice's latency at least for each slice; blocks on one multiprocessor share its multiply-adds.
+    """
+
+    def cycles(tile: Tile, splits: int) -> float:
+        blocks = ceil(pixels / tile.BP) * ceil(N / tile.BN) * splits
+        slices = ceil(taps * ceil(terms / tile.BK) / splits)
+        # Reads of shared memory keep small tiles from their multiply-adds: a vector of four a quad of sums' side.
+        work = tile.BP * tile.BN * tile.BK / _MULTIPLY_ADDS * max(1.0, 4 * (1 / tile.TP + 1 / tile.TN))
+        resident = min(tile.blocks, ceil(blocks / multiprocessors))
+        waves = ceil(blocks / (multiprocessors * resident))
+        summing = splits > 1 and _LAUNCH + 8 * pixels * N * splits / _BYTES
+        return waves * slices * max(_LATENCY, resident * work) + summing
+
+    each = ((tile, splits) for tile in tiles for splits in SPLITS if splits <= taps * ceil(terms / tile.BK))
+    return min(each, key=lambda one: cycles(*one))
+
+
+def choose_strip(D_K: int, D_G: int, threads: int, multiprocessors: int) -> tuple[int, int]:
+    """TH x TW of a depthwise thread; `threads` is how many there were with one pixel each.
+
+    One row where D_K > 3: the weights of a window would not fit into registers beside the sums.
+    """
+    for TH, TW in STRIPS:
+        wasted = ceil(D_G / TH) * TH * ceil(D_G / TW) * TW / D_G**2
+        if (TH == 1 or D_K <= 3) and threads * wasted / (TH * TW) >= _STRIP_THREADS * multiprocessors:
+            return TH, TW
+    return STRIPS[-1]

@@ -1,0 +1,103 @@
+"""The peer on the GPU: cuDNN through torch, its own benchmark choosing the algorithm, in float32 throughout (no TF32).
+
+`torch` is channels_last, which is how F lies in memory; `torch-nchw` is torch's default layout, with F laid out so beforehand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sepconv_bench import gpu
+from sepconv_bench.kernels.device_array import DeviceArray
+from sepconv_bench.kernels.problem import Problem
+from sepconv_bench.kernels.registry import Launch, kernel
+from sepconv_bench.shapes import OPERATORS, ConvShape
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+
+def _without_cuda(shape: ConvShape) -> str | None:
+    import torch
+
+    if gpu.simulated():
+        return "torch has no simulator"
+    return None if torch.cuda.is_available() else f"torch {torch.__version__} does not reach the GPU"
+
+
+def _bind(problem: Problem, layout: torch.memory_format) -> Launch:
+    import torch
+
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.benchmark = True
+    conv2d, stream = torch.conv2d, torch.cuda.ExternalStream(gpu.stream().handle.value)
+
+    def step(weight: Tensor, stride: int, groups: int) -> Callable[[Tensor], Tensor]:
+        weight = weight.contiguous(memory_format=layout)
+        return lambda x: conv2d(x, weight, None, stride, 0, 1, groups)
+
+    steps = []
+    with torch.inference_mode(), torch.cuda.stream(stream):
+        F = _tensor(problem.F).permute(0, 3, 1, 2).contiguous(memory_format=layout)
+        if problem.operator == "standard":
+            steps.append(step(_tensor(problem.K).permute(3, 2, 0, 1), problem.stride, 1))
+        if problem.operator in ("depthwise", "separable"):
+            steps.append(step(_tensor(problem.K_hat).permute(2, 0, 1)[:, None], problem.stride, problem.shape.M))
+        if problem.operator in ("pointwise", "separable"):
+            steps.append(step(_tensor(problem.K_tilde).T[:, :, None, None], 1, 1))
+
+    # Entering a context costs more than a small launch: ours stays torch's current stream from here on.
+    context: AbstractContextManager = torch.cuda.stream(stream)
+    context.__enter__()
+
+    def launch() -> Tensor:
+        x = F
+        for each in steps:
+            x = each(x)
+        return x
+
+    return launch
+
+
+def _tensor(array: np.ndarray | DeviceArray) -> Tensor:
+    import torch
+
+    if isinstance(array, np.ndarray):
+        return torch.from_numpy(np.require(array, requirements=["C", "W"])).cuda()
+    return torch.as_tensor(array, device="cuda")
+
+
+def _unpack(given: Tensor, G: Any) -> None:
+    import torch
+
+    rows = given.permute(0, 2, 3, 1)
+    if isinstance(G, np.ndarray):
+        np.copyto(G, rows.cpu().numpy())
+    else:
+        torch.as_tensor(G, device="cuda").copy_(rows)
+    gpu.stream().synchronize()
+
+
+def _channels_last(problem: Problem) -> Launch:
+    """cuDNN, channels_last."""
+    import torch
+
+    return _bind(problem, torch.channels_last)
+
+
+def _channels_first(problem: Problem) -> Launch:
+    """cuDNN, channels first."""
+    import torch
+
+    return _bind(problem, torch.contiguous_format)
+
+
+for _operator in OPERATORS:
+    kernel(f"cuda.{_operator}.torch", supports=_without_cuda, unpack=_unpack, needs=("torch",))(_channels_last)
+    kernel(f"cuda.{_operator}.torch-nchw", supports=_without_cuda, unpack=_unpack, needs=("torch",))(_channels_first)
