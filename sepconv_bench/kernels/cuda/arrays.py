@@ -90,7 +90,9 @@ def _placed(array: np.ndarray | DeviceArray) -> DeviceMap:
 def _at(address: int, count: int, owner: object) -> Any:
     """The floats from an address on; in the simulator that is one of the host's."""
     if SIMULATED:
-        return cuda.to_device(np.ctypeslib.as_array((c_float * count).from_address(address)), copy=False)
+        from numba.cuda.simulator.cudadrv.devicearray import FakeCUDAArray
+
+        return FakeCUDAArray(np.ctypeslib.as_array((c_float * count).from_address(address)))
     described = {"shape": (count,), "strides": None, "typestr": "<f4", "version": 3}
     # Not said to be read-only: Numba would compile for another type. F is only read.
     return cuda.from_cuda_array_interface(described | {"data": (address, False)}, owner=owner, sync=False)

@@ -13,6 +13,7 @@ from numba import cuda, float32, uint32
 
 from sepconv_bench.kernels.cuda.arrays import Layout
 from sepconv_bench.kernels.cuda.launch import Pass, bounds
+from sepconv_bench.kernels.cuda.vectors import fma
 from sepconv_bench.shapes import ConvShape
 
 THREADS, _BLOCKS = 128, 8
@@ -49,7 +50,7 @@ def loops_pass(operator: str, shape: ConvShape, stride: int, F: Layout, G: Layou
             while at != last:
                 m = uint32(0)
                 while m < INPUTS:
-                    total += K[weight] * F[uint32(at + m)]
+                    total = fma(K[weight], F[uint32(at + m)], total)
                     weight = uint32(weight + CHANNELS)
                     m = uint32(m + ONE)
                 at = uint32(at + F_PIXEL)

@@ -17,7 +17,7 @@ from numba import cuda, float32, uint32
 
 from sepconv_bench.kernels.cuda.arrays import Layout
 from sepconv_bench.kernels.cuda.launch import Pass, bounds
-from sepconv_bench.kernels.cuda.vectors import FLOATS, SIMULATED, load4, store4
+from sepconv_bench.kernels.cuda.vectors import FLOATS, SIMULATED, fma, load4, store4
 from sepconv_bench.shapes import ConvShape
 
 _SUM_THREADS, _SUM_BLOCKS = 128, 8
@@ -186,11 +186,13 @@ def product_pass(product: Product) -> Pass:
                                     if EVERY_QUAD or mine < M:
                                         four = load4(F, at)
                                         for c in range(FLOATS):
-                                            a[load * FLOATS + c] += weights[c] * four[c]
+                                            a[load * FLOATS + c] = fma(weights[c], four[c], a[load * FLOATS + c])
                                 else:
                                     for c in range(FLOATS):
                                         if mine + uint32(c) < M:
-                                            a[load * FLOATS + c] += weights[c] * F[uint32(at + uint32(c))]
+                                            a[load * FLOATS + c] = fma(
+                                                weights[c], F[uint32(at + uint32(c))], a[load * FLOATS + c]
+                                            )
                     else:
                         at = uint32(base + (tap // D_K) * F_ROW + (tap % D_K) * F_PIXEL)
                         if F_VECTORS:
@@ -217,7 +219,7 @@ def product_pass(product: Product) -> Pass:
                             n_terms[q * FLOATS + c] = four[c]
                     for p in range(TP):
                         for n in range(TN):
-                            sums[p * TN + n] += p_terms[p] * n_terms[n]
+                            sums[p * TN + n] = fma(p_terms[p], n_terms[n], sums[p * TN + n])
             if step < end:
                 for load in PIXEL_LOADS:
                     slot = uint32(thread + uint32(load) * THREADS)

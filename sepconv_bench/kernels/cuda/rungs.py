@@ -15,7 +15,7 @@ from sepconv_bench.kernels.cuda.launch import Launch, Pass
 from sepconv_bench.kernels.cuda.loops import loops_pass
 from sepconv_bench.kernels.cuda.product import Product, product_pass, sum_pass
 from sepconv_bench.kernels.cuda.tiled import depthwise_pass
-from sepconv_bench.kernels.cuda.tiles import choose_strip, choose_tile
+from sepconv_bench.kernels.cuda.tiles import FUSED_TILES, TILES, choose_strip, choose_tile
 from sepconv_bench.kernels.cuda.vectors import FLOATS
 from sepconv_bench.kernels.problem import Problem
 from sepconv_bench.shapes import ConvShape
@@ -42,9 +42,9 @@ def tiled(problem: Problem) -> Launch:
     if problem.operator == "standard":
         return Launch(_product(shape, F, problem.K, G), G)
     if problem.operator == "pointwise":
-        return Launch(_product(_of_one(shape), F, problem.K_tilde[None, None], G), G)
+        return Launch(_product(of_one(shape), F, problem.K_tilde[None, None], G), G)
     G_hat = empty(shape.G_shape("depthwise"))
-    product = _product(_of_one(shape), G_hat, problem.K_tilde[None, None], G)
+    product = _product(of_one(shape), G_hat, problem.K_tilde[None, None], G)
     return Launch([_depthwise(shape, F, problem.K_hat, G_hat), *product], G)
 
 
@@ -57,7 +57,7 @@ def fused(problem: Problem) -> Launch:
 def product_of(shape: ConvShape, F: Layout, G: Layout, filtered: bool = False) -> Product:
     """The product of standard on `shape`, or with `filtered` of fused, with the tile that suits this GPU."""
     pixels, taps = shape.batch * shape.D_G**2, 1 if filtered else shape.D_K**2
-    tile, splits = choose_tile(pixels, shape.N, shape.M, taps, gpu.multiprocessors())
+    tile, splits = choose_tile(pixels, shape.N, shape.M, taps, gpu.multiprocessors(), FUSED_TILES if filtered else TILES)
     return Product(shape, F, G, filtered, tile, splits)
 
 
@@ -67,7 +67,7 @@ def strip_of(shape: ConvShape) -> tuple[int, int]:
     return choose_strip(shape.D_K, shape.D_G, threads, gpu.multiprocessors())
 
 
-def _of_one(shape: ConvShape) -> ConvShape:
+def of_one(shape: ConvShape) -> ConvShape:
     """Pointwise is standard with a window of one pixel."""
     return replace(shape, D_K=1, stride=1)
 

@@ -1,6 +1,7 @@
-"""Rung 2, tiled: registers and shared memory. Standard and pointwise are tiled products; depthwise keeps a strip of the map.
+"""Rung 2, tiled: registers and shared memory. Standard and pointwise are tiled products, depthwise walks down strips.
 
-A depthwise thread has four channels and TH x TW pixels of G: every row of F that its windows touch is read once, as vectors.
+A depthwise thread has four channels and a strip of TH x TW pixels of G. It goes down row by row and keeps the sums of all the
+rows of G that the window still touches: each row of F is read once, as vectors, for all of them.
 """
 
 from __future__ import annotations
@@ -9,76 +10,76 @@ from functools import cache
 from math import ceil
 
 import numpy as np
-from numba import cuda, float32, uint32
+from numba import cuda, uint32
 
 from sepconv_bench.kernels.cuda.arrays import Layout
 from sepconv_bench.kernels.cuda.launch import Pass, bounds
-from sepconv_bench.kernels.cuda.vectors import FLOATS, load4, store4
+from sepconv_bench.kernels.cuda.vectors import FLOATS, block_loader, multiply_adds, row_storer, shifted
 from sepconv_bench.shapes import ConvShape
 
-_THREADS, _BLOCKS = 128, 4
+_THREADS = 128
+_KEPT_WIDTH = 3  # of the widest window whose weights stay in registers
 
 
 @cache
 def depthwise_pass(shape: ConvShape, F: Layout, G: Layout, TH: int, TW: int) -> Pass:
-    """`run(F, K_hat, G)`; weights (D_K, D_K, M) as they are."""
-    VECTORS = F.aligned and G.aligned and shape.M % FLOATS == 0
-    C = FLOATS if VECTORS else 1  # channels of a thread
+    """`run(F, K_hat, G)`; weights (D_K, D_K, M) as they are. Where TH or TW do not divide D_G the last strips overlap others,
+    and write the same values again."""
+    TH, TW = min(TH, shape.D_G), min(TW, shape.D_G)
+    vectors = F.aligned and G.aligned and shape.M % FLOATS == 0
+    C = FLOATS if vectors else 1  # channels of a thread
     rows, columns = ceil(shape.D_G / TH), ceil(shape.D_G / TW)
     threads = shape.batch * rows * columns * (shape.M // C)
     M, GROUPS, ROWS, COLUMNS = (np.uint32(size) for size in (shape.M, shape.M // C, rows, columns))
-    D_G, STRIDE, LAST, THREADS = (np.uint32(size) for size in (shape.D_G, shape.stride, shape.D_F - 1, threads))
+    STRIDE, LAST, THREADS = (np.uint32(size) for size in (shape.stride, shape.D_F - 1, threads))
+    LAST_K, LAST_L = np.uint32(shape.D_G - TH), np.uint32(shape.D_G - TW)
     F_IMAGE, F_ROW, F_PIXEL = (np.uint32(step) for step in (F.image, F.row, F.pixel))
     G_IMAGE, G_ROW, G_PIXEL = (np.uint32(step) for step in (G.image, G.row, G.pixel))
+    WEIGHT_ROW = np.uint32(shape.D_K * shape.M)
     S, D_K, READ = shape.stride, shape.D_K, (TW - 1) * shape.stride + shape.D_K
-    READ_ROWS, OUT_ROWS = tuple(range((TH - 1) * S + D_K)), tuple(range(TH))
-    READ_COLUMNS, OUT_COLUMNS, TAPS = tuple(range(READ)), tuple(range(TW)), tuple(range(D_K))
-    SUMS, READ_FLOATS = TH * TW * C, READ * C
+    OPEN = ceil(D_K / S)  # rows of G whose sums are not complete
+    LEAD, STEPS = np.uint32(OPEN - 1), np.uint32(TH + OPEN - 1)
+    NOTHING = (np.float32(0),) * (OPEN * TW * C)
+    KEPT = D_K <= _KEPT_WIDTH
+    blocks = 4 if D_K <= 5 else 3  # wider windows want more registers
+    load_window, load_rows = block_loader(D_K, D_K, C), block_loader(S, READ, C)
+    store, shift = row_storer(TW, C, (OPEN - 1) * TW * C), shifted(TW * C)
+    # A row that is new to the window gives to every row of G that is open, under the tap that is as far down as the row is.
+    add = multiply_adds(
+        tuple(
+            ((back * TW + w) * C + c, ((back * S + new) * D_K + j) * C + c, (new * READ + w * S + j) * C + c)
+            for new in range(S)
+            for back in range(OPEN)
+            if back * S + new < D_K
+            for j in range(D_K)
+            for w in range(TW)
+            for c in range(C)
+        )
+    )
 
-    @cuda.jit(**bounds(_THREADS, _BLOCKS))
+    @cuda.jit(**bounds(_THREADS, blocks))
     def run(F, K_hat, G):
         index = uint32(cuda.blockIdx.x * cuda.blockDim.x + cuda.threadIdx.x)
         if index >= THREADS:
             return
         m, strip = uint32((index % GROUPS) * uint32(C)), uint32(index // GROUPS)
-        l, above = uint32((strip % COLUMNS) * uint32(TW)), uint32(strip // COLUMNS)
-        k, b = uint32((above % ROWS) * uint32(TH)), uint32(above // ROWS)
-        sums, read = cuda.local.array(SUMS, float32), cuda.local.array(READ_FLOATS, float32)
-        for each in range(SUMS):
-            sums[each] = float32(0)
-        for r in READ_ROWS:
-            # What lies beyond the map is read from its edge, and goes into sums that are not stored.
-            row = min(uint32(k * STRIDE + uint32(r)), LAST)
-            for q in READ_COLUMNS:
-                column = min(uint32(l * STRIDE + uint32(q)), LAST)
-                at = uint32(b * F_IMAGE + row * F_ROW + column * F_PIXEL + m)
-                if VECTORS:
-                    four = load4(F, at)
-                    for c in range(FLOATS):
-                        read[q * C + c] = four[c]
-                else:
-                    read[q] = F[at]
-            for h in OUT_ROWS:
-                i = r - h * S
-                if 0 <= i < D_K:
-                    for j in TAPS:
-                        tap = uint32(uint32(i * D_K + j) * M + m)
-                        if VECTORS:
-                            weights = load4(K_hat, tap)
-                            for w in OUT_COLUMNS:
-                                for c in range(FLOATS):
-                                    sums[(h * TW + w) * C + c] += weights[c] * read[(w * S + j) * C + c]
-                        else:
-                            for w in OUT_COLUMNS:
-                                sums[h * TW + w] += K_hat[tap] * read[w * S + j]
-        for h in OUT_ROWS:
-            for w in OUT_COLUMNS:
-                if k + uint32(h) < D_G and l + uint32(w) < D_G:
-                    at = uint32(b * G_IMAGE + (k + uint32(h)) * G_ROW + (l + uint32(w)) * G_PIXEL + m)
-                    first = (h * TW + w) * C
-                    if VECTORS:
-                        store4(G, at, (sums[first], sums[first + 1], sums[first + 2], sums[first + 3]))
-                    else:
-                        G[at] = sums[first]
+        l, above = min(uint32((strip % COLUMNS) * uint32(TW)), LAST_L), uint32(strip // COLUMNS)
+        k, b = min(uint32((above % ROWS) * uint32(TH)), LAST_K), uint32(above // ROWS)
+        first = uint32(b * F_IMAGE + l * STRIDE * F_PIXEL + m)
+        target = uint32(b * G_IMAGE + k * G_ROW + l * G_PIXEL + m)
+        weights = load_window(K_hat, m, uint32(D_K - 1), WEIGHT_ROW, M)
+        sums = NOTHING
+        row, step = uint32(k * STRIDE), uint32(0)
+        while step < STEPS:
+            read = load_rows(F, uint32(first + row * F_ROW), uint32(LAST - row), F_ROW, F_PIXEL)
+            if not KEPT:
+                weights = load_window(K_hat, m, uint32(D_K - 1), WEIGHT_ROW, M)
+            sums = add(sums, weights, read)
+            if step >= LEAD:
+                store(G, target, G_PIXEL, sums)
+                target = uint32(target + G_ROW)
+            sums = shift(sums)
+            row = uint32(row + STRIDE)
+            step = uint32(step + uint32(1))
 
-    return Pass(run, 3, (ceil(threads / _THREADS), 1, 1), _THREADS, _BLOCKS)
+    return Pass(run, 3, (ceil(threads / _THREADS), 1, 1), _THREADS, blocks)

@@ -13,13 +13,15 @@ TILES = (
     Tile(TP=8, TN=8, warps_p=2, warps_n=2, BK=8, blocks=4),  # 64 x 128
     Tile(TP=8, TN=8, warps_p=4, warps_n=1, BK=8, blocks=4),  # 128 x 64
     Tile(TP=8, TN=4, warps_p=2, warps_n=2, BK=8, blocks=4),  # 64 x 64
-    Tile(TP=8, TN=4, warps_p=4, warps_n=1, BK=8, blocks=4),  # 128 x 32
+    Tile(TP=8, TN=4, warps_p=4, warps_n=1, BK=16, blocks=4),  # 128 x 32
     Tile(TP=4, TN=4, warps_p=2, warps_n=2, BK=16, blocks=8),  # 32 x 64
-    Tile(TP=4, TN=4, warps_p=2, warps_n=1, BK=16, blocks=12),  # 32 x 32
+    Tile(TP=4, TN=4, warps_p=2, warps_n=1, BK=16, blocks=8),  # 32 x 32
 )
+# Of fused: those whose threads filter one quad of channels a slice; beside their sums there are no registers for two.
+FUSED_TILES = tuple(tile for tile in TILES if tile.BP * tile.BK == 4 * tile.threads)
 SPLITS = (1, 2, 3, 4, 6, 8, 12, 16)
 # A depthwise thread computes TH x TW pixels of four channels.
-STRIPS = ((4, 2), (2, 2), (1, 2), (1, 1))
+STRIPS = ((8, 2), (4, 2), (2, 2), (2, 1), (1, 1))
 
 # Of a multiprocessor: multiply-adds a cycle; cycles from asking for a slice to having it; what a second kernel costs.
 _MULTIPLY_ADDS, _LATENCY, _LAUNCH = 128, 700, 4000
@@ -50,12 +52,9 @@ def choose_tile(
 
 
 def choose_strip(D_K: int, D_G: int, threads: int, multiprocessors: int) -> tuple[int, int]:
-    """TH x TW of a depthwise thread; `threads` is how many there were with one pixel each.
-
-    One row where D_K > 3: the weights of a window would not fit into registers beside the sums.
-    """
+    """TH x TW of a depthwise thread; `threads` is how many there were with one pixel each."""
     for TH, TW in STRIPS:
         wasted = ceil(D_G / TH) * TH * ceil(D_G / TW) * TW / D_G**2
-        if (TH == 1 or D_K <= 3) and threads * wasted / (TH * TW) >= _STRIP_THREADS * multiprocessors:
+        if threads * wasted / (TH * TW) >= _STRIP_THREADS * multiprocessors:
             return TH, TW
     return STRIPS[-1]

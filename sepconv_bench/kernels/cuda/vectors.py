@@ -1,13 +1,26 @@
-"""Four floats in one instruction; in Numba's simulator, which has no such thing, four floats one by one."""
+"""What Numba's CUDA does not offer: four floats in one instruction, and straight-line code on tuples of registers.
+
+Numba unrolls short loops alone; these say what is to be done as Python does, once, while the kernel is compiled. In Numba's
+simulator, which knows no intrinsics, they are plain functions of the same meaning.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from functools import cache
+
+import numpy as np
 from numba import config, types
 
 SIMULATED = bool(config.ENABLE_CUDASIM)  # type: ignore[attr-defined]
 FLOATS = 4  # of a vector: 128 bits
+_BYTES = 16
 
 if SIMULATED:
+
+    def fma(a, b, c):
+        """a * b + c in one instruction."""
+        return a * b + c
 
     def load4(array, index):
         """array[index : index + 4]; `index` is a multiple of 4, and the array starts on 16 bytes."""
@@ -20,37 +33,172 @@ if SIMULATED:
         for c in range(FLOATS):
             array[index + c] = values[c]
 
+    def block_loader(rows: int, columns: int, channels: int) -> Callable:
+        """`load(array, first, last_row, row_step, column_step)`: rows x columns x channels floats as one tuple.
+
+        Rows after `last_row` repeat it. Four channels are read as vectors, one as a float; there is nothing in between.
+        """
+
+        def load(array, first, last_row, row_step, column_step):
+            read: tuple = ()
+            for row in range(rows):
+                for column in range(columns):
+                    at = first + min(row, last_row) * row_step + column * column_step
+                    read += load4(array, at) if channels == FLOATS else (array[at],)
+            return read
+
+        return load
+
+    def row_storer(columns: int, channels: int, first: int) -> Callable:
+        """`store(array, at, column_step, values)`: columns x channels of the values, from number `first` on."""
+
+        def store(array, at, column_step, values):
+            for column in range(columns):
+                begin = first + column * channels
+                part = values[begin : begin + channels]
+                if channels == FLOATS:
+                    store4(array, at + column * column_step, part)
+                else:
+                    array[at + column * column_step] = part[0]
+
+        return store
+
+    def shifted(by: int) -> Callable:
+        """`shift(values)`: as many zeros, then the values, the last ones falling off."""
+        return lambda values: ((np.float32(0),) * by + values)[: len(values)]
+
+    def multiply_adds(terms: Sequence[tuple[int, int, int]]) -> Callable:
+        """`add(sums, a, b)`: tuples in, the sums out, with a[j] * b[k] added to sum i for each term (i, j, k), in order."""
+
+        def add(sums, a, b):
+            added = list(sums)
+            for i, j, k in terms:
+                added[i] += a[j] * b[k]
+            return tuple(added)
+
+        return add
+
 else:
     from llvmlite import ir
     from numba.cuda import cgutils  # type: ignore[attr-defined]
     from numba.cuda.extending import intrinsic
     from numba.cuda.np.arrayobj import make_array
 
-    _VECTOR = ir.VectorType(ir.FloatType(), FLOATS)
-    _BYTES = 16
+    _VECTOR, _INDEX = ir.VectorType(ir.FloatType(), FLOATS), ir.IntType(32)
 
-    def _pointer(context, builder, signature, args):
-        array = make_array(signature.args[0])(context, builder, args[0])
-        element = builder.gep(array.data, [context.cast(builder, args[1], signature.args[1], types.uint64)])
-        return builder.bitcast(element, ir.PointerType(_VECTOR))
+    def _index(context, builder, signature, args, which):
+        return context.cast(builder, args[which], signature.args[which], types.uint32)
+
+    def _load(builder, data, index, channels):
+        """One float or four from data[index], an index of 32 bits."""
+        pointer = builder.gep(data, [builder.zext(index, ir.IntType(64))])
+        if channels == 1:
+            return [builder.load(pointer)]
+        vector = builder.load(builder.bitcast(pointer, ir.PointerType(_VECTOR)))
+        vector.align = _BYTES
+        return [builder.extract_element(vector, ir.Constant(_INDEX, lane)) for lane in range(channels)]
+
+    def _data(context, builder, signature, args):
+        return make_array(signature.args[0])(context, builder, args[0]).data
+
+    @intrinsic
+    def fma(typingctx, a, b, c):
+        def generate(context, builder, signature, args):
+            return builder.fma(*args)
+
+        return types.float32(types.float32, types.float32, types.float32), generate
 
     @intrinsic
     def load4(typingctx, array, index):
         def generate(context, builder, signature, args):
-            vector = builder.load(_pointer(context, builder, signature, args))
-            vector.align = _BYTES
-            lanes = [builder.extract_element(vector, ir.Constant(ir.IntType(32), lane)) for lane in range(FLOATS)]
+            at = _index(context, builder, signature, args, 1)
+            lanes = _load(builder, _data(context, builder, signature, args), at, FLOATS)
             return context.make_tuple(builder, signature.return_type, lanes)
 
         return types.UniTuple(types.float32, FLOATS)(array, index), generate
 
+    def _store(builder, data, index, values):
+        pointer = builder.gep(data, [builder.zext(index, ir.IntType(64))])
+        if len(values) == 1:
+            builder.store(values[0], pointer)
+            return
+        vector = ir.Constant(_VECTOR, ir.Undefined)
+        for lane, value in enumerate(values):
+            vector = builder.insert_element(vector, value, ir.Constant(_INDEX, lane))
+        builder.store(vector, builder.bitcast(pointer, ir.PointerType(_VECTOR))).align = _BYTES
+
     @intrinsic
     def store4(typingctx, array, index, values):
         def generate(context, builder, signature, args):
-            vector = ir.Constant(_VECTOR, ir.Undefined)
-            for lane, value in enumerate(cgutils.unpack_tuple(builder, args[2])):
-                vector = builder.insert_element(vector, value, ir.Constant(ir.IntType(32), lane))
-            builder.store(vector, _pointer(context, builder, signature, args)).align = _BYTES
+            at = _index(context, builder, signature, args, 1)
+            _store(builder, _data(context, builder, signature, args), at, cgutils.unpack_tuple(builder, args[2]))
             return context.get_dummy_value()
 
         return types.void(array, index, values), generate
+
+    @cache
+    def block_loader(rows: int, columns: int, channels: int) -> Callable:
+        @intrinsic
+        def load(typingctx, array, first, last_row, row_step, column_step):
+            def generate(context, builder, signature, args):
+                data = _data(context, builder, signature, args)
+                at, last, row_by, column_by = (_index(context, builder, signature, args, which) for which in range(1, 5))
+                read = []
+                for row in range(rows):
+                    number = ir.Constant(_INDEX, row)
+                    if row:
+                        number = builder.select(builder.icmp_unsigned("<", number, last), number, last)
+                    start = builder.add(at, builder.mul(number, row_by))
+                    for column in range(columns):
+                        step = builder.mul(column_by, ir.Constant(_INDEX, column))
+                        read += _load(builder, data, builder.add(start, step), channels)
+                return context.make_tuple(builder, signature.return_type, read)
+
+            count = rows * columns * channels
+            return types.UniTuple(types.float32, count)(array, first, last_row, row_step, column_step), generate
+
+        return load
+
+    @cache
+    def row_storer(columns: int, channels: int, first: int) -> Callable:
+        @intrinsic
+        def store(typingctx, array, at, column_step, values):
+            def generate(context, builder, signature, args):
+                data = _data(context, builder, signature, args)
+                start, by = (_index(context, builder, signature, args, which) for which in (1, 2))
+                lanes = cgutils.unpack_tuple(builder, args[3])[first:]
+                for column in range(columns):
+                    index = builder.add(start, builder.mul(by, ir.Constant(_INDEX, column)))
+                    _store(builder, data, index, lanes[column * channels : (column + 1) * channels])
+                return context.get_dummy_value()
+
+            return types.void(array, at, column_step, values), generate
+
+        return store
+
+    @cache
+    def shifted(by: int) -> Callable:
+        @intrinsic
+        def shift(typingctx, values):
+            def generate(context, builder, signature, args):
+                lanes = [ir.Constant(ir.FloatType(), 0.0)] * by + list(cgutils.unpack_tuple(builder, args[0]))
+                return context.make_tuple(builder, signature.return_type, lanes[: len(lanes) - by])
+
+            return values(values), generate
+
+        return shift
+
+    @cache
+    def multiply_adds(terms: tuple[tuple[int, int, int], ...]) -> Callable:
+        @intrinsic
+        def add(typingctx, sums, a, b):
+            def generate(context, builder, signature, args):
+                added, left, right = (cgutils.unpack_tuple(builder, values) for values in args)
+                added = list(added)
+                for i, j, k in terms:
+                    added[i] = builder.fma(left[j], right[k], added[i])
+                return context.make_tuple(builder, signature.return_type, added)
+
+            return sums(sums, a, b), generate
+
+        return add

@@ -1,0 +1,108 @@
+"""CUDA kernels as machine code, without a GPU: what ptxas and nvdisasm say of every tile and every strip."""
+
+from __future__ import annotations
+
+import pytest
+
+from sepconv_bench.kernels.cuda.arrays import Layout
+from sepconv_bench.kernels.cuda.launch import Pass
+from sepconv_bench.kernels.cuda.loops import loops_pass
+from sepconv_bench.kernels.cuda.machine_code import MachineCode, blocks_resident, compiled, passes
+from sepconv_bench.kernels.cuda.product import Product, Tile, product_pass, sum_pass
+from sepconv_bench.kernels.cuda.tiled import depthwise_pass
+from sepconv_bench.kernels.cuda.tiles import FUSED_TILES, SPLITS, STRIPS, TILES, choose_strip, choose_tile
+from sepconv_bench.shapes import GRIDS, ConvShape
+
+AMPERE, HOPPER = (8, 0), (9, 0)
+WIDE, ODD = ConvShape(3, 64, 128, 28), ConvShape(3, 6, 10, 28, batch=2)  # in whole vectors and slices, and in neither
+
+
+def product(shape: ConvShape, tile: Tile, filtered: bool = False, splits: int = 1) -> Product:
+    F, G = (Layout.dense(each) for each in (shape.F_shape("standard"), shape.G_shape("standard")))
+    return Product(shape, F, G, filtered, tile, splits)
+
+
+def depthwise(shape: ConvShape, TH: int, TW: int) -> Pass:
+    F, G = (Layout.dense(each) for each in (shape.F_shape("depthwise"), shape.G_shape("depthwise")))
+    return depthwise_pass(shape, F, G, TH, TW)
+
+
+def assert_sound(one: Pass, code: MachineCode) -> None:
+    """Everything in registers, as many blocks at once as was planned for, and no arithmetic that nobody asked for."""
+    assert (code.stack, code.spills) == (0, 0)
+    assert blocks_resident(code, one.threads) >= one.blocks
+    assert not code.doubles
+    assert code.count("FFMA") > 0
+
+
+@pytest.mark.parametrize(("shape", "cc"), [(WIDE, AMPERE), (WIDE, HOPPER), (ODD, HOPPER)])
+@pytest.mark.parametrize("tile", TILES, ids=lambda tile: f"{tile.BP}x{tile.BN}")
+def test_a_tile_is_nothing_but_multiply_adds_and_vectors(tile, shape, cc):
+    one = product_pass(product(shape, tile))
+    code = compiled(one, cc)
+    assert_sound(one, code)
+    # A slice of BK terms, unrolled: each is TP x TN multiply-adds on (TP + TN) / 4 vectors out of shared memory.
+    assert code.count("FFMA") == tile.BK * tile.TP * tile.TN
+    assert code.count("LDS.128") == tile.BK * (tile.TP + tile.TN) // 4
+    assert code.count("LDG.E.128") >= (2 if shape is WIDE else 1)  # weights are padded to vectors; F is as it is
+    assert code.shared == tile.shared_bytes
+    assert code.count("STG.E.128") == (tile.TP * tile.TN // 4 if shape is WIDE else 0)
+
+
+@pytest.mark.parametrize(("D_K", "cc"), [(3, AMPERE), (5, HOPPER), (7, HOPPER)])
+@pytest.mark.parametrize("tile", FUSED_TILES, ids=lambda tile: f"{tile.BP}x{tile.BN}")
+def test_a_tile_that_filters_still_fits_into_registers(tile, D_K, cc):
+    one = product_pass(product(ConvShape(D_K, 64, 128, 28), tile, filtered=True))
+    code = compiled(one, cc)
+    assert_sound(one, code)
+    assert code.count("FFMA") >= tile.BK * tile.TP * tile.TN + 4
+    assert code.count("LDG.E.128") >= 3  # F, the window's weights, K_tilde
+
+
+@pytest.mark.parametrize("D_K", [1, 3, 5, 7])
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("strip", STRIPS, ids=str)
+def test_a_strip_stays_in_registers(strip, stride, D_K):
+    for M in (64, 6) if D_K == 3 else (64,):
+        one = depthwise(ConvShape(D_K, M, M, 28, stride), *strip)
+        code = compiled(one, HOPPER)
+        assert_sound(one, code)
+        assert bool(code.count("LDG.E.128")) == (M == 64)
+
+
+def test_sums_of_splits_and_loops_compile_too():
+    shape = WIDE
+    F, G = Layout.dense(shape.F_shape("standard")), Layout.dense(shape.G_shape("standard"))
+    G_hat = Layout.dense(shape.G_shape("depthwise"))
+    loops = [
+        loops_pass("standard", shape, 1, F, G),
+        loops_pass("depthwise", shape, 1, F, G_hat),
+        loops_pass("pointwise", shape, 1, G_hat, G),
+    ]
+    for one in loops:
+        assert_sound(one, compiled(one))
+    summed = compiled(sum_pass(product(shape, TILES[-1], splits=4)))
+    assert (summed.stack, summed.spills, summed.doubles) == (0, 0, [])
+    assert summed.count("LDG.E.128") == 4
+
+
+def test_what_is_chosen_for_a_shape_fits_into_registers():
+    for shape in (ConvShape(3, 512, 512, 14), ConvShape(3, 32, 64, 112), ConvShape(5, 64, 64, 28, batch=8)):
+        for kernel in ("cuda.standard.tiled", "cuda.separable.tiled", "cuda.separable.fused"):
+            for one in passes(kernel, shape):
+                code = compiled(one)
+                assert (code.stack, code.spills, code.doubles) == (0, 0, []), f"{kernel} on {shape}"
+
+
+def test_the_choice_fills_a_gpu_and_prefers_large_tiles_where_it_is_full():
+    large, _ = choose_tile(pixels=32 * 112 * 112, N=128, terms=64, taps=9, multiprocessors=132)
+    assert (large.BP, large.BN) == (128, 128)
+    tile, splits = choose_tile(pixels=14 * 14, N=512, terms=512, taps=9, multiprocessors=132)
+    assert -(-196 // tile.BP) * -(-512 // tile.BN) * splits >= 100
+    for shape in GRIDS["default"].shapes:
+        tile, splits = choose_tile(shape.batch * shape.D_G**2, shape.N, shape.M, shape.D_K**2, 132)
+        assert tile in TILES
+        assert splits in SPLITS
+        assert splits <= product(shape, tile).slices
+    assert choose_strip(3, 112, 32 * 112**2 * 32, 132) == STRIPS[0]
+    assert choose_strip(3, 7, 49 * 16, 132) == STRIPS[-1]

@@ -1,0 +1,111 @@
+"""CUDA kernels in Numba's simulator, thread by thread in Python, against the oracle.
+
+The simulator must be asked for before Numba is imported: outside of it, this file has one test, which runs the others.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from sepconv_bench import ConvShape, KernelError, Problem, ShapeError, get_kernel, kernel_names
+from sepconv_bench.reference import Oracle
+
+if os.environ.get("NUMBA_ENABLE_CUDASIM") != "1":
+
+    def test_in_the_simulator():
+        environment = os.environ | {"NUMBA_ENABLE_CUDASIM": "1"}
+        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", __file__]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=900, check=False)
+        print(done.stdout[-4000:])
+        assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
+        assert " passed" in done.stdout
+
+else:
+    from sepconv_bench.kernels.cuda import rungs
+    from sepconv_bench.kernels.cuda.product import Tile
+    from sepconv_bench.kernels.cuda.tiles import STRIPS
+
+    OURS = [name for name in kernel_names(device="cuda") if "torch" not in name]
+    # One warp; and two side by side either way, so that each part of an index counts.
+    SMALL = (Tile(4, 4, 1, 1, 8, 1), Tile(8, 4, 1, 2, 8, 1), Tile(4, 8, 2, 1, 16, 1))
+    SHAPES = (
+        ConvShape(1, 1, 1, 1),
+        ConvShape(3, 4, 4, 3),
+        ConvShape(3, 3, 5, 4, stride=2, batch=2),
+        ConvShape(2, 9, 34, 3, stride=3),
+        ConvShape(5, 8, 12, 5, batch=2),
+    )
+
+    def error(name: str, problem: Problem) -> float:
+        kernel = get_kernel(name)
+        kernel.unpack(kernel.bind(problem)(), problem.G)
+        return Oracle(kernel.operator, problem.shape, problem.F, problem.weights).error(problem.G)
+
+    @pytest.mark.parametrize("shape", SHAPES, ids=str)
+    @pytest.mark.parametrize("name", OURS)
+    def test_a_kernel_agrees_with_the_oracle(name, shape):
+        assert error(name, Problem.draw(get_kernel(name).operator, shape, np.random.default_rng(0))) <= 1
+
+    @pytest.mark.parametrize("splits", [1, 3])
+    @pytest.mark.parametrize("tile", SMALL, ids=lambda tile: f"{tile.BP}x{tile.BN}")
+    @pytest.mark.parametrize("name", ["cuda.standard.tiled", "cuda.separable.fused"])
+    def test_every_way_to_cut_a_product(name, tile, splits, monkeypatch):
+        monkeypatch.setattr(rungs, "choose_tile", lambda *sizes: (tile, splits))
+        shape = ConvShape(2, 4 * tile.BK + 1, tile.BN + 3, 5)  # two tiles of channels and of pixels, and a rest of each
+        assert error(name, Problem.draw(get_kernel(name).operator, shape, np.random.default_rng(1))) <= 1
+
+    @pytest.mark.parametrize("strip", STRIPS, ids=str)
+    def test_every_strip(strip, monkeypatch):
+        monkeypatch.setattr(rungs, "choose_strip", lambda *sizes: strip)
+        for shape in (ConvShape(3, 8, 8, 5, stride=2, batch=2), ConvShape(3, 3, 3, 9), ConvShape(4, 4, 4, 5, stride=3)):
+            assert error("cuda.depthwise.tiled", Problem.draw("depthwise", shape, np.random.default_rng(2))) <= 1
+
+    class OnGpu:
+        """An array as a library for GPUs would offer it; the simulator's memory is the host's."""
+
+        def __init__(self, array: np.ndarray) -> None:
+            self.array = array
+
+        @property
+        def __cuda_array_interface__(self) -> dict:
+            described = self.array.__array_interface__
+            strides = described["strides"]
+            return {key: described[key] for key in ("shape", "typestr", "data", "version")} | {"strides": strides}
+
+    @pytest.mark.parametrize("name", OURS)
+    def test_arrays_on_the_gpu_are_taken_as_they_lie(name):
+        """F and G as views with a halo into larger buffers, whose other floats stay NaN."""
+        kernel, shape = get_kernel(name), ConvShape(3, 8, 4, 4, stride=2)
+        rng = np.random.default_rng(3)
+        weights = [rng.standard_normal(weight, np.float32) for weight in shape.weight_shapes(kernel.operator)]
+        buffers = []
+        for wanted in (shape.F_shape(kernel.operator), shape.G_shape(kernel.operator)):
+            buffers.append(np.full((wanted[1] + 2, wanted[2] + 3, wanted[3] + 4), np.nan, np.float32))
+        F, G = (buffer[1:-1, 1:-2, 4:] for buffer in buffers)
+        F[:] = rng.standard_normal(F.shape, np.float32)
+        stride = 1 if kernel.operator == "pointwise" else 2
+        kernel(OnGpu(F), *map(OnGpu, weights), stride=stride, out=OnGpu(G))
+        assert Oracle(kernel.operator, shape, F[np.newaxis], tuple(weights)).error(G[np.newaxis]) <= 1
+        assert np.isnan(buffers[1]).sum() == buffers[1].size - G.size
+        np.testing.assert_array_equal(kernel(F, *weights, stride=stride), G)
+
+    def test_what_does_not_fit_is_said_before_anything_runs():
+        standard = get_kernel("cuda.standard.tiled")
+        F, K = np.ones((5, 5, 4), np.float32), np.ones((3, 3, 4, 4), np.float32)
+        with pytest.raises(ShapeError, match=r"F runs backwards on the GPU.*must not be negative"):
+            standard(OnGpu(F[::-1]), K)
+        with pytest.raises(ShapeError, match="out shares memory with F"):
+            get_kernel("cuda.pointwise.tiled")(OnGpu(F), np.ones((4, 4), np.float32), out=OnGpu(F))
+        with pytest.raises(ShapeError, match=r"F has dtype <f8; it must be float32"):
+            standard(OnGpu(F.astype(np.float64)), K)
+        with pytest.raises(ShapeError, match="F is a list; it must be an array of float32, numpy's or one on the GPU"):
+            standard([1.0], K)
+        with pytest.raises(ShapeError, match="F is a OnGpu; it must be a numpy array"):
+            get_kernel("cpu.standard.loops")(OnGpu(F), K)
+        with pytest.raises(KernelError, match="torch has no simulator"):
+            get_kernel("cuda.standard.torch")(F, K)
