@@ -12,6 +12,7 @@ from typing import Any
 
 import click
 
+from sepconv_bench import gpu
 from sepconv_bench.errors import InputError
 from sepconv_bench.measure.sampler import Rules
 from sepconv_bench.shapes import AXES, GRIDS, Grid, get_grid, grid_from_axes
@@ -47,6 +48,11 @@ class Folder(click.Path):
 folder_argument = click.argument("folder", metavar="DIR", type=Folder())
 
 
+device_option = click.option(
+    "--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True, help="Where kernels run."
+)
+
+
 def _kernel_options(command: Callable[..., None]) -> Callable[..., None]:
     for option in (
         click.option("--threads", type=click.IntRange(1, 1024), help="Threads of every kernel.  [default: physical cores]"),
@@ -64,8 +70,9 @@ def _kernel_options(command: Callable[..., None]) -> Callable[..., None]:
         click.option(
             "--kernels",
             metavar="PATTERNS",
-            help="Only these, as 'cpu.*.parallel,cpu.*.numpy'.  [default: all of the CPU that are installed]",
+            help="Only these, as 'cpu.*.parallel,cpu.*.numpy'.  [default: all of the device that are installed]",
         ),
+        device_option,
     ):
         command = option(command)
     return command
@@ -109,6 +116,7 @@ def cli() -> None:
 @click.option(
     "--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the data and of the order in each round."
 )
+@click.option("--cold", is_flag=True, help="On a GPU: more than its L2 is written before each launch.")
 def run(
     grid_name: str | None,
     output: Path | None,
@@ -116,10 +124,12 @@ def run(
     target: float,
     time_limit: float | None,
     seed: int,
+    cold: bool,
     kernels: str | None,
     plugins: tuple[str, ...],
     threads: int | None,
     timeout: float,
+    device: str,
     **axes: str | None,
 ) -> None:
     """Measure a grid of shapes in pairs, and draw the report.
@@ -129,16 +139,22 @@ def run(
     sepconv-bench run --grid smoke                        a few seconds: does it work?
     sepconv-bench run --D_K 3,5 --N 16:512:x2             a grid of your own
     sepconv-bench run --plugin mykernels.py               your kernels among ours
+    sepconv-bench run --device cuda --grid gpu            on an NVIDIA GPU
     """
     from sepconv_bench import results as store
-    from sepconv_bench.measure.machine import default_threads, machine_name
+    from sepconv_bench.measure.machine import default_threads
     from sepconv_bench.report.page import write_report
     from sepconv_bench.sweep import Settings, sweep
 
+    if device == "cuda":
+        gpu.require_for_timing()
+    elif cold:
+        raise InputError("--cold goes with --device cuda")
     grid = _grid(grid_name, axes)
     threads = threads or default_threads()
-    settings = Settings(grid, kernels, plugins, threads, Rules(target, time_limit or grid.cell_seconds), timeout, seed)
-    folder = output or Path("reports") / machine_name(threads)
+    rules = Rules(target, time_limit or grid.cell_seconds)
+    settings = Settings(grid, kernels, plugins, threads, rules, timeout, seed, device, cold)
+    folder = output or Path("reports") / _machine_name(device, threads)
     with store.claimed(folder):
         resumed = resume and (folder / store.FILE_NAME).exists()
 
@@ -227,6 +243,16 @@ def mobilenet(
             page = write_report(results, folder)
             click.echo(told_layers(store.layers(results), store.network(results)))
     click.echo(f"report: {page}")
+
+
+def _machine_name(device: str, threads: int) -> str:
+    if device == "cuda":
+        from sepconv_bench.measure.cuda import fingerprint
+
+        return fingerprint()["machine"]
+    from sepconv_bench.measure.machine import machine_name
+
+    return machine_name(threads)
 
 
 def _some_of(name: str, text: str, there: Sequence[float]) -> tuple[Any, ...]:
@@ -343,13 +369,15 @@ def ladder(folder: Path, into: Path | None) -> None:
 
 @cli.command()
 @_kernel_options
-def check(kernels: str | None, plugins: tuple[str, ...], threads: int | None, timeout: float) -> None:
+def check(kernels: str | None, plugins: tuple[str, ...], threads: int | None, timeout: float, device: str) -> None:
     """Compare every kernel with the float64 oracle on awkward shapes; exit 1 if one is wrong."""
     from sepconv_bench.measure.machine import default_threads
     from sepconv_bench.sweep import AWKWARD, Settings
     from sepconv_bench.sweep import check as checked
 
-    settings = Settings(Grid("awkward", "", AWKWARD), kernels, plugins, threads or default_threads(), timeout=timeout)
+    settings = Settings(
+        Grid("awkward", "", AWKWARD), kernels, plugins, threads or default_threads(), timeout=timeout, device=device
+    )
     verdicts: dict[str, list] = {}
     for verdict in checked(settings):
         verdicts.setdefault(verdict.kernel, []).append(verdict)
@@ -493,12 +521,15 @@ def list_(plugins: tuple[str, ...]) -> None:
 
 @cli.command()
 @click.option("--threads", type=click.IntRange(1, 1024), help="Threads to measure with.  [default: physical cores]")
-def machine(threads: int | None) -> None:
+@device_option
+def machine(threads: int | None, device: str) -> None:
     """This machine's fingerprint and its ceilings: FMA peak, and copy bandwidth by footprint."""
     from sepconv_bench.measure.machine import default_threads
     from sepconv_bench.sweep import ceilings
 
-    fingerprint, measured = ceilings(threads or default_threads())
+    if device == "cuda":
+        gpu.require_for_timing()
+    fingerprint, measured = ceilings(threads or default_threads(), device)
     for name, value in fingerprint.items():
         click.echo(f"{name:18}{_flat(value)}")
     click.echo(f"{'FMA peak':18}{measured['peak'][0] / 1e9:.1f} GFLOP/s, vectors of {measured['lanes']} floats")

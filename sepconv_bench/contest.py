@@ -20,6 +20,7 @@ from sepconv_bench.errors import ShapeError
 from sepconv_bench.kernels.problem import Problem
 from sepconv_bench.kernels.registry import Bind, Kernel, Launch, Unpack
 from sepconv_bench.measure.ceilings import FMA
+from sepconv_bench.measure.clocks import Clock
 from sepconv_bench.measure.sampler import Rules, Samples, sample
 from sepconv_bench.pairing import pairs
 from sepconv_bench.reference import Oracle
@@ -107,10 +108,19 @@ class Outcome:
 
 
 class Contest:
-    """Contenders by name. `mark(name)` is called before anything of that contender runs, with "" before our own work."""
+    """Contenders by name. `mark(name)` is called before anything of that contender runs, with "" before our own work.
 
-    def __init__(self, contenders: Mapping[str, Contender], rng: np.random.Generator, mark: Callable[[str], None]) -> None:
-        self._contenders, self._rng, self._mark = contenders, rng, mark
+    `clock` is the host's unless another is given.
+    """
+
+    def __init__(
+        self,
+        contenders: Mapping[str, Contender],
+        rng: np.random.Generator,
+        mark: Callable[[str], None],
+        clock: Clock | None = None,
+    ) -> None:
+        self._contenders, self._rng, self._mark, self._clock = contenders, rng, mark, clock
 
     def checked(self, name: str) -> Outcome:
         """Bind, compile and launch once; judge the result."""
@@ -159,7 +169,7 @@ class Contest:
             compared = [(pair.standard, pair.separable) for pair in pairs(seconds, outcomes)]
             compared += [(name, own) for name in seconds if (own := _like(name, against)) in seconds and own != name]
             try:
-                samples = sample(binds, compared or [(name, FMA) for name in seconds], rules, self._rng, mark)
+                samples = sample(binds, compared or [(name, FMA) for name in seconds], rules, self._rng, mark, self._clock)
             except _RAISED as error:
                 if running not in outcomes:
                     raise

@@ -190,6 +190,19 @@ _GRIDS = (
         _distinct(INCEPTION_V1),
     ),
     Grid(
+        "gpu",
+        "what a GPU needs to be full: batches of 1, 8 and 32 over map sizes up to 224, and wide layers",
+        tuple(
+            dict.fromkeys(
+                [
+                    *cross(M=(64,), N=(128,), D_G=(14, 28, 56, 112, 224), batch=(1, 8, 32)),
+                    *cross(D_K=(3, 5, 7), M=(128,), N=(128,), D_G=(28,), batch=(8,)),
+                    *cross(M=(32, 256, 512), N=(32, 64, 512), D_G=(14,), batch=(32,)),
+                ]
+            )
+        ),
+    ),
+    Grid(
         "tracked",
         "the two ends of MobileNet-V1, followed over commits: a large map of few channels, a small one of many",
         (ConvShape(3, 32, 64, 112), ConvShape(3, 512, 512, 14)),

@@ -21,6 +21,7 @@ from dataclasses import asdict, dataclass, field
 from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 from sepconv_bench import theory
 from sepconv_bench.errors import InputError, ResultsError
@@ -48,9 +49,23 @@ class WorkerError(Exception):
 class Worker:
     """A process that kernels run in; started again by itself after a fault."""
 
-    def __init__(self, threads: int, plugins: Sequence[str] = (), kernels: str | None = None, timeout: float = 60.0) -> None:
+    def __init__(
+        self,
+        threads: int,
+        plugins: Sequence[str] = (),
+        kernels: str | None = None,
+        timeout: float = 60.0,
+        device: str = "cpu",
+        cold: bool = False,
+    ) -> None:
         self._threads = threads
-        self._start_job = {"do": "start", "plugins": [str(Path(plugin).absolute()) for plugin in plugins], "kernels": kernels}
+        self._start_job = {
+            "do": "start",
+            "plugins": [str(Path(plugin).absolute()) for plugin in plugins],
+            "kernels": kernels,
+            "device": device,
+            "cold": cold,
+        }
         self._timeout = timeout
         self._marks = tempfile.TemporaryFile()  # noqa: SIM115 (closed with the worker)
         self._process: subprocess.Popen | None = None
@@ -141,7 +156,10 @@ class Worker:
 
 @dataclass(frozen=True)
 class Settings:
-    """What a sweep measures, and how long it may take. `kernels`: comma-separated patterns, None for all of the CPU."""
+    """What a sweep measures, and how long it may take. `kernels`: comma-separated patterns, None for all of the device.
+
+    `cold`: what is launched on a GPU finds nothing of its own in L2.
+    """
 
     grid: Grid
     kernels: str | None = None
@@ -150,6 +168,8 @@ class Settings:
     rules: Rules = field(default_factory=Rules)
     timeout: float = 60.0
     seed: int = 0
+    device: str = "cpu"
+    cold: bool = False
 
 
 @dataclass(frozen=True)
@@ -184,7 +204,7 @@ def _measure_missing(
     if not missing:
         tell(Progress(total, total, f"all {total} cells are there already; nothing to measure"))
         return
-    tell(Progress(before, total, f"{machine['cpu']}, {settings.threads} threads: measuring its ceilings"))
+    tell(Progress(before, total, f"{_where(machine)}: measuring its ceilings"))
     measured_ceilings = worker.ask(do="ceilings", seed=settings.seed, seconds=min(_CEILING_SECONDS, 2 * settings.rules.seconds))
     tell(Progress(before, total, _told_ceilings(measured_ceilings)))
     told = asdict(settings) | {"grid": settings.grid.name, "kernels": kernels}
@@ -250,7 +270,7 @@ def sweep_networks(settings: NetworkSettings, opened: Callable[[], Results], tel
         todo = [(network, part) for network in networks for part in (parts if network is largest else [WHOLE])]
         with opened() as results:
             _refuse_other_machine(results, hello["machine"])
-            tell(Progress(0, len(todo), f"{hello['machine']['cpu']}, {settings.threads} threads: measuring its ceilings"))
+            tell(Progress(0, len(todo), f"{_where(hello['machine'])}: measuring its ceilings"))
             measured_ceilings = worker.ask(do="ceilings", seed=settings.seed, seconds=_CEILING_SECONDS)
             tell(Progress(0, len(todo), _told_ceilings(measured_ceilings)))
             told = asdict(settings) | {"grid": "mobilenet_v1, end to end", "kernels": []}
@@ -326,15 +346,16 @@ def check(settings: Settings, shapes: Sequence[ConvShape] = AWKWARD) -> Iterator
                 yield Verdict(kernel, shape, found["status"], found["reason"], found["error"])
 
 
-def ceilings(threads: int) -> tuple[dict, dict]:
+def ceilings(threads: int, device: str = "cpu") -> tuple[dict, dict]:
     """This machine's fingerprint and its ceilings, as measured in a worker of so many threads."""
-    with _worker(Settings(Grid("none", "", ()), threads=threads)) as worker:
+    with _worker(Settings(Grid("none", "", ()), threads=threads, device=device)) as worker:
         return worker.start()["machine"], worker.ask(do="ceilings", seed=0, seconds=_CEILING_SECONDS)
 
 
 @contextmanager
 def _worker(settings: Settings) -> Iterator[Worker]:
-    with Worker(settings.threads, settings.plugins, settings.kernels, settings.timeout) as worker:
+    kept = (settings.threads, settings.plugins, settings.kernels, settings.timeout, settings.device, settings.cold)
+    with Worker(*kept) as worker:
         try:
             yield worker
         except WorkerError as fault:
@@ -343,10 +364,11 @@ def _worker(settings: Settings) -> Iterator[Worker]:
 
 
 def _refuse_other_machine(results: Results, machine: dict) -> None:
-    same = ("cpu", "threads", "threading_layer", "versions", "commit")
+    same = ("cpu", "gpu", "threads", "threading_layer", "versions", "commit")
     for run in results.runs():
         for what in same:
-            then, now = run["machine"].get(what), machine[what]
+            then: Any = run["machine"].get(what)
+            now: Any = machine.get(what)
             if what == "versions" and then:
                 # Those of both: a library that was not there then has timed nothing.
                 then, now = ({name: there[name] for name in sorted(then.keys() & now.keys())} for there in (then, now))
@@ -355,6 +377,10 @@ def _refuse_other_machine(results: Results, machine: dict) -> None:
                     f"{results.path} was measured with {what} {then}, and this is {now};"
                     " measure into another --output, or run without --resume"
                 )
+
+
+def _where(machine: dict) -> str:
+    return machine["cpu"] if "gpu" in machine else f"{machine['cpu']}, {machine['threads']} threads"
 
 
 def _told_ceilings(measured: dict) -> str:
@@ -380,4 +406,5 @@ def _told_end(measured: dict) -> str:
         if o["status"] not in ("ok", "unsupported")
     ]
     closed = "" if measured["converged"] else ", not converged"
-    return f"{measured.get('seconds', 0):.1f} s{closed}" + "".join(bad)
+    slowed = f", {measured['slowed']} samples with the clock held down" if measured.get("slowed") else ""
+    return f"{measured.get('seconds', 0):.1f} s{closed}{slowed}" + "".join(bad)

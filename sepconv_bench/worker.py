@@ -18,15 +18,18 @@ from dataclasses import asdict
 from functools import cached_property, partial
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from sepconv_bench import gpu
 from sepconv_bench.contest import Contender, Contest, OnData
 from sepconv_bench.errors import InputError
 from sepconv_bench.kernels import registry
 from sepconv_bench.kernels.problem import Problem
-from sepconv_bench.measure import machine
-from sepconv_bench.measure.ceilings import Peak, fma_peak, measure_ceilings
+from sepconv_bench.measure import ceilings, machine
+from sepconv_bench.measure.ceilings import Peak
+from sepconv_bench.measure.clocks import Clock
 from sepconv_bench.measure.sampler import Rules
 from sepconv_bench.mobilenet.timed import OURS, Timed
 from sepconv_bench.reference import Oracle
@@ -50,21 +53,40 @@ class _Marker:
 class _Worker:
     def __init__(self, mark: _Marker) -> None:
         self._mark = mark
+        self._device, self._cold = "cpu", False
         self._networks: dict[tuple, Timed] = {}
 
     @cached_property
     def _peak(self) -> Peak:
-        return fma_peak(np.random.default_rng(0))
+        return self._module.fma_peak(np.random.default_rng(0))
+
+    @cached_property
+    def _clock(self) -> Clock:
+        return Clock() if self._device == "cpu" else self._module.CudaClock(self._cold)
+
+    @property
+    def _module(self) -> Any:
+        """Where the ceilings of the device are measured."""
+        if self._device == "cpu":
+            return ceilings
+        from sepconv_bench.measure import cuda
+
+        return cuda
 
     def start(self, job: dict) -> dict:
         """Load the plug-ins; tell what kernels there are and on what machine this is."""
         for path in job["plugins"]:
             registry.load_plugin(path)
-        names = registry.select(job["kernels"]) if job["kernels"] else registry.kernel_names(device="cpu")
-        return {"machine": machine.fingerprint(), "kernels": names}
+        self._device, self._cold = job["device"], job["cold"]
+        names = registry.chosen(job["kernels"], self._device)
+        told = machine.fingerprint()
+        if self._device == "cuda" and not gpu.simulated():
+            told |= self._module.fingerprint()
+        return {"machine": told, "kernels": names}
 
     def ceilings(self, job: dict) -> dict:
-        return measure_ceilings(self._peak, np.random.default_rng(job["seed"]), job["seconds"])
+        rng = np.random.default_rng(job["seed"])
+        return ceilings.measure_ceilings(self._peak, self._module.copies(), rng, job["seconds"], self._clock)
 
     def check(self, job: dict) -> dict:
         """One kernel against the oracle on one shape."""
@@ -92,9 +114,10 @@ class _Worker:
         return {"shape": network.shape(part)} | self._timed(contenders, Rules(**job["rules"]), rng, against=OURS)
 
     def _timed(self, contenders: Mapping[str, Contender], rules: Rules, rng: np.random.Generator, against: str = "") -> dict:
-        stolen, started = machine.steal_seconds(), time.time()
-        outcomes, samples = Contest(contenders, rng, self._mark).timed(self._peak.launch, rules, against)
+        stolen, started, slowed = machine.steal_seconds(), time.time(), getattr(self._clock, "slowed", 0)
+        outcomes, samples = Contest(contenders, rng, self._mark, self._clock).timed(self._peak.launch, rules, against)
         return {
+            "slowed": getattr(self._clock, "slowed", 0) - slowed,
             "outcomes": [asdict(outcome) for outcome in outcomes],
             "samples": {name: [block.tolist() for block in blocks] for name, blocks in samples.blocks.items()},
             "launches": samples.launches,

@@ -7,10 +7,11 @@ import pytest
 from sepconv_bench.kernels.cuda.arrays import Layout
 from sepconv_bench.kernels.cuda.launch import Pass
 from sepconv_bench.kernels.cuda.loops import loops_pass
-from sepconv_bench.kernels.cuda.machine_code import MachineCode, blocks_resident, compiled, passes
+from sepconv_bench.kernels.cuda.machine_code import MachineCode, blocks_resident, compiled, compiled_as, passes
 from sepconv_bench.kernels.cuda.product import Product, Tile, product_pass, sum_pass
 from sepconv_bench.kernels.cuda.tiled import depthwise_pass
 from sepconv_bench.kernels.cuda.tiles import FUSED_TILES, SPLITS, STRIPS, TILES, choose_strip, choose_tile
+from sepconv_bench.measure.cuda import kernels
 from sepconv_bench.shapes import GRIDS, ConvShape
 
 AMPERE, HOPPER = (8, 0), (9, 0)
@@ -106,3 +107,24 @@ def test_the_choice_fills_a_gpu_and_prefers_large_tiles_where_it_is_full():
         assert splits <= product(shape, tile).slices
     assert choose_strip(3, 112, 32 * 112**2 * 32, 132) == STRIPS[0]
     assert choose_strip(3, 7, 49 * 16, 132) == STRIPS[-1]
+
+
+def test_the_kernels_that_measure_the_gpu_compile():
+    """The peak is multiply-adds and little else; a nap sleeps; a copy reads and writes."""
+    ours = kernels()
+    floats, signed = "float32[::1]", "int64"
+    code = {
+        name: compiled_as(getattr(ours, name), f"void({','.join(types)})")
+        for name, types in {
+            "nap": [signed],
+            "fma": [floats, "float32"],
+            "copy": [floats, floats],
+            "fill": [floats],
+        }.items()
+    }
+    assert all((each.stack, each.spills, each.doubles) == (0, 0, []) for each in code.values())
+    assert code["nap"].count("NANOSLEEP") >= 1
+    assert code["fma"].count("FFMA") >= 16
+    assert code["fma"].count("FFMA") >= 0.5 * sum(code["fma"].instructions.values())
+    assert code["copy"].count("LDG") >= 1
+    assert code["copy"].count("STG") >= 1

@@ -232,3 +232,16 @@ def select(patterns: str | Sequence[str]) -> list[str]:
                 )
         raise KernelError(f"no kernel matches {pattern!r}; there are {', '.join(names)}")
     return [name for name in names if any(fnmatchcase(name, pattern) for pattern in wanted)]
+
+
+def chosen(patterns: str | None, device: str) -> list[str]:
+    """The kernels of one device that can run here: all, or those that match. KernelError where there are none."""
+    if device == "cuda" and (reason := gpu.missing()) is not None:
+        raise KernelError(f"CUDA kernels are {reason}")
+    if not patterns:
+        return kernel_names(device=device)
+    names = select(patterns)
+    elsewhere = [name for name in names if get_kernel(name).device != device]
+    if elsewhere:
+        raise KernelError(f"{elsewhere[0]} is no kernel of {device}; one run is of one device, --device cpu or --device cuda")
+    return names

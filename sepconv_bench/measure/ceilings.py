@@ -6,7 +6,7 @@ Both use all the threads that kernels use. The peak is that of the widest vector
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -17,7 +17,8 @@ from numba import njit, prange, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from sepconv_bench.measure.sampler import Launch, Rules, sample
+from sepconv_bench.measure.clocks import Clock
+from sepconv_bench.measure.sampler import Bind, Launch, Rules, sample
 from sepconv_bench.measure.statistics import Estimate, estimate, ratio
 
 _CHAINS = 12  # independent accumulators: latency 4-5 cycles x 2 FMAs a cycle, and still within 16 registers
@@ -107,17 +108,28 @@ def copy_bind(footprint: int, threads: int, passes: int) -> Callable[[np.random.
     return bind
 
 
-def measure_ceilings(peak: Peak, rng: np.random.Generator, seconds: float) -> dict:
-    """Peak in FLOP/s, its vector width, and bytes/s of a copy (read and written) by footprint in bytes.
+def copies() -> dict[int, tuple[Bind, int]]:
+    """By footprint in bytes: what binds a copy of half of it into the other half, and how often it copies."""
+    threads = numba.get_num_threads()
+    passes = {footprint: max(1, _COPIED_BYTES // footprint) for footprint in FOOTPRINTS}
+    return {size: (copy_bind(size, threads, count), count) for size, count in passes.items()}
+
+
+def measure_ceilings(
+    peak: Peak,
+    copied: Mapping[int, tuple[Bind, int]],
+    rng: np.random.Generator,
+    seconds: float,
+    clock: Clock | None = None,
+) -> dict:
+    """Peak in FLOP/s, its vector width, and bytes/s of a copy (read and written) by footprint in bytes; `copied` as `copies`.
 
     Bandwidths are measured in rounds with the peak; `bytes_per_flop` is their ratio, which drift does not touch.
     """
-    threads = numba.get_num_threads()
-    passes = {footprint: max(1, _COPIED_BYTES // footprint) for footprint in FOOTPRINTS}
-    binds = {str(size): copy_bind(size, threads, count) for size, count in passes.items()}
-    samples = sample({FMA: _given(peak.launch)} | binds, [], Rules(seconds=seconds), rng).blocks
+    binds = {str(size): bind for size, (bind, _) in copied.items()}
+    samples = sample({FMA: _given(peak.launch)} | binds, [], Rules(seconds=seconds), rng, clock=clock).blocks
     levels = []
-    for size, count in passes.items():
+    for size, (_, count) in copied.items():
         moved = size * count
         paired = ratio(samples[FMA], samples[str(size)])
         levels.append(
@@ -127,7 +139,12 @@ def measure_ceilings(peak: Peak, rng: np.random.Generator, seconds: float) -> di
                 "bytes_per_flop": paired.value * moved / peak.flop,
             }
         )
-    return {"peak": _scaled(estimate(samples[FMA]), peak.flop), "lanes": peak.lanes, "threads": threads, "levels": levels}
+    return {
+        "peak": _scaled(estimate(samples[FMA]), peak.flop),
+        "lanes": peak.lanes,
+        "threads": numba.get_num_threads(),
+        "levels": levels,
+    }
 
 
 def _scaled(time: Estimate, amount: float) -> list[float]:

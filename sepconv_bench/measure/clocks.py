@@ -44,3 +44,15 @@ def batch_seconds(launch: Callable[[], object], launches: int) -> float:
     for _ in repeat(None, launches):
         launch()
     return (perf_counter_ns() - start) / launches * 1e-9
+
+
+class Clock:
+    """How a sample is taken: the host's way, a batch of launches between two looks at the clock."""
+
+    def settle(self) -> None:
+        """Wait until nothing that ran before disturbs."""
+        settle()
+
+    def batch_seconds(self, launch: Callable[[], object], launches: int) -> float:
+        """Seconds a launch of `launches` in a row."""
+        return batch_seconds(launch, launches)

@@ -14,7 +14,7 @@ from time import perf_counter
 
 import numpy as np
 
-from sepconv_bench.measure.clocks import SETTLE_SECONDS, batch_seconds, settle
+from sepconv_bench.measure.clocks import SETTLE_SECONDS, Clock
 from sepconv_bench.measure.statistics import ratio
 
 Launch = Callable[[], object]
@@ -51,6 +51,7 @@ class Samples:
 class _Contender:
     name: str
     bind: Bind
+    clock: Clock
     launch: Launch = field(default=lambda: None)
     launches: int = 1
     period: int = 1  # it takes part in every period-th round
@@ -58,14 +59,14 @@ class _Contender:
 
     def calibrate(self) -> float:
         """Fix the launches a sample; gives the seconds that one round costs on average."""
-        self.seconds = batch_seconds(self.launch, 1)
+        self.seconds = self.clock.batch_seconds(self.launch, 1)
         if self.seconds < _COLD_SECONDS:
             # The best of three: one interrupted launch must not make a fast contender look slow for the whole cell.
-            self.seconds = min(self.seconds, *(batch_seconds(self.launch, 1) for _ in range(2)))
+            self.seconds = min(self.seconds, *(self.clock.batch_seconds(self.launch, 1) for _ in range(2)))
         if self.seconds < SAMPLE_SECONDS:
             while self.seconds * self.launches < SAMPLE_SECONDS / 4:
                 self.launches *= 2
-                self.seconds = min(batch_seconds(self.launch, self.launches) for _ in range(3))
+                self.seconds = min(self.clock.batch_seconds(self.launch, self.launches) for _ in range(3))
             self.launches = ceil(SAMPLE_SECONDS / self.seconds)
         cost = self.seconds * (self.launches + self.warm_launches) + SETTLE_SECONDS
         # Powers of two, so that of two slow contenders one's rounds are all the other's too.
@@ -88,10 +89,10 @@ class _Contender:
             self.launch()
 
     def sample(self) -> float:
-        settle()
+        self.clock.settle()
         for _ in range(self.warm_launches):
             self.launch()
-        return batch_seconds(self.launch, self.launches)
+        return self.clock.batch_seconds(self.launch, self.launches)
 
 
 def sample(
@@ -100,12 +101,14 @@ def sample(
     rules: Rules,
     rng: np.random.Generator,
     mark: Callable[[str], None] = lambda name: None,
+    clock: Clock | None = None,
 ) -> Samples:
     """Time the contenders against each other until the ratio of every pair is known to `rules.target`, or time is up.
 
     `mark(name)` is called, untimed, before anything of that contender runs. At least four blocks are always taken.
+    `clock` is the host's unless another is given.
     """
-    contenders = [_Contender(name, bind) for name, bind in binds.items()]
+    contenders = [_Contender(name, bind, clock or Clock()) for name, bind in binds.items()]
     result = Samples({name: [] for name in binds}, {})
     start = perf_counter()
     costs = []

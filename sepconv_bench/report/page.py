@@ -204,8 +204,13 @@ def _machine_facts(machine: dict, runs: list[dict]) -> list[tuple[str, str]]:
     settings = runs[-1]["settings"]
     versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
     blas = ", ".join(f"{pool['internal_api']} {pool['version']} ({pool['num_threads']} threads)" for pool in machine["blas"])
+    device = [("CPU", f"{machine['cpu']} (LLVM says {machine['llvm_cpu']})")]
+    if "gpu" in machine:
+        gpu = machine["gpu"]
+        told = f"{gpu['name']}, {gpu['multiprocessors']} multiprocessors of compute capability {gpu['compute_capability']}"
+        device = [("GPU", f"{told}, {gpu['memory_bytes'] / 2**30:.0f} GiB, driver {gpu['driver']}")]
     return [
-        ("CPU", f"{machine['cpu']} (LLVM says {machine['llvm_cpu']})"),
+        *device,
         (
             "Threads",
             f"{machine['threads']} of {machine['logical_cpus']} logical CPUs, Numba's {machine['threading_layer']} layer",

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import cache
 from math import ceil
 from pathlib import Path
+from typing import Any
 
 from numba import cuda
 
@@ -56,8 +57,14 @@ class MachineCode:
 @cache
 def compiled(one: Pass, cc: tuple[int, int] = CC) -> MachineCode:
     """Machine code of a pass for a compute capability. KernelError where the compilers are not installed, or refuse."""
-    signature = f"void({','.join(['float32[::1]'] * one.arrays)})"
-    ptx, _ = cuda.compile(one.run.py_func, signature, cc=cc, device=False, abi="numba", launch_bounds=(one.threads, one.blocks))
+    return compiled_as(one.run, f"void({','.join(['float32[::1]'] * one.arrays)})", cc, (one.threads, one.blocks))
+
+
+def compiled_as(
+    kernel: Any, signature: str, cc: tuple[int, int] = CC, launch_bounds: tuple[int, int] | None = None
+) -> MachineCode:
+    """Machine code of any function that cuda.jit has taken, for these types of its arguments."""
+    ptx, _ = cuda.compile(kernel.py_func, signature, cc=cc, device=False, abi="numba", launch_bounds=launch_bounds)
     with tempfile.TemporaryDirectory() as folder:
         source, binary = Path(folder) / "kernel.ptx", Path(folder) / "kernel.cubin"
         source.write_text(ptx)

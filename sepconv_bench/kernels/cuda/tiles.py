@@ -18,7 +18,7 @@ TILES = (
     Tile(TP=4, TN=4, warps_p=2, warps_n=1, BK=16, blocks=8),  # 32 x 32
 )
 # Of fused: those whose threads filter one quad of channels a slice; beside their sums there are no registers for two.
-FUSED_TILES = tuple(tile for tile in TILES if tile.BP * tile.BK == 4 * tile.threads)
+FUSED_TILES = tuple(tile for tile in TILES if 4 * tile.threads == tile.BP * tile.BK)
 SPLITS = (1, 2, 3, 4, 6, 8, 12, 16)
 # A depthwise thread computes TH x TW pixels of four channels.
 STRIPS = ((8, 2), (4, 2), (2, 2), (2, 1), (1, 1))
