@@ -1,10 +1,10 @@
 # `make run` measures this machine and draws the report; `make test` runs every check; `make asv` follows the last commit and
-# writes asv's pages. All do their own set-up.
+# writes asv's pages; `make gpu` checks, tunes and measures the CUDA kernels where there is a GPU. All do their own set-up.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test asv clean
+.PHONY: run test asv gpu clean
 
 run: $(VENV)/.installed
 	$(BIN)/sepconv-bench run
@@ -21,6 +21,15 @@ asv: $(VENV)/.installed-dev
 	$(BIN)/asv run --record-samples 'HEAD^!'
 	$(BIN)/asv publish
 	@echo 'now: $(BIN)/asv preview'
+
+# CUDA=cuda12 where the driver is older than CUDA 13.
+CUDA ?= cuda13
+gpu: $(VENV)/.installed-dev
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[$(CUDA)]'
+	$(BIN)/sepconv-bench machine --device cuda
+	$(BIN)/pytest -m gpu
+	$(BIN)/python docs/experiments/cuda_tiles.py
+	$(BIN)/sepconv-bench run --device cuda --grid gpu
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "sepconv-bench needs Python >= 3.11; $(PYTHON) is older (make PYTHON=python3.12 ...)" >&2; exit 2; }

@@ -12,7 +12,8 @@ from pathlib import Path
 # multiply-adds do.
 SHAPES = ("D_K=3 M=32 N=64 D_G=112", "D_K=3 M=512 N=512 D_G=14")
 FASTEST = {"standard": "tiled", "depthwise": "tiled", "pointwise": "tiled", "separable": "fused"}
-_KERNELS = "cpu.*.parallel,cpu.*.tiled,cpu.separable.fused"
+_KERNELS = {"cpu": "cpu.*.parallel,cpu.*.tiled,cpu.separable.fused", "cuda": "cuda.*.tiled,cuda.separable.fused"}
+_PAIRS = {"cpu": (("fused", "tiled"), ("parallel", "parallel")), "cuda": (("fused", "tiled"),)}
 _SECONDS = 6.0  # of sampling a cell
 
 
@@ -22,38 +23,44 @@ class Cells:
     timeout = 300
 
     def setup_cache(self):
-        """Sweep the cells; gives {(question, kernel or pair, shape): what a track_ method returns}."""
-        from sepconv_bench import results, theory
-        from sepconv_bench.measure.machine import default_threads
-        from sepconv_bench.measure.sampler import Rules
-        from sepconv_bench.shapes import ConvShape, Grid
-        from sepconv_bench.sweep import Settings, sweep
+        return swept("cpu")
 
-        shapes = {text: ConvShape(**{name: int(size) for name, size in map(_split, text.split())}) for text in SHAPES}
-        folder = Path.cwd()
-        grid = Grid("asv", "the cells that are followed over commits", tuple(shapes.values()))
-        settings = Settings(grid, _KERNELS, threads=default_threads(), rules=Rules(target=1e-4, seconds=_SECONDS))
-        sweep(settings, lambda: results.create(folder), lambda step: print(step.line))
-        found = {}
-        with results.open_results(folder) as swept:
-            for text, cell in zip(SHAPES, swept.cells(), strict=True):
-                peak, flop = cell.samples["ceiling.fma"], cell.facts["peak_flop"]
-                for outcome in cell.outcomes:
-                    kernel = outcome["kernel"]
-                    _, operator, variant = kernel.split(".")
-                    if outcome["status"] != "ok":
-                        continue
-                    times, work = cell.samples[kernel], 2 * theory.multiplications(operator, cell.shape)
-                    found["time", operator, variant, text] = _samples(times)
-                    at_peak = [block * work / flop for block in peak]
-                    found["peak", operator, variant, text] = _samples(times, at_peak)
-                    found["compile", operator, variant, text] = outcome["compile_s"]
-                for separable, standard in (("fused", "tiled"), ("parallel", "parallel")):
-                    both = (f"cpu.separable.{separable}", f"cpu.standard.{standard}")
-                    if all(name in cell.times for name in both):
-                        found["ratio", f"{separable} / {standard}", text] = _samples(*(cell.samples[name] for name in both))
-                found["ratio", "1/N + 1/D_K^2", text] = float(theory.cost_ratio(cell.shape))
-        return found
+
+def swept(device):
+    """Sweep the cells; gives {(question, kernel or pair, shape): what a track_ method returns}."""
+    from sepconv_bench import results, theory
+    from sepconv_bench.measure.machine import default_threads
+    from sepconv_bench.measure.sampler import Rules
+    from sepconv_bench.shapes import ConvShape, Grid
+    from sepconv_bench.sweep import Settings, sweep
+
+    shapes = {text: ConvShape(**{name: int(size) for name, size in map(_split, text.split())}) for text in SHAPES}
+    folder = Path.cwd()
+    grid = Grid("asv", "the cells that are followed over commits", tuple(shapes.values()))
+    where = {} if device == "cpu" else {"device": device}  # earlier commits have no devices
+    rules = Rules(target=1e-4, seconds=_SECONDS)
+    settings = Settings(grid, _KERNELS[device], threads=default_threads(), rules=rules, **where)
+    sweep(settings, lambda: results.create(folder), lambda step: print(step.line))
+    found = {}
+    with results.open_results(folder) as file:
+        for text, cell in zip(SHAPES, file.cells(), strict=True):
+            peak, flop = cell.samples["ceiling.fma"], cell.facts["peak_flop"]
+            for outcome in cell.outcomes:
+                kernel = outcome["kernel"]
+                _, operator, variant = kernel.split(".")
+                if outcome["status"] != "ok":
+                    continue
+                times, work = cell.samples[kernel], 2 * theory.multiplications(operator, cell.shape)
+                found["time", operator, variant, text] = _samples(times)
+                at_peak = [block * work / flop for block in peak]
+                found["peak", operator, variant, text] = _samples(times, at_peak)
+                found["compile", operator, variant, text] = outcome["compile_s"]
+            for separable, standard in _PAIRS[device]:
+                both = (f"{device}.separable.{separable}", f"{device}.standard.{standard}")
+                if all(name in cell.times for name in both):
+                    found["ratio", f"{separable} / {standard}", text] = _samples(*(cell.samples[name] for name in both))
+            found["ratio", "1/N + 1/D_K^2", text] = float(theory.cost_ratio(cell.shape))
+    return found
 
 
 class Operator(Cells, ABC):  # abstract: asv leaves it alone

@@ -1,3 +1,6 @@
+from importlib.util import find_spec
+
+
 class InnerLoop:
     """What did the compiler make of the innermost loops? Counted in the assembly: the same on every run."""
 
@@ -33,3 +36,27 @@ class InnerLoop:
     track_instructions_per_multiply_add.version = "1"
     track_spills.unit = "vectors on the stack"
     track_spills.version = "1"
+
+
+# Only where the extra cuda-compile is installed; it needs no GPU.
+if find_spec("numba_cuda") and find_spec("nvidia"):
+
+    class GpuCode:
+        """What does the compiler make of the GPU's kernels? For Hopper, whatever is here: the same on every run."""
+
+        params = (["cuda.standard.tiled", "cuda.separable.fused"],)
+        param_names = ("kernel",)
+
+        def setup(self, kernel):
+            try:
+                from sepconv_bench.kernels.cuda.machine_code import compiled, passes
+                from sepconv_bench.shapes import ConvShape
+            except ImportError as error:
+                raise NotImplementedError("this commit has no CUDA kernels") from error
+            self.code = compiled(passes(kernel, ConvShape(3, 64, 128, 56, batch=8))[0])
+
+        def track_registers(self, kernel):
+            return self.code.registers
+
+        track_registers.unit = "registers of a thread"
+        track_registers.version = "1"

@@ -70,6 +70,16 @@ def test_there_are_some_forty_numbers_a_question_a_file(discovered):
     assert 20 <= points <= 50
 
 
+def test_the_gpu_is_asked_only_where_there_is_one(tmp_path):
+    code = "import sys; sys.path.insert(0, sys.argv[1]); import benchmarks.cuda as found; print(hasattr(found, 'Cuda'))"
+    (tmp_path / "nvidia-smi").write_text("#!/bin/sh\n")
+    (tmp_path / "nvidia-smi").chmod(0o755)
+    for path, there in (("", "False"), (str(tmp_path), "True")):
+        command = [sys.executable, "-c", code, str(ROOT)]
+        done = subprocess.run(command, env=os.environ | {"PATH": path}, capture_output=True, text=True, check=True)
+        assert done.stdout.strip() == there
+
+
 def test_versions_are_set_by_hand_and_parameters_are_plain(discovered):
     """A version that asv makes of the source throws the history away with each comment; a parameter is kept as its repr."""
     for found in discovered:

@@ -124,7 +124,7 @@ def test_the_kernels_that_measure_the_gpu_compile():
     }
     assert all((each.stack, each.spills, each.doubles) == (0, 0, []) for each in code.values())
     assert code["nap"].count("NANOSLEEP") >= 1
-    assert code["fma"].count("FFMA") >= 16
-    assert code["fma"].count("FFMA") >= 0.5 * sum(code["fma"].instructions.values())
+    # In the loop there is next to nothing else; what begins and ends it is launched once for 256 turns.
+    assert code["fma"].count("FFMA") == 128
     assert code["copy"].count("LDG") >= 1
     assert code["copy"].count("STG") >= 1

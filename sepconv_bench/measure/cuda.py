@@ -22,7 +22,7 @@ from sepconv_bench.measure.clocks import Clock
 from sepconv_bench.measure.sampler import Launch
 
 FOOTPRINTS = tuple(1 << power for power in range(20, 32))  # bytes: 1 MiB, well within L2, to 2 GiB
-_CHAINS, _STEPS, _THREADS, _BLOCKS = 16, 1024, 256, 8
+_CHAINS, _UNROLLED, _STEPS, _THREADS, _BLOCKS = 16, 8, 256, 256, 8
 _COPIED_BYTES = 1 << 26  # a launch copies at least this much
 _NAP_NS = 50_000
 _FLUSH = 4  # L2s that are written between cold launches
@@ -108,7 +108,7 @@ def fma_peak(rng: np.random.Generator) -> Peak:
     blocks = _BLOCKS * gpu.multiprocessors()
     sums = cuda.device_array(blocks * _THREADS, np.float32)
     launch = partial(kernels().fma[blocks, _THREADS, gpu.stream()], sums, np.float32(0.5))
-    return Peak(launch, 2 * _CHAINS * _STEPS * blocks * _THREADS, 32)
+    return Peak(launch, 2 * _CHAINS * _UNROLLED * _STEPS * blocks * _THREADS, 32)
 
 
 def copies() -> dict[int, tuple[Callable[[np.random.Generator], Launch], int]]:
@@ -182,7 +182,7 @@ def _copy_bind(footprint: int, rng: np.random.Generator) -> Launch:
 def kernels() -> Any:
     from numba import cuda, float32, uint32
 
-    chains = tuple(range(_CHAINS))
+    chains, unrolled = tuple(range(_CHAINS)), tuple(range(_UNROLLED))
 
     @cuda.jit
     def nap(naps):
@@ -195,8 +195,9 @@ def kernels() -> Any:
         for c in chains:
             values[c] = x + float32(c)
         for _ in range(_STEPS):
-            for c in chains:
-                values[c] = values[c] * x + x
+            for _ in unrolled:
+                for c in chains:
+                    values[c] = values[c] * x + x
         total = float32(0)
         for c in chains:
             total += values[c]
