@@ -2,8 +2,8 @@
 
 python docs/experiments/cuda_tiles.py [seconds a shape]
 
-Prints, for each shape of the grid `gpu` and each product on it, the choice, the fastest, and the chosen one's time over the fastest's;
-then the same for the strips of depthwise. Needs a GPU.
+Prints, for each shape of the grid `gpu` and each operator on it, the choice, the fastest, and the chosen one's time over the
+fastest's. Needs a GPU.
 """
 
 from __future__ import annotations
