@@ -593,6 +593,11 @@ def written(frame: pd.DataFrame, form: str) -> bytes:
     return buffer.getvalue()
 
 
+def told_machine(machine: dict) -> str:
+    """What ran the kernels, in a few words, from a run's fingerprint."""
+    return machine["cpu"] if "gpu" in machine else f"{machine['cpu']}, {machine['threads']} threads"
+
+
 def _told_time(seconds: float | None) -> str | None:
     return None if seconds is None else datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
 

@@ -28,7 +28,7 @@ from sepconv_bench.errors import InputError, ResultsError
 from sepconv_bench.measure.clocks import pool_environment
 from sepconv_bench.measure.sampler import Rules
 from sepconv_bench.networks import WHOLE
-from sepconv_bench.results import Results
+from sepconv_bench.results import Results, told_machine
 from sepconv_bench.shapes import ConvShape, Grid
 
 FAULTS = 3  # crashes and hangs after which a kernel is not tried on the cells that are left
@@ -204,7 +204,7 @@ def _measure_missing(
     if not missing:
         tell(Progress(total, total, f"all {total} cells are there already; nothing to measure"))
         return
-    tell(Progress(before, total, f"{_where(machine)}: measuring its ceilings"))
+    tell(Progress(before, total, f"{told_machine(machine)}: measuring its ceilings"))
     measured_ceilings = worker.ask(do="ceilings", seed=settings.seed, seconds=min(_CEILING_SECONDS, 2 * settings.rules.seconds))
     tell(Progress(before, total, _told_ceilings(measured_ceilings)))
     told = asdict(settings) | {"grid": settings.grid.name, "kernels": kernels}
@@ -270,7 +270,7 @@ def sweep_networks(settings: NetworkSettings, opened: Callable[[], Results], tel
         todo = [(network, part) for network in networks for part in (parts if network is largest else [WHOLE])]
         with opened() as results:
             _refuse_other_machine(results, hello["machine"])
-            tell(Progress(0, len(todo), f"{_where(hello['machine'])}: measuring its ceilings"))
+            tell(Progress(0, len(todo), f"{told_machine(hello['machine'])}: measuring its ceilings"))
             measured_ceilings = worker.ask(do="ceilings", seed=settings.seed, seconds=_CEILING_SECONDS)
             tell(Progress(0, len(todo), _told_ceilings(measured_ceilings)))
             told = asdict(settings) | {"grid": "mobilenet_v1, end to end", "kernels": []}
@@ -377,10 +377,6 @@ def _refuse_other_machine(results: Results, machine: dict) -> None:
                     f"{results.path} was measured with {what} {then}, and this is {now};"
                     " measure into another --output, or run without --resume"
                 )
-
-
-def _where(machine: dict) -> str:
-    return machine["cpu"] if "gpu" in machine else f"{machine['cpu']}, {machine['threads']} threads"
 
 
 def _told_ceilings(measured: dict) -> str:

@@ -26,11 +26,11 @@ def run(code: str) -> str:
 CEILINGS = """
 import json
 import numpy as np
-from sepconv_bench.measure.ceilings import fma_peak, measure_ceilings
+from sepconv_bench.measure.ceilings import copies, fma_peak, measure_ceilings
 
 rng = np.random.default_rng(0)
 peak = fma_peak(rng)
-print(json.dumps([peak.lanes, measure_ceilings(peak, rng, seconds=0.5)]))
+print(json.dumps([peak.lanes, measure_ceilings(peak, copies(), rng, seconds=0.5)]))
 """
 
 

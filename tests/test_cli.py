@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from conftest import QUICK
 
+from sepconv_bench import gpu
 from sepconv_bench import results as store
 
 README = Path(__file__).parents[1] / "README.md"
@@ -20,6 +21,8 @@ README = Path(__file__).parents[1] / "README.md"
     [
         ("run --D_K 3,x", "--D_K '3,x' is not understood"),
         ("run --D_K 0", "D_K is 0"),
+        ("run --cold --grid smoke", "--cold goes with --device cuda"),
+        ("check --kernels cuda.*.torch --device cpu", "no kernel of cpu" if gpu.missing() is None else "CUDA finds none here"),
         ("run --N 16:8:x2", "does not lead from its first to its last size"),
         ("run --N 16:64:x1", "does not lead from its first to its last size"),
         ("run --N 1:2000000000:+1", "at most"),
@@ -63,6 +66,23 @@ def test_wrong_words_get_one_line_and_exit_code_2(arguments, told, tmp_path, sep
     assert done.stderr.startswith("sepconv-bench: ")
     assert told in done.stderr
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file"], "nothing is left behind"
+
+
+@pytest.mark.skipif(gpu.missing() is None, reason="there is a GPU here")
+@pytest.mark.parametrize("arguments", ["run --grid gpu --output {tmp}", "check", "machine"])
+def test_without_a_gpu_that_is_said_and_nothing_is_written(arguments, tmp_path, sepconv):
+    done = sepconv(*arguments.format(tmp=tmp_path / "out").split(), "--device", "cuda")
+    assert done.returncode == 2
+    assert done.stderr == "sepconv-bench: CUDA kernels are for an NVIDIA GPU, and CUDA finds none here\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("arguments", ["run --device cuda --grid smoke", "machine --device cuda"])
+def test_the_simulator_is_never_timed(arguments, tmp_path, sepconv, monkeypatch):
+    monkeypatch.setenv("NUMBA_ENABLE_CUDASIM", "1")
+    done = sepconv(*arguments.split(), cwd=tmp_path)
+    assert done.returncode == 2
+    assert "what runs in the simulator is checked, never timed" in done.stderr
 
 
 def test_export_into_a_folder_that_is_not_there(swept, sepconv, tmp_path):

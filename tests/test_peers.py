@@ -24,7 +24,7 @@ from sepconv_bench.reference import Oracle
 from sepconv_bench.shapes import OPERATORS, Grid
 from sepconv_bench.sweep import Settings, Verdict, Worker, check, sweep
 
-PEERS = [name for name in kernel_names(missing=True) if get_kernel(name).needs]
+PEERS = [name for name in kernel_names(missing=True) if name.startswith("cpu.") and get_kernel(name).needs]
 INTO_G = ["cpu.pointwise.torch-matmul", "cpu.separable.torch-matmul", "cpu.pointwise.onnxruntime-matmul"]
 
 

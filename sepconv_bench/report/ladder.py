@@ -9,7 +9,7 @@ import pandas as pd
 
 from sepconv_bench.errors import ResultsError
 from sepconv_bench.pairing import PEERS, peer
-from sepconv_bench.results import Results, peers, timings
+from sepconv_bench.results import Results, peers, timings, told_machine
 from sepconv_bench.shapes import OPERATORS
 
 _MARKERS = re.compile(r"(<!-- ladder\b[^\n]*-->\n).*?(<!-- end of ladder -->)", re.S)
@@ -43,7 +43,7 @@ def ladder(results: Results) -> str:
         "",
         f'Medians over {cells} shapes; "% of peak" of the multiply-add rate timed in the same rounds, highest in brackets.'
         ' "Beside": the peer\'s time over ours in paired samples, geometric mean and, in brackets, least and most.'
-        f" {machine['cpu']}, {machine['threads']} threads; {_versions(machine, shown)}.",
+        f" {told_machine(machine)}; {_versions(machine, shown)}.",
     ]
     return "\n".join(lines) + "\n"
 
