@@ -1,4 +1,4 @@
-"""The door: sepconv-bench run | mobilenet | report | export | ladder | ab | compare | check | list | machine."""
+"""The door: sepconv-bench run | mobilenet | report | export | ladder | predict | ab | compare | check | list | machine."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import click
 from sepconv_bench import gpu
 from sepconv_bench.errors import InputError
 from sepconv_bench.measure.sampler import Rules
-from sepconv_bench.shapes import AXES, GRIDS, Grid, get_grid, grid_from_axes
+from sepconv_bench.shapes import AXES, GRIDS, NETWORKS, Grid, get_grid, grid_from_axes, network_shapes
 
 PROGRAM = "sepconv-bench"
 _INTERRUPTED = 130
@@ -340,10 +340,7 @@ def export(folder: Path, table: str, form: str, output: Path | None) -> None:
     if output is None:
         sys.stdout.buffer.write(text)
         return
-    try:
-        output.write_bytes(text)
-    except OSError as error:
-        raise InputError(f"{output} cannot be written: {error.strerror}") from error
+    _write(output, text)
 
 
 @cli.command()
@@ -393,6 +390,74 @@ def check(kernels: str | None, plugins: tuple[str, ...], threads: int | None, ti
     click.echo(f"{len(verdicts) - wrong} kernels right, {wrong} wrong")
     if wrong:
         sys.exit(1)
+
+
+@cli.command()
+@click.argument("folder", metavar="[DIR]", type=Folder(), required=False)
+@_axis_options
+@click.option("--network", type=click.Choice(NETWORKS), help="The blocks of a network, one by one and together.")
+@click.option(
+    "--csv",
+    "layers_file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Your own layers: columns D_K,M,N,D_G and, where they are not 1, stride,batch; others are kept.",
+)
+@device_option
+@click.option(
+    "--output", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Write the table there, too, as CSV."
+)
+def predict(
+    folder: Path | None,
+    network: str | None,
+    layers_file: Path | None,
+    device: str,
+    output: Path | None,
+    **axes: str | None,
+) -> None:
+    """Times and speedup of shapes that were not measured, from the cells in DIR that were.  [default: reports/<machine>]
+
+    Predicted is the fastest kernel of each side, with 90 % intervals, and with what cross-validation says of them.
+
+    \b
+    sepconv-bench predict --D_K 3 --M 64 --N 128 --D_G 56
+    sepconv-bench predict reports/intel-xeon-2-threads --network mobilenet
+    sepconv-bench predict --csv mylayers.csv --output predicted.csv
+    """
+    import pandas as pd
+
+    from sepconv_bench import results as store
+    from sepconv_bench.measure.machine import default_threads
+    from sepconv_bench.prediction import Model, read_layers
+    from sepconv_bench.report import predicted as told
+
+    given = {axis: text for axis, text in axes.items() if text is not None}
+    ways = [f"--{name}" for name in given] + ["--network"] * bool(network) + ["--csv"] * bool(layers_file)
+    if bool(given) + bool(network) + bool(layers_file) != 1:
+        came = f"{' '.join(ways)} came together" if ways else "none came"
+        raise InputError(f"predict takes either sizes, as --D_K 3 --N 128, or --network, or --csv; {came}")
+    more, shapes = pd.DataFrame(), list(grid_from_axes(given).shapes) if given else []
+    if network is not None:
+        shapes = list(network_shapes(network))
+    elif layers_file is not None:
+        more, shapes = read_layers(layers_file)
+    with store.open_results(folder or Path("reports") / _machine_name(device, default_threads())) as results:
+        model = Model(results.cells(), device)
+    predicted = model.predict(shapes)
+    predicted = pd.concat([more[[name for name in more if name not in predicted]], predicted], axis=1)
+    click.echo(told.told_shapes(predicted))
+    if len(shapes) > 1 and not given:
+        click.echo(told.told_total(model.total(shapes), len(shapes)))
+    click.echo(told.told_accuracy(model.accuracy))
+    if output is not None:
+        _write(output, store.written(predicted, "csv"))
+
+
+def _write(path: Path, text: bytes) -> None:
+    try:
+        path.write_bytes(text)
+    except OSError as error:
+        raise InputError(f"{path} cannot be written: {error.strerror}") from error
 
 
 _threshold_option = click.option(
@@ -489,10 +554,7 @@ def _tell_verdicts(
 
     click.echo(told.text(verdicts, left_out))
     if markdown is not None:
-        try:
-            markdown.write_text(told.markdown(verdicts, left_out, *sides, threshold), encoding="utf-8")
-        except OSError as error:
-            raise InputError(f"{markdown} cannot be written: {error.strerror}") from error
+        _write(markdown, told.markdown(verdicts, left_out, *sides, threshold).encode())
     if not verdicts:
         raise InputError("nothing could be compared")
     if told.regressions(verdicts, threshold):

@@ -10,12 +10,13 @@ import io
 import json
 import os
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -229,6 +230,19 @@ class Results:
             raise ResultsError(f"{self.path} cannot be read: {error}") from error
 
 
+class Ceilings(NamedTuple):
+    """What roofs in `theory` are made of: FLOP/s, and a function from a footprint in bytes to bytes/s."""
+
+    peak: float
+    bandwidth: Callable[[int], float]
+
+
+def bandwidth(levels: Sequence[dict], peak: float, footprint: int) -> float:
+    """Bytes/s, log-linear between the measured footprints; they were measured relative to a peak, and follow this one."""
+    footprints, bytes_per_flop = zip(*((level["footprint"], level["bytes_per_flop"]) for level in levels), strict=True)
+    return peak * float(np.exp(np.interp(np.log(footprint), np.log(footprints), np.log(bytes_per_flop))))
+
+
 class Cell:
     """One shape and what the kernels compared on it did: outcomes, and samples by kernel, an array a block."""
 
@@ -257,19 +271,17 @@ class Cell:
     def roofline_s(self, kernel: str) -> float:
         """Seconds that a perfect kernel would need: the peak of these rounds, and the run's bandwidth relative to it."""
         _, operator, variant = kernel.split(".")
-        return theory.roofline_time(operator, self.shape, self.peak, self._bandwidth, fused=variant == "fused")
+        return theory.roofline_time(operator, self.shape, *self.ceilings, fused=variant == "fused")
 
     def held_by_memory(self, kernel: str) -> tuple[str, ...]:
         """The passes of a kernel, as operators, for which memory bandwidth and not the peak is the roof."""
         _, operator, variant = kernel.split(".")
-        return theory.held_by_memory(operator, self.shape, self.peak, self._bandwidth, fused=variant == "fused")
+        return theory.held_by_memory(operator, self.shape, *self.ceilings, fused=variant == "fused")
 
-    def _bandwidth(self, footprint: int) -> float:
-        """Bytes/s for a footprint in bytes, log-linear between the measured ones."""
-        footprints, bytes_per_flop = zip(
-            *((level["footprint"], level["bytes_per_flop"]) for level in self.facts["levels"]), strict=True
-        )
-        return self.peak * float(np.exp(np.interp(np.log(footprint), np.log(footprints), np.log(bytes_per_flop))))
+    @property
+    def ceilings(self) -> Ceilings:
+        """FLOP/s of these rounds, and bytes/s by footprint in bytes."""
+        return Ceilings(self.peak, partial(bandwidth, self.facts["levels"], self.peak))
 
     def gflops(self, kernel: str) -> float:
         """2 x multiplications / time, in 1e9 a second."""

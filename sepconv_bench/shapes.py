@@ -211,6 +211,17 @@ _GRIDS = (
 GRIDS: Mapping[str, Grid] = {grid.name: grid for grid in _GRIDS}
 
 
+NETWORKS = ("mobilenet", "vgg16", "inception")
+
+
+def network_shapes(name: str) -> tuple[ConvShape, ...]:
+    """The layers of a network of NETWORKS that could be standard or separable, in order, each as often as it comes."""
+    if name == "mobilenet":
+        return tuple(ConvShape(3, M, N, D_G, stride) for stride, M, N, D_G in MOBILENET_V1)
+    table = {"vgg16": VGG_16, "inception": INCEPTION_V1}[name]
+    return tuple(ConvShape(D_K, M, N, D_G, stride) for D_K, stride, M, N, D_G in table)
+
+
 def get_grid(name: str) -> Grid:
     """The named grid; ShapeError lists the names there are."""
     if name not in GRIDS:
