@@ -117,6 +117,7 @@ def cli() -> None:
     "--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the data and of the order in each round."
 )
 @click.option("--cold", is_flag=True, help="On a GPU: more than its L2 is written before each launch.")
+@click.option("--strict", is_flag=True, help="Exit with 1 if a ratio of the fastest kernels is in doubt.")
 def run(
     grid_name: str | None,
     output: Path | None,
@@ -125,6 +126,7 @@ def run(
     time_limit: float | None,
     seed: int,
     cold: bool,
+    strict: bool,
     kernels: str | None,
     plugins: tuple[str, ...],
     threads: int | None,
@@ -143,7 +145,7 @@ def run(
     """
     from sepconv_bench import results as store
     from sepconv_bench.measure.machine import default_threads
-    from sepconv_bench.report.page import write_report
+    from sepconv_bench.report.page import told_doubts, write_report
     from sepconv_bench.sweep import Settings, sweep
 
     if device == "cuda":
@@ -170,7 +172,13 @@ def run(
             sweep(settings, opened, tell)
         with store.open_results(folder) as results:
             page = write_report(results, folder)
+            pairs = store.ratios(results)
     click.echo(f"report: {page}")
+    doubted = told_doubts(pairs[pairs.best]) if len(pairs) else ""
+    if doubted:
+        click.echo(f"of the fastest kernels' {doubted}; `{PROGRAM} machine --doctor` says what may help", err=strict)
+        if strict:
+            sys.exit(1)
 
 
 @cli.command()
@@ -584,10 +592,19 @@ def list_(plugins: tuple[str, ...]) -> None:
 @cli.command()
 @click.option("--threads", type=click.IntRange(1, 1024), help="Threads to measure with.  [default: physical cores]")
 @device_option
-def machine(threads: int | None, device: str) -> None:
+@click.option("--doctor", is_flag=True, help="Say what makes measurements here worse than they need be, and what would help.")
+def machine(threads: int | None, device: str, doctor: bool) -> None:
     """This machine's fingerprint and its ceilings: FMA peak, and copy bandwidth by footprint."""
     from sepconv_bench.measure.machine import default_threads
     from sepconv_bench.sweep import ceilings
+
+    if doctor:
+        from sepconv_bench.measure.doctor import diagnose
+
+        found = diagnose(threads or default_threads())
+        for advice in found or ["nothing was found that would disturb measurements here"]:
+            click.echo(advice)
+        return
 
     if device == "cuda":
         gpu.require_for_timing()

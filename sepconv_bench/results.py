@@ -23,7 +23,8 @@ import pandas as pd
 
 from sepconv_bench import attribution, theory
 from sepconv_bench.errors import ResultsError
-from sepconv_bench.measure.statistics import Estimate, estimate, ratio
+from sepconv_bench.measure.noise import doubts
+from sepconv_bench.measure.statistics import Estimate, estimate, ratio, within_rounds
 from sepconv_bench.networks import WHOLE, mobilenet_v1, multiply_adds
 from sepconv_bench.pairing import PEERS, Pair, pairs, peer
 from sepconv_bench.shapes import AXES, OPERATORS, ConvShape
@@ -197,6 +198,7 @@ class Results:
             run = runs[values["run"]]
             facts = {
                 "machine": run["machine"]["machine"],
+                "threads": run["machine"]["threads"],
                 "target": run["settings"]["rules"]["target"],
                 "levels": run["ceilings"]["levels"],
             }
@@ -264,6 +266,14 @@ class Cell:
         blocks = self.samples.get("ceiling.fma")
         return self.facts["peak_flop"] / estimate(blocks).value if blocks else float("nan")
 
+    def doubts(self, kernel: str, over: str = "ceiling.fma") -> str:
+        """Signs of noise in the ratio of a kernel's times to another's, by default the peak's: names of
+        `sepconv_bench.measure.noise`, with blanks between."""
+        rounds = within_rounds(self.samples[kernel], self.samples[over]) if over in self.samples else self.samples[kernel]
+        given = self.facts["threads"] * (self.facts["seconds"] or np.nan)
+        stolen = (self.facts["steal_s"] or 0.0) / given
+        return " ".join(doubts(rounds, estimate(rounds).half_width, self.facts["target"], stolen))
+
     def eta(self, kernel: str) -> float:
         """Attained multiplication rate over peak: FLOP/s over FLOP/s, a multiplication counting for two."""
         return self.gflops(kernel) * 1e9 / self.peak
@@ -293,7 +303,7 @@ def timings(results: Results) -> pd.DataFrame:
     """One row a kernel and cell: its time with a 95 % interval, rate, eta, and what became of it.
 
     `converged`: the interval is within the run's target half-width; a time moves with the machine's mood where a ratio
-    does not.
+    does not. `doubts`: signs of noise in the time's ratio to that of the peak in the same rounds.
     """
     rows = []
     for cell in results.cells():
@@ -324,6 +334,7 @@ def timings(results: Results) -> pd.DataFrame:
                     "compile_s": outcome["compile_s"],
                     "error": outcome["error"],
                     "converged": time.half_width <= cell.facts["target"],
+                    "doubts": cell.doubts(kernel) if kernel in cell.times else "",
                     "status": outcome["status"],
                     "reason": outcome["reason"],
                     "steal_s": cell.facts["steal_s"],
@@ -338,7 +349,8 @@ def ratios(results: Results) -> pd.DataFrame:
     """One row a pair of kernels and cell: T_separable / T_standard beside 1/N + 1/D_K^2, and the etas that explain it.
 
     speedup = theory_speedup x eta_separable / eta_standard, up to the difference between a median of ratios and a ratio
-    of medians. `converged`: the ratio's interval is within the run's target half-width.
+    of medians. `converged`: the ratio's interval is within the run's target half-width. `doubts`: the signs of
+    `sepconv_bench.measure.noise` that its samples show, "wide" among them where it is not.
     """
     rows = []
     for cell in results.cells():
@@ -364,6 +376,7 @@ def ratios(results: Results) -> pd.DataFrame:
                     "eta_standard": cell.eta(pair.standard),
                     "eta_separable": cell.eta(pair.separable),
                     "converged": measured.half_width <= cell.facts["target"],
+                    "doubts": cell.doubts(pair.separable, pair.standard),
                     "run": cell.facts["run"],
                 }
             )

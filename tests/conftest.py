@@ -37,6 +37,12 @@ def swept(tmp_path_factory: pytest.TempPathFactory, sepconv: Callable[..., subpr
     return folder
 
 
+@pytest.fixture(scope="session")
+def committed() -> Path:
+    """The report of a whole default grid, as it lies in the repository."""
+    return Path(__file__).parents[1] / "reports" / "intel-xeon-2-threads"
+
+
 _CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
 # A page is to be looked at, not a browser to be kept up to date; a container's root has no sandbox.
 _QUIET = ("--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update",

@@ -38,7 +38,7 @@ class Estimate:
 
 def estimate(blocks: Sequence[np.ndarray], confidence: float = CONFIDENCE) -> Estimate:
     """Estimate of positive samples, one array a block, NaN where a round has no sample."""
-    logs = _log_medians(blocks)
+    logs = log_medians(blocks)
     if not len(logs):
         return Estimate(nan, nan, nan)
     return _interval(*_centre(logs), confidence)
@@ -46,7 +46,7 @@ def estimate(blocks: Sequence[np.ndarray], confidence: float = CONFIDENCE) -> Es
 
 def change(before: Sequence[np.ndarray], after: Sequence[np.ndarray], confidence: float = CONFIDENCE) -> Estimate:
     """Estimate of after over before where nothing pairs their blocks: Welch's t over the logarithms of the block medians."""
-    logs = [_log_medians(blocks) for blocks in (before, after)]
+    logs = [log_medians(blocks) for blocks in (before, after)]
     if not all(len(side) for side in logs):
         return Estimate(nan, nan, nan)
     centres, shares, freedoms = zip(*map(_centre, logs), strict=True)
@@ -56,7 +56,8 @@ def change(before: Sequence[np.ndarray], after: Sequence[np.ndarray], confidence
     return _interval(centres[1] - centres[0], variance, freedom, confidence)
 
 
-def _log_medians(blocks: Sequence[np.ndarray]) -> np.ndarray:
+def log_medians(blocks: Sequence[np.ndarray]) -> np.ndarray:
+    """Of each block that has a sample, the logarithm of its median."""
     return np.log([np.nanmedian(block) for block in blocks if not np.isnan(block).all()])
 
 
@@ -81,4 +82,9 @@ def _interval(centre: float, variance: float, freedom: float, confidence: float)
 
 def ratio(numerator: Sequence[np.ndarray], denominator: Sequence[np.ndarray]) -> Estimate:
     """Estimate of numerator over denominator from within-round ratios, block by block."""
-    return estimate([top / bottom for top, bottom in zip(numerator, denominator, strict=True)])
+    return estimate(within_rounds(numerator, denominator))
+
+
+def within_rounds(numerator: Sequence[np.ndarray], denominator: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """The ratio of each round, block by block; NaN where one sat it out."""
+    return [top / bottom for top, bottom in zip(numerator, denominator, strict=True)]

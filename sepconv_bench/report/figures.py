@@ -24,6 +24,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 
 from sepconv_bench.pairing import peer
+from sepconv_bench.shapes import AXES
 
 STYLE = Path(__file__).with_name("style.mplstyle")
 # Okabe and Ito's palette, told apart by the colour-blind; each colour goes with a marker of its own, for print in grey.
@@ -38,7 +39,7 @@ LOOKS = (
 )
 MEASURED_GREY = "#444444"
 _OPERATOR_MARKERS = {"standard": "o", "depthwise": "^", "pointwise": "s", "separable": "D"}
-_AXIS_NAMES = {
+AXIS_NAMES = {
     "D_K": "kernel width $D_K$",
     "M": "input channels $M$",
     "N": "output channels $N$",
@@ -91,13 +92,13 @@ def headline(ratios: pd.DataFrame) -> Figure | None:
 @styled
 def rungs(ratios: pd.DataFrame) -> Figure | None:
     """Measured against promised speedup, like with like: one panel a rung."""
-    panels = _panels(ratios, best=False)
-    if not panels:
+    parts = panels(ratios, best=False)
+    if not parts:
         return None
-    figure, grid = _facets(len(panels), height=4.0)
+    figure, grid = facets(len(parts), height=4.0)
     looks = _looks(ratios.D_K)
-    for axes, (title, rows) in zip(grid, panels, strict=True):
-        _speedup_axes(axes, [rows for _, rows in panels])
+    for axes, (title, rows) in zip(grid, parts, strict=True):
+        _speedup_axes(axes, [rows for _, rows in parts])
         _points(axes, rows, _spread(rows), looks)
         axes.set_title(title)
     grid[0].set_ylabel(f"measured {_SPEEDUP}")
@@ -110,14 +111,14 @@ def over(ratios: pd.DataFrame, axis: str) -> Figure | None:
     """Speedup over one of D_K, M, N, D_G with the theory's curves, a panel a comparison, the other sizes fixed."""
     by = "N" if axis == "D_K" else "D_K"
     rows, fixed = _slice(ratios, axis, by)
-    panels = _panels(rows, best=True)
-    if not panels:
+    parts = panels(rows, best=True)
+    if not parts:
         return None
-    figure, grid = _facets(len(panels), height=3.7)
+    figure, grid = facets(len(parts), height=3.7)
     looks = _looks(rows[by])
     low = min(rows.speedup_lo.min(), rows.theory_speedup.min())
     high = max(rows.speedup_hi.replace(np.inf, np.nan).max(), rows.theory_speedup.max())
-    for axes, (title, part) in zip(grid, panels, strict=True):
+    for axes, (title, part) in zip(grid, parts, strict=True):
         for value, line in part.groupby(by):
             line = line.sort_values(axis)
             colour, marker = looks[value]
@@ -132,13 +133,13 @@ def over(ratios: pd.DataFrame, axis: str) -> Figure | None:
         axes.set_ylim(low / 1.25, high * 1.25)
         log_axis(axes.xaxis, sorted(rows[axis].unique()))
         log_axis(axes.yaxis)
-        axes.set_xlabel(_AXIS_NAMES[axis])
+        axes.set_xlabel(AXIS_NAMES[axis])
         axes.set_title(title)
     grid[0].set_ylabel(_SPEEDUP)
     theory = Line2D([], [], color=MEASURED_GREY, linestyle=(0, (5, 2)), linewidth=1.2, label="promised, $1/(1/N + 1/D_K^2)$")
     _legend_below(figure, [*_look_handles(f"${by}$ = ", looks), theory, *_interval_handles(rows)])
     sizes = ", ".join(f"${name}$ = {value}" for name, value in fixed.items())
-    figure.suptitle(f"Speedup over {_AXIS_NAMES[axis]}   ({sizes})", x=0.01, ha="left", fontsize=12, fontweight="bold")
+    figure.suptitle(f"Speedup over {AXIS_NAMES[axis]}   ({sizes})", x=0.01, ha="left", fontsize=12, fontweight="bold")
     return figure
 
 
@@ -204,23 +205,29 @@ def roofline(timings: pd.DataFrame, ceilings: dict) -> Figure | None:
 
 
 def save(figure: Figure, stem: Path) -> None:
-    """Write the figure as PNG and SVG files, the same bytes for the same results, and close it."""
+    """Write the figure as PNG, SVG and PDF files, the same bytes for the same results, and close it."""
     with plt.style.context(["default", STYLE]):
         figure.savefig(stem.with_suffix(".png"))
         figure.savefig(stem.with_suffix(".svg"), metadata={"Date": None})
+        figure.savefig(stem.with_suffix(".pdf"), metadata={"CreationDate": None})
     plt.close(figure)
+
+
+def anchor(row: pd.Series) -> str:
+    """By what a point in a figure finds its shape in the page's table."""
+    return "cell-" + "-".join(str(int(row[axis])) for axis in AXES)
 
 
 # ---------------------------------------------------------------------------------------------- parts
 
 
-def _panels(ratios: pd.DataFrame, best: bool) -> list[tuple[str, pd.DataFrame]]:
+def panels(ratios: pd.DataFrame, best: bool) -> list[tuple[str, pd.DataFrame]]:
     """The comparisons to draw side by side: best with best if asked, then each rung with its like and each lone kernel."""
     if ratios.empty:
         return []
-    panels = [("fastest of each", ratios[ratios.best])] if best else []
-    panels += [(str(rung), rows) for rung, rows in ratios[ratios.rung != ""].groupby("rung", sort=False)]
-    return [(title, rows) for title, rows in panels if len(rows)]
+    found = [("fastest of each", ratios[ratios.best])] if best else []
+    found += [(str(rung), rows) for rung, rows in ratios[ratios.rung != ""].groupby("rung", sort=False)]
+    return [(title, rows) for title, rows in found if len(rows)]
 
 
 def _told_winners(best: pd.DataFrame) -> str:
@@ -259,11 +266,11 @@ def _slice(ratios: pd.DataFrame, axis: str, by: str) -> tuple[pd.DataFrame, dict
     return rows, shown
 
 
-def _facets(count: int, height: float) -> tuple[Figure, Sequence[Axes]]:
-    """Panels side by side, in rows of at most four; `height` is that of a row."""
+def facets(count: int, height: float, width: float = 3.3) -> tuple[Figure, Sequence[Axes]]:
+    """Panels side by side, in rows of at most four; `height` is that of a row, `width` that of a panel."""
     across = min(count, 4)
     down = ceil(count / across)
-    size = (max(4.6, 3.3 * across), height + (down - 1) * 0.85 * height)
+    size = (max(4.6, width * across), height + (down - 1) * 0.85 * height)
     figure, grid = plt.subplots(down, across, figsize=size, sharey=True, squeeze=False)
     for axes in grid.flat[count:]:
         axes.remove()
@@ -305,7 +312,7 @@ def _roofline_handle() -> Line2D:
 
 def _interval_handles(rows: pd.DataFrame) -> list[Line2D]:
     """What an open marker means, where there is one."""
-    if rows.converged.all():
+    if (rows.doubts == "").all():
         return []
     return [
         Line2D(
@@ -315,7 +322,7 @@ def _interval_handles(rows: pd.DataFrame) -> list[Line2D]:
             marker="o",
             markerfacecolor="white",
             color=MEASURED_GREY,
-            label="open: interval wider than asked",
+            label="open: too noisy, see the table",
         )
     ]
 
@@ -337,11 +344,12 @@ def _points(axes: Axes, rows: pd.DataFrame, x: np.ndarray, looks: dict) -> None:
 
 
 def _bars(axes: Axes, x: np.ndarray | pd.Series, rows: pd.DataFrame, colour: str, marker: str) -> None:
-    """Points with their 95 % intervals; filled where the interval is as narrow as was asked."""
+    """Points with their 95 % intervals; filled where nothing speaks against them."""
     high = rows.speedup_hi.replace(np.inf, np.nan).fillna(rows.speedup)
     axes.vlines(x, rows.speedup_lo.replace(0, np.nan).fillna(rows.speedup), high, color=colour, linewidth=1.6, zorder=4)
-    faces = [colour if converged else "white" for converged in rows.converged]
-    axes.scatter(x, rows.speedup, s=34, marker=marker, c=faces, edgecolors=colour, linewidths=1.2, zorder=5)
+    faces = ["white" if doubts else colour for doubts in rows.doubts]
+    points = axes.scatter(x, rows.speedup, s=34, marker=marker, c=faces, edgecolors=colour, linewidths=1.2, zorder=5)
+    points.set_urls([f"#{anchor(row)}" for _, row in rows.iterrows()])
 
 
 def _speedup_axes(axes: Axes, parts: Sequence[pd.DataFrame]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
 
@@ -247,7 +247,7 @@ def newest_speedups(table: pd.DataFrame) -> Figure | None:
         separable, _, standard = str(given["pair"]).partition(" / ")
         rows.append(
             {
-                "D_K": shape.D_K,
+                **asdict(shape),
                 "theory_speedup": promised,
                 "roofline_speedup": np.nan,  # asv's results hold no bandwidths
                 "speedup": 1 / newest.value,
@@ -256,7 +256,7 @@ def newest_speedups(table: pd.DataFrame) -> Figure | None:
                 "standard_kernel": f"cpu.standard.{standard}",
                 "separable_kernel": f"cpu.separable.{separable}",
                 "best": separable == "fused",
-                "converged": True,
+                "doubts": "",
             }
         )
     return figures.headline(pd.DataFrame(rows)) if rows else None

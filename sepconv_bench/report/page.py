@@ -3,42 +3,59 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Sequence
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import log
 from pathlib import Path
+from xml.etree import ElementTree
 
 import jinja2
 import numpy as np
 import pandas as pd
+from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from sepconv_bench.errors import ResultsError
-from sepconv_bench.report import figures
+from sepconv_bench.report import figures, maps, markdown
 from sepconv_bench.report import network as networks
-from sepconv_bench.results import Results, layers, network, ratios, timings
+from sepconv_bench.report.reasons import reasons as draw_reasons
+from sepconv_bench.report.reasons import told_reasons
+from sepconv_bench.results import Results, layers, network, ratios, timings, why
 
 PAGE = "index.html"
+MARKDOWN = "report.md"
 FIGURES = "figures"
 _TEMPLATE = "page.html.j2"
 
 
+_SCRIPT = "page.js"
+_MOST_ROWS = 5000  # of a table on the page; what is beyond is a download
+_LIVE = "speedup"  # the figure whose points say which shape they are
+_SVG, _XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
+
+
 @dataclass(frozen=True)
 class _Shown:
-    """A figure on the page: file stem, heading, what it shows in words for those who cannot see it, and the picture."""
+    """A figure on the page: file stem, heading, what it shows in words for those who cannot see it, and the picture; that
+    is an SVG element where `live`."""
 
     stem: str
     heading: str
     told: str
     data: str
+    tall: bool
+    intervals: bool
+    live: Markup | None = None
 
 
 def write_report(results: Results, folder: Path) -> Path:
-    """Write index.html and its figures as PNG and SVG files into `folder`; gives the page's path.
+    """Write index.html, report.md and the figures as PNG, SVG and PDF files into `folder`; gives the page's path.
 
     ResultsError where the results hold no cell yet, or `folder` cannot be written.
     """
-    runs, times, pairs = results.runs(), timings(results), ratios(results)
+    runs, times, pairs, reasons = results.runs(), timings(results), ratios(results), why(results)
     steps, libraries = layers(results), network(results)
     if not runs or (times.empty and libraries.empty):
         raise ResultsError(f"{results.path} holds no measured cell yet; `sepconv-bench run --resume` goes on measuring")
@@ -46,43 +63,98 @@ def write_report(results: Results, folder: Path) -> Path:
         (folder / FIGURES).mkdir(parents=True, exist_ok=True)
         for old in (folder / FIGURES).glob("*.*"):
             old.unlink()
-        shown = _drawn(_figures(times, pairs, runs[-1]["ceilings"]), folder / FIGURES)
+        shown = _drawn(_figures(times, pairs, reasons, runs[-1]["ceilings"]), folder / FIGURES, _told_points(pairs, reasons))
         whole = _drawn(_network_figures(steps, libraries), folder / FIGURES)
         page = folder / PAGE
-        page.write_text(_render(runs, times, pairs, shown, (steps, libraries, whole)), encoding="utf-8")
+        sentences = [*verdict(pairs), *told_reasons(reasons)]
+        page.write_text(_render(runs, times, (pairs, reasons, sentences), shown, (steps, libraries, whole)), encoding="utf-8")
+        told = markdown.report(runs[-1]["machine"], sentences, pairs, networks.verdict(steps, libraries), [*shown, *whole])
+        (folder / MARKDOWN).write_text(told, encoding="utf-8")
     except OSError as error:
         raise ResultsError(f"the report cannot be written into {folder}: {error.strerror}") from error
     return page
 
 
-_Figure = tuple[str, str, str, Callable[[], Figure | None]]  # stem, heading, in words, and who draws it
+@dataclass(frozen=True)
+class _Figure:
+    """Who draws a figure; `tall` where it is narrower than the page, `intervals` where its bars are intervals."""
+
+    stem: str
+    heading: str
+    told: str
+    draw: Callable[[], Figure | None]
+    tall: bool = True
+    intervals: bool = False
 
 
-def _figures(times: pd.DataFrame, pairs: pd.DataFrame, ceilings: dict) -> list[_Figure]:
+def _figures(times: pd.DataFrame, pairs: pd.DataFrame, reasons: pd.DataFrame, ceilings: dict) -> list[_Figure]:
     return [
-        (
+        _Figure(
             "speedup",
             "What it buys, and what it promises",
             "Measured speedup over the promised one, both on logarithmic axes, a point a shape, coloured by D_K; the line is"
             " the formula, the dash above or below a point what perfect kernels would reach on this machine.",
             lambda: figures.headline(pairs),
+            intervals=True,
         ),
-        (
+        _Figure(
+            "why",
+            "Why each shape is not where the formula puts it",
+            "A row a shape: from the promised speedup, at 1x, bars lead to the measured one, a dot. They are the factors by"
+            " which memory bandwidth, the fixed cost of a launch, and how far the two kernels are from perfect ones move it;"
+            " they multiply exactly.",
+            lambda: draw_reasons(reasons),
+        ),
+        _Figure(
+            "plane",
+            "The promise as a plane",
+            "The promised speedup over N and D_K as coloured ground with lines of equal promise, and on it the measured shapes"
+            " in the colours of their measured speedup: a point that cannot be told from its ground is as promised.",
+            lambda: maps.plane(pairs),
+        ),
+        _Figure(
+            "crossover",
+            "Where it stops paying",
+            "Every shape by its promised speedup and the size of its standard layer, a panel a comparison, coloured by the"
+            " measured speedup; crosses are shapes on which separable convolution is the slower one.",
+            lambda: maps.crossover(pairs),
+            tall=False,
+        ),
+        _Figure(
             "rungs",
             "Like with like",
-            "The same axes, one panel a rung of kernels: the standard and the separable kernel of a panel are written alike.",
+            "The axes of the first figure, one panel a rung of kernels: the standard and the separable kernel of a panel are"
+            " written alike.",
             lambda: figures.rungs(pairs),
+            tall=False,
+            intervals=True,
         ),
         *(
-            (
+            _Figure(
                 f"over_{axis}",
                 f"Over {axis}",
                 f"Speedup over {axis}, a panel a comparison; dashed lines are what the formula promises.",
-                lambda axis=axis: figures.over(pairs, axis),
+                lambda axis=axis: figures.over(pairs, axis),  # type: ignore[misc]
+                tall=False,
+                intervals=True,
             )
             for axis in ("N", "D_K", "M", "D_G")
         ),
-        (
+        _Figure(
+            "ladder",
+            "The ladder of kernels",
+            "Share of the machine's multiply-add peak that each kernel reaches, a panel an operator: bars are medians over the"
+            " shapes, lines go from the least to the most. Hatched bars are other people's libraries.",
+            lambda: maps.rungs_to_the_peak(times),
+        ),
+        _Figure(
+            "efficiency",
+            "Efficiency over the channels",
+            "Share of the peak that the fastest standard and the fastest separable kernel reach, over M input and N output"
+            " channels; medians where several shapes share both.",
+            lambda: maps.efficiency(times),
+        ),
+        _Figure(
             "roofline",
             "The roofline",
             "Each kernel's share of the machine's peak over its arithmetic intensity, under the roofs that the peak and the"
@@ -94,20 +166,20 @@ def _figures(times: pd.DataFrame, pairs: pd.DataFrame, ceilings: dict) -> list[_
 
 def _network_figures(steps: pd.DataFrame, libraries: pd.DataFrame) -> list[_Figure]:
     return [
-        (
+        _Figure(
             "network",
             "MobileNet-V1 end to end",
             "Time of MobileNet-V1 and of its all-standard counterpart, a pair of bars a library, with the speedup of each.",
             lambda: networks.end_to_end(steps, libraries),
         ),
-        (
+        _Figure(
             "layers",
             "Layer by layer",
             "Our time of each step in both networks on a logarithmic axis, a dash where the fastest other library stands;"
             " below, the measured speedup of each block and the promised one.",
             lambda: networks.by_layer(steps),
         ),
-        (
+        _Figure(
             "latency",
             "Latency against multiply-adds",
             "Time over multiply-adds, both on logarithmic axes, of MobileNet-V1 (filled) and its all-standard counterpart"
@@ -117,22 +189,61 @@ def _network_figures(steps: pd.DataFrame, libraries: pd.DataFrame) -> list[_Figu
     ]
 
 
-def _drawn(drawn: Sequence[_Figure], folder: Path) -> list[_Shown]:
+def _drawn(drawn: Sequence[_Figure], folder: Path, points: Mapping[str, str] | None = None) -> list[_Shown]:
+    """`points`: what to say about a point, by its anchor."""
     shown = []
-    for stem, heading, told, draw in drawn:
-        figure = draw()
+    for one in drawn:
+        figure = one.draw()
         if figure is None:
             continue
-        figures.save(figure, folder / stem)
-        data = base64.b64encode((folder / f"{stem}.svg").read_bytes()).decode()
-        shown.append(_Shown(stem, heading, told, f"data:image/svg+xml;base64,{data}"))
+        figures.save(figure, folder / one.stem)
+        picture = (folder / f"{one.stem}.svg").read_bytes()
+        data = f"data:image/svg+xml;base64,{base64.b64encode(picture).decode()}"
+        live = _live(picture, points) if points and one.stem == _LIVE else None
+        shown.append(_Shown(one.stem, one.heading, one.told, data, one.tall, one.intervals, live))
     return shown
+
+
+def _live(picture: bytes, points: Mapping[str, str]) -> Markup:
+    """The SVG as an element of the page, whose points say what they are and lead to their rows."""
+    ElementTree.register_namespace("", _SVG)
+    ElementTree.register_namespace("xlink", _XLINK)
+    svg = ElementTree.fromstring(picture)
+    for unwanted in svg.findall(f"{{{_SVG}}}metadata"):
+        svg.remove(unwanted)
+    for link in svg.iter(f"{{{_SVG}}}a"):
+        told = points.get(link.get(f"{{{_XLINK}}}href", "").removeprefix("#"))
+        if told is not None:
+            link.set("tabindex", "-1")  # the table says the same; a thousand stops on the way there would help nobody
+            title = ElementTree.Element(f"{{{_SVG}}}title")
+            title.text = told
+            link.insert(0, title)
+    return Markup(ElementTree.tostring(svg, encoding="unicode"))
+
+
+def _told_points(pairs: pd.DataFrame, reasons: pd.DataFrame) -> dict[str, str]:
+    """What a point of the fastest kernels stands for, by its anchor."""
+    if pairs.empty:
+        return {}
+    told = {}
+    for (_, row), reason in zip(pairs.iterrows(), reasons.told, strict=True):
+        if row.best:
+            more = "".join(f", {name} {row[name]}" for name in ("stride", "batch") if row[name] != 1)
+            lines = (
+                f"D_K {row.D_K}, M {row.M}, N {row.N}, D_G {row.D_G}{more}",
+                f"measured {row.speedup:.2f}x ({row.speedup_lo:.2f} to {row.speedup_hi:.2f})",
+                f"promised {row.theory_speedup:.2f}x",
+                f"{row.standard_kernel} / {row.separable_kernel}",
+                reason,
+            )
+            told[figures.anchor(row)] = "\n".join(lines)
+    return told
 
 
 def _render(
     runs: list[dict],
     times: pd.DataFrame,
-    pairs: pd.DataFrame,
+    compared: tuple[pd.DataFrame, pd.DataFrame, list[str]],
     shown: list[_Shown],
     network: tuple[pd.DataFrame, pd.DataFrame, list[_Shown]],
 ) -> str:
@@ -143,12 +254,13 @@ def _render(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    machine, (steps, libraries, network_figures) = runs[-1]["machine"], network
+    machine, (steps, libraries, network_figures), (pairs, reasons, sentences) = runs[-1]["machine"], network, compared
+    script = Path(__file__).with_name(_SCRIPT).read_text(encoding="utf-8")
     return environment.get_template(_TEMPLATE).render(
         machine=machine,
         facts=_machine_facts(machine, runs),
         ceilings=runs[-1]["ceilings"],
-        verdict=verdict(pairs),
+        verdict=sentences,
         figures=shown,
         network={
             "verdict": networks.verdict(steps, libraries),
@@ -156,10 +268,12 @@ def _render(
             "columns": networks.COLUMNS,
             "rows": networks.rows_of(steps),
         },
-        ratios=_ratio_rows(pairs),
+        ratios=_ratio_rows(pairs, reasons),
         timings=_timing_rows(times),
         failures=[row for _, row in times[~times.status.isin(["ok", "unsupported"])].iterrows()],
         failed_parts=[row for _, row in libraries[~libraries.status.isin(["ok", "unsupported"])].iterrows()],
+        script=Markup(script),  # ours, and not to be escaped
+        script_hash=f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}",
     )
 
 
@@ -182,13 +296,27 @@ def verdict(pairs: pd.DataFrame) -> list[str]:
     slower = int((best.speedup_hi < 1).sum())
     if slower:
         sentences.append(f"On {slower} of {len(best)} shapes separable is the slower one, beyond its interval.")
-    open_ones = int((~pairs.converged).sum())
-    if open_ones:
-        sentences.append(
-            f"{open_ones} of {len(pairs)} ratios ran out of time before their interval was as narrow as asked: drawn open,"
-            " and their intervals are stated all the same."
-        )
+    if told := told_doubts(pairs):
+        sentences.append(f"{told}: drawn open, and their intervals are stated all the same.")
     return sentences
+
+
+def told_doubts(pairs: pd.DataFrame) -> str:
+    """How many ratios show which signs of noise; empty where none does."""
+    counted = Counter(sign for doubts in pairs.doubts for sign in doubts.split()) if len(pairs) else Counter()
+    if not counted:
+        return ""
+    told = ", ".join(f"{count} {_DOUBTS[sign]}" for sign, count in counted.most_common())
+    return f"{int((pairs.doubts != '').sum())} of {len(pairs)} ratios are in doubt, {told}"
+
+
+_DOUBTS = {
+    "wide": "with an interval wider than asked when time was up",
+    "few": "with too few blocks",
+    "humps": "in two heaps",
+    "drift": "drifting",
+    "steal": "while the hypervisor served others",
+}
 
 
 def _share_of_gap(best: pd.DataFrame) -> str:
@@ -235,10 +363,23 @@ def _shape(row: pd.Series) -> dict[str, int]:
     return {name: int(row[name]) for name in ("D_K", "M", "N", "D_G", "stride", "batch")}
 
 
-def _ratio_rows(pairs: pd.DataFrame) -> list[dict]:
-    return [
+@dataclass(frozen=True)
+class _Rows:
+    """Of a table: those on the page, and how many are not."""
+
+    rows: list[dict]
+    left_out: int
+
+
+def _ratio_rows(pairs: pd.DataFrame, reasons: pd.DataFrame) -> _Rows:
+    if pairs.empty:
+        return _Rows([], 0)
+    told = pairs.assign(why=reasons.told.to_numpy())
+    kept = (told if len(told) <= _MOST_ROWS else told[told.best]).head(_MOST_ROWS)
+    rows = [
         {
             **_shape(row),
+            "anchor": figures.anchor(row),
             "standard": row.standard_kernel,
             "separable": row.separable_kernel,
             "best": row.best,
@@ -248,14 +389,17 @@ def _ratio_rows(pairs: pd.DataFrame) -> list[dict]:
             "interval": f"{row.speedup_lo:.2f} to {row.speedup_hi:.2f}",
             "eta_standard": f"{row.eta_standard:.1%}",
             "eta_separable": f"{row.eta_separable:.1%}",
-            "converged": row.converged,
+            "doubts": row.doubts,
+            "why": row.why,
         }
-        for _, row in pairs.iterrows()
+        for _, row in kept.iterrows()
     ]
+    return _Rows(rows, len(told) - len(kept))
 
 
-def _timing_rows(times: pd.DataFrame) -> list[dict]:
-    return [
+def _timing_rows(times: pd.DataFrame) -> _Rows:
+    right = times[times.status == "ok"]
+    rows = [
         {
             **_shape(row),
             "kernel": row.kernel,
@@ -266,5 +410,6 @@ def _timing_rows(times: pd.DataFrame) -> list[dict]:
             "samples": int(row.samples),
             "compile": "" if np.isnan(row.compile_s) or not row.compile_s else f"{row.compile_s:.2f}",
         }
-        for _, row in times[times.status == "ok"].iterrows()
+        for _, row in right.head(_MOST_ROWS).iterrows()
     ]
+    return _Rows(rows, len(right) - len(rows))

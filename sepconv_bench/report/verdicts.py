@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from sepconv_bench.measure.verdicts import NEGLIGIBLE, NOISE, Verdict
+from sepconv_bench.report.markdown import plain
 
 _WORDS = ("slower", "faster", "ambiguous", "same")
 
@@ -28,16 +29,16 @@ def markdown(verdicts: Sequence[Verdict], left_out: Mapping[str, str], old: str,
     bad = regressions(verdicts, threshold)
     told = f"**{len(bad)} slower by {threshold:.1%} or more**" if bad else f"nothing slower by {threshold:.1%} or more"
     lines = [
-        f"### {_plain(new)} beside {_plain(old)}: {told}",
+        f"### {plain(new)} beside {plain(old)}: {told}",
         "",
         "| | kernel and shape | change of time | 95 % interval, all together |",
         "|---|---|---:|---:|",
-        *(f"| {v.word} | {_plain(v.name)} | {_share(v.ratio.value)} | {_interval(v)} |" for v in _in_order(verdicts)),
+        *(f"| {v.word} | {plain(v.name)} | {_share(v.ratio.value)} | {_interval(v)} |" for v in _in_order(verdicts)),
         "",
         _summary(verdicts),
     ]
     if left_out:
-        lines += ["", "Not compared:", *(f"- {_plain(name)}: {_plain(reason)}" for name, reason in left_out.items())]
+        lines += ["", "Not compared:", *(f"- {plain(name)}: {plain(reason)}" for name, reason in left_out.items())]
     return "\n".join(lines) + "\n"
 
 
@@ -60,8 +61,3 @@ def _interval(verdict: Verdict) -> str:
 
 def _share(ratio: float) -> str:
     return f"{ratio - 1:+.1%}" if ratio < 10 else f"x {ratio:.3g}"
-
-
-def _plain(text: str) -> str:
-    """What came from outside, without meaning to Markdown or HTML."""
-    return "".join(f"&#{ord(letter)};" if letter in "&<>|`*[]\\\n\r" else letter for letter in text)

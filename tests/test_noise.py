@@ -1,0 +1,110 @@
+"""Noise is marked where it is, and not where it is not; the doctor says what makes it."""
+
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+import pytest
+
+from sepconv_bench import results as store
+from sepconv_bench.measure.doctor import diagnose
+from sepconv_bench.measure.noise import SIGNS, doubts
+
+TARGET = 0.02
+
+
+def quiet(rng: np.random.Generator, blocks: int = 20, rounds: int = 12) -> np.ndarray:
+    return np.exp(rng.normal(0, 0.01, (blocks, 1)) + rng.normal(0, 0.03, (blocks, rounds)))
+
+
+def signs(blocks: np.ndarray, half_width: float = 0.01, stolen: float = 0.0) -> list[str]:
+    return doubts(list(blocks), half_width, TARGET, stolen)
+
+
+def test_what_is_quiet_is_not_marked():
+    rng = np.random.default_rng(0)
+    marked = [sign for _ in range(500) for sign in signs(quiet(rng))]
+    assert len(marked) <= 2, "one in a thousand trends is chance"
+
+
+@pytest.mark.parametrize("kind", ["exponential", "uniform", "outliers"])
+def test_one_heap_of_any_form_is_not_two(kind):
+    rng = np.random.default_rng(1)
+    for _ in range(200):
+        more = {
+            "exponential": rng.exponential(0.1, (20, 12)),
+            "uniform": rng.uniform(0, 0.3, (20, 12)),
+            "outliers": 1.5 * (rng.random((20, 12)) < 0.05),
+        }[kind]
+        assert "humps" not in signs(quiet(rng) * np.exp(more))
+
+
+@pytest.mark.parametrize("share", [0.25, 0.5])
+@pytest.mark.parametrize("step", [0.2, 1.5])
+def test_two_heaps_are_found(share, step):
+    rng = np.random.default_rng(2)
+    found = [signs(quiet(rng) * np.exp(step * (rng.random((20, 12)) < share))) for _ in range(100)]
+    assert sum("humps" in one for one in found) >= 95
+
+
+def test_a_drift_is_found_and_a_small_one_let_be():
+    rng = np.random.default_rng(3)
+    slope = np.linspace(0, 1, 20)[:, None]
+    assert sum("drift" in signs(quiet(rng) * np.exp(0.15 * slope)) for _ in range(100)) >= 95
+    assert sum("drift" in signs(quiet(rng) * np.exp(0.01 * slope)) for _ in range(100)) <= 3
+
+
+def test_the_plain_signs():
+    rng = np.random.default_rng(4)
+    assert signs(quiet(rng), half_width=0.05) == ["wide"]
+    assert signs(quiet(rng), half_width=np.inf) == ["wide"]
+    assert signs(quiet(rng), stolen=0.1) == ["steal"]
+    assert signs(quiet(rng), stolen=np.nan) == []
+    assert signs(quiet(rng, blocks=4), half_width=0.1) == ["wide", "few"]
+    assert doubts([], np.inf, TARGET) == ["wide", "few"]
+    assert doubts([np.array([np.nan, np.nan])], np.nan, TARGET) == ["wide", "few"]
+
+
+def test_the_tables_carry_the_marks(swept):
+    with store.open_results(swept) as results:
+        pairs, times = store.ratios(results), store.timings(results)
+    for table in (pairs, times):
+        assert {sign for told in table.doubts for sign in told.split()} <= set(SIGNS)
+    assert (pairs.doubts.str.contains("wide") == ~pairs.converged).all()
+
+
+def test_strict_makes_an_error_of_it(sepconv, tmp_path):
+    arguments = ("run", "--D_K", "3", "--M", "4", "--N", "4", "--D_G", "5", "--kernels", "cpu.*.numpy", "--time-limit", "0.05")
+    # So narrow an interval closes for nobody in so short a time.
+    done = sepconv(*arguments, "--target", "0.0001", "--strict", "--output", tmp_path / "strict")
+    assert done.returncode == 1, done.stderr
+    assert "1 of 1 ratios are in doubt, 1 with an interval wider than asked" in done.stderr
+    assert "machine --doctor" in done.stderr
+    assert (tmp_path / "strict" / "index.html").exists(), "nothing is lost"
+    done = sepconv(*arguments, "--target", "0.0001", "--output", tmp_path / "lenient")
+    assert done.returncode == 0
+    assert "machine --doctor" in done.stdout
+
+
+def test_the_doctor_sees_threads_that_do_not_fit(sepconv):
+    assert any("1000 threads were asked for" in advice for advice in diagnose(1000))
+    assert not any("threads" in advice.split(":")[0] for advice in diagnose(1))
+    done = sepconv("machine", "--doctor", "--threads", "1000")
+    assert done.returncode == 0
+    assert "1000 threads were asked for" in done.stdout
+
+
+def test_the_doctor_sees_a_neighbour_and_a_wait_policy(monkeypatch):
+    import subprocess
+
+    monkeypatch.setenv("OMP_WAIT_POLICY", "active")
+    busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(2)]
+    try:
+        told = diagnose(1)
+    finally:
+        for process in busy:
+            process.kill()
+            process.wait()
+    assert any("OMP_WAIT_POLICY=active" in advice for advice in told)
+    assert any("other processes used" in advice for advice in told)

@@ -1,0 +1,219 @@
+"""The page in a real browser: it renders, in both colour schemes and at phone width, can be used by keyboard, and tells what a
+point is; with scripts tables sort and filter, without them everything is there."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page
+
+from sepconv_bench import results as store
+from sepconv_bench.report import figures, maps, reasons
+from sepconv_bench.report.page import write_report
+
+PHONE, DESK = {"width": 390, "height": 844}, {"width": 1280, "height": 900}
+
+
+@pytest.fixture(scope="module")
+def report(committed: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The committed results, drawn by the code as it is."""
+    folder = tmp_path_factory.mktemp("report")
+    shutil.copy(committed / store.FILE_NAME, folder)
+    with store.open_results(folder) as results:
+        return write_report(results, folder)
+
+
+@pytest.fixture
+def page(report: Path, browser: Browser) -> Iterator[Page]:
+    """On a desk, in light; whatever the browser complains of fails the test."""
+    context = browser.new_context(viewport=DESK)
+    opened = context.new_page()
+    complaints: list[str] = []
+    opened.on("console", lambda message: complaints.append(message.text) if message.type in ("error", "warning") else None)
+    opened.on("pageerror", lambda error: complaints.append(str(error)))
+    opened.on(
+        "request", lambda request: complaints.append(request.url) if not request.url.startswith(("file:", "data:")) else None
+    )
+    opened.goto(report.as_uri())
+    yield opened
+    context.close()
+    assert not complaints
+
+
+def rows(page: Page) -> list[list[str]]:
+    found = page.locator("[aria-label=Speedups] tbody tr:visible").all()
+    return [row.locator("td").all_inner_texts() for row in found]
+
+
+def column(page: Page, name: str) -> int:
+    headings = page.locator("[aria-label=Speedups] thead th").all_inner_texts()
+    return next(number for number, heading in enumerate(headings) if heading.split()[0] == name)
+
+
+def test_every_picture_is_seen(page):
+    assert page.evaluate("[...document.images].every(image => image.complete && image.naturalWidth > 300)")
+    pictures = page.locator("main img").count() + page.locator("main .live svg").count()
+    assert pictures == 13
+    assert all(page.locator("main img").nth(number).get_attribute("alt") for number in range(page.locator("main img").count()))
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_an_accessibility_checker_finds_nothing(page, scheme):
+    page.emulate_media(color_scheme=scheme)
+    page.locator("summary").click()
+    found = Axe().run(page)
+    assert found.violations_count == 0, found.generate_report()
+
+
+def test_dark_is_dark(page):
+    def brightness() -> float:
+        ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
+        return sum(map(int, re.findall(r"\d+", ground)[:3])) / 3
+
+    assert brightness() > 200
+    page.emulate_media(color_scheme="dark")
+    assert brightness() < 60
+
+
+def test_nothing_is_wider_than_a_phone(page):
+    page.set_viewport_size(PHONE)
+    assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+
+
+def test_a_column_sorts_both_ways(page):
+    measured = column(page, "measured")
+    heading = page.locator("[aria-label=Speedups] thead th").nth(measured)
+    before = [row[measured] for row in rows(page)]
+    heading.locator("button").click()
+    upwards = [float(row[measured]) for row in rows(page)]
+    assert upwards == sorted(map(float, before))
+    assert heading.get_attribute("aria-sort") == "ascending"
+    heading.locator("button").click()
+    assert [float(row[measured]) for row in rows(page)] == upwards[::-1]
+    name = page.locator("[aria-label=Speedups] thead th").nth(column(page, "separable"))
+    name.locator("button").click()
+    names = [row[column(page, "separable")] for row in rows(page)]
+    assert names == sorted(names)
+    assert heading.get_attribute("aria-sort") is None
+
+
+def test_rows_are_filtered_by_words_and_by_numbers(page):
+    everything = rows(page)
+    page.get_by_label("Filter speedups").fill("fused n=64 measured<6")
+    left = rows(page)
+    expected = [
+        row
+        for row in everything
+        if "fused" in " ".join(row) and row[column(page, "N")] == "64" and float(row[column(page, "measured")]) < 6
+    ]
+    assert left == expected
+    assert 0 < len(left) < len(everything)
+    assert f"{len(left)} of {len(everything)} rows" in page.locator("label.filter output").first.inner_text()
+    page.get_by_label("Filter speedups").fill("nosuchkernel")
+    assert rows(page) == []
+    page.get_by_label("Filter speedups").fill("")
+    assert len(rows(page)) == len(everything)
+
+
+def test_a_point_says_which_shape_it_is_and_leads_to_its_row(page, committed):
+    with store.open_results(committed) as results:
+        table = store.ratios(results)
+    best = table[table.best]
+    for _, row in best.iloc[[0, -1]].iterrows():
+        anchor = figures.anchor(row)
+        point = page.locator(f".live a[*|href='#{anchor}']").first
+        point.locator("use").first.hover(force=True)
+        hint = page.locator(".hint")
+        assert f"measured {row.speedup:.2f}x" in hint.inner_text()
+        assert f"M {row.M}, N {row.N}" in hint.inner_text()
+    point.locator("use").first.click(force=True)
+    assert page.evaluate("location.hash") == f"#{anchor}"
+    target = page.locator("tr:target")
+    assert f"{row.speedup:.2f}" in target.inner_text()
+    page.mouse.move(2, 2)
+    assert page.locator(".hint").is_hidden()
+
+
+def test_it_can_be_used_by_keyboard(page):
+    reached = set()
+    for _ in range(60):
+        page.keyboard.press("Tab")
+        reached.add(
+            page.evaluate(
+                "document.activeElement.closest('label, th, summary, .scroll')?.className ?? document.activeElement.tagName"
+            )
+        )
+        if page.evaluate("document.activeElement.tagName") == "BUTTON":
+            page.keyboard.press("Enter")
+            if page.locator("th[aria-sort]").count():
+                break
+    assert {"filter", "scroll"} <= reached
+    assert page.locator("th[aria-sort=ascending]").count() == 1
+
+
+def test_without_scripts_it_is_all_there(report, browser):
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(report.as_uri())
+    assert page.locator("[aria-label=Speedups] tbody tr").count() > 100
+    assert page.locator(".live a title").count() >= 30
+    assert page.locator("input, th button").count() == 0
+    context.close()
+
+
+def test_the_markdown_says_the_same(report):
+    told = (report.parent / "report.md").read_text(encoding="utf-8")
+    assert told.startswith("# What separable convolution buys on intel-xeon-2-threads\n")
+    assert told.count("\n| ") == 1 + 30
+    for picture in re.findall(r"\]\((.+?)\)", told):
+        assert (report.parent / picture).stat().st_size > 10_000
+
+
+def test_factors_in_the_figure_end_at_the_dots(committed):
+    with store.open_results(committed) as results:
+        why = store.why(results)
+    axes = reasons.reasons(why).axes[0]
+    (dots,) = (collection.get_offsets() for collection in axes.collections if len(collection.get_offsets()) > 2)
+    ends: dict[int, float] = {}
+    for bar in axes.patches:
+        row = round(bar.get_y() + bar.get_height() / 2)
+        ends[row] = ends.get(row, 0.0) + bar.get_width()
+    assert len(ends) == 30
+    for x, y in dots:
+        assert ends[round(y)] == pytest.approx(x, abs=1e-9)
+    figures.plt.close("all")
+
+
+def test_reasons_are_counted_in_words(committed):
+    with store.open_results(committed) as results:
+        why = store.why(results)
+    best = why[why.best]
+    told = " ".join(reasons.told_reasons(why))
+    below = best[(best.speedup < best.theory_speedup) & (best.dominant != "none")]
+    assert f"What moves the {len(below)} shapes below their promise most" in told
+    assert f"on {(below.dominant == 'separable').sum()} the separable kernel" in told
+    assert reasons.told_reasons(why.assign(dominant="unknown")) == []
+    assert reasons.reasons(why.assign(dominant="unknown")) is None
+
+
+def test_the_crossover_marks_who_loses(committed):
+    with store.open_results(committed) as results:
+        ratios = store.ratios(results)
+    figure = maps.crossover(ratios)
+    best = ratios[ratios.best]
+    assert figure.axes[0].get_title(loc="left") == f"fastest of each: loses on {(best.speedup < 1).sum()} of {len(best)}"
+    figures.plt.close("all")
+    assert maps.crossover(ratios.iloc[:0]) is None
+
+
+def test_maps_need_more_than_a_line(committed):
+    with store.open_results(committed) as results:
+        ratios, times = store.ratios(results), store.timings(results)
+    assert maps.plane(ratios[ratios.D_K == 3]) is None
+    assert maps.efficiency(times[times.M == 64][times.N == 64]) is None
+    assert maps.rungs_to_the_peak(times.iloc[:0]) is None

@@ -1,0 +1,184 @@
+"""Predictions hit shapes that were held out, say how sure they are, and refuse what they cannot know."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from sepconv_bench import results as store
+from sepconv_bench import theory
+from sepconv_bench.errors import InputError, ResultsError, ShapeError
+from sepconv_bench.prediction import FEWEST, Model, read_layers
+from sepconv_bench.results import Cell
+from sepconv_bench.shapes import AXES, NETWORKS, ConvShape, get_grid, network_shapes
+
+PEAK, BANDWIDTH = 200e9, 30e9
+LAUNCH = {"standard": 4e-6, "separable": 6e-6}
+
+
+def law(side: str, shape: ConvShape) -> float:
+    """Seconds on a machine made up for these tests: a launch, and an efficiency that falls with few output channels."""
+    roof = theory.roofline_time(side, shape, PEAK, lambda footprint: BANDWIDTH, fused=side == "separable")
+    efficiency = {"standard": 0.9, "separable": 0.7}[side] * shape.N / (shape.N + {"standard": 4, "separable": 12}[side])
+    return LAUNCH[side] + roof / efficiency
+
+
+def measured(shape: ConvShape, rng: np.random.Generator, noise: float = 0.01) -> Cell:
+    facts = {
+        "peak_flop": PEAK * 1e-3,
+        "levels": [{"footprint": footprint, "bytes_per_flop": BANDWIDTH / PEAK} for footprint in (1 << 15, 1 << 28)],
+    }
+    cell = Cell(shape, facts)
+    seconds = {f"cpu.{side}.made": law(side, shape) * np.exp(noise * rng.standard_normal()) for side in LAUNCH}
+    cell.outcomes = [{"kernel": name, "status": "ok"} for name in seconds]
+    cell.samples = {name: [np.full(3, time)] * 6 for name, time in (seconds | {"ceiling.fma": 1e-3}).items()}
+    return cell
+
+
+def drawn(count: int, rng: np.random.Generator) -> list[ConvShape]:
+    sizes = [
+        rng.choice(choices, count) for choices in ((1, 3, 5), (16, 24, 48, 96, 192), (8, 16, 40, 80, 160), (7, 10, 20, 40))
+    ]
+    return [ConvShape(*map(int, row)) for row in np.unique(np.column_stack(sizes), axis=0)]
+
+
+@pytest.fixture(scope="module")
+def model() -> Model:
+    rng = np.random.default_rng(0)
+    return Model([measured(shape, rng) for shape in drawn(60, rng)])
+
+
+def test_shapes_that_were_held_out_are_hit(model):
+    shapes = drawn(80, np.random.default_rng(1))
+    told = model.predict(shapes)
+    for side in LAUNCH:
+        right = np.array([law(side, shape) for shape in shapes])
+        assert np.median(np.abs(told[f"{side}_s"] / right - 1)) < 0.05
+    right = np.array([law("standard", shape) / law("separable", shape) for shape in shapes])
+    assert np.median(np.abs(told.speedup / right - 1)) < 0.05
+    within = (told.speedup_lo <= right) & (right <= told.speedup_hi)
+    assert within.mean() > 0.8
+    assert (told.speedup_hi / told.speedup_lo).median() < 1.4, "an interval that holds everything says nothing"
+    np.testing.assert_allclose(told.speedup, told.standard_s / told.separable_s)
+    np.testing.assert_allclose(told.theory_speedup, [1 / (1 / shape.N + 1 / shape.D_K**2) for shape in shapes])
+    assert model.accuracy.median_error < 0.05
+    assert 0.8 <= model.accuracy.covered <= 1
+
+
+def test_a_tiny_layer_still_costs_a_launch(model):
+    told = model.predict([ConvShape(1, 1, 1, 1)]).iloc[0]
+    assert told.outside.split() == ["M", "N", "D_G"]
+    for side, launch in LAUNCH.items():
+        assert launch / 4 < told[f"{side}_s"] < launch * 4
+    near, far = model.predict([ConvShape(3, 48, 40, 20), ConvShape(3, 1, 1, 1)]).itertuples()
+    assert far.speedup_hi / far.speedup_lo > near.speedup_hi / near.speedup_lo, "less is known far from what was measured"
+    assert near.outside == ""
+
+
+def test_the_sum_is_of_its_parts(model):
+    shapes = [ConvShape(3, 48, 40, 20), ConvShape(3, 96, 80, 10), ConvShape(3, 96, 80, 10)]
+    parts, total = model.predict(shapes), model.total(shapes).iloc[0]
+    for side in LAUNCH:
+        assert total[f"{side}_s"] == pytest.approx(parts[f"{side}_s"].sum(), rel=0.02)
+    assert parts.speedup.min() <= total.speedup <= parts.speedup.max()
+    assert total.speedup_lo < total.speedup < total.speedup_hi
+    by_hand = [sum(theory.multiplications(side, shape) for shape in shapes) for side in LAUNCH]
+    assert total.theory_speedup == by_hand[0] / by_hand[1]
+
+
+def test_too_few_cells_are_refused():
+    rng = np.random.default_rng(0)
+    cells = [measured(shape, rng) for shape in drawn(200, rng)]
+    with pytest.raises(ResultsError, match=f"^{FEWEST - 1} shapes have .* a prediction takes {FEWEST} or more"):
+        Model(cells[: FEWEST - 1])
+    with pytest.raises(ResultsError, match=r"^0 shapes have .* of cuda"):
+        Model(cells, "cuda")
+    Model(cells[:FEWEST])
+
+
+def test_a_shape_measured_twice_counts_once():
+    rng = np.random.default_rng(0)
+    cells = [measured(shape, rng) for shape in drawn(30, rng)]
+    assert Model(cells + cells).accuracy.cells == len(cells)
+
+
+def test_a_committed_report_predicts_itself(committed):
+    """The goals: at most 10 % in the median, and 90 % intervals that hold 85 to 95 %."""
+    with store.open_results(committed) as results:
+        accuracy = Model(results.cells()).accuracy
+    assert accuracy.cells >= 30
+    assert accuracy.median_error <= 0.10
+    assert 0.85 <= accuracy.covered <= 0.95
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_network_is_its_grid_with_repetitions(name):
+    assert tuple(dict.fromkeys(network_shapes(name))) == get_grid(name).shapes
+    assert len(network_shapes(name)) == {"mobilenet": 13, "vgg16": 13, "inception": 20}[name]
+
+
+def test_layers_come_from_a_file_with_what_else_it_says(tmp_path):
+    path = tmp_path / "layers.csv"
+    path.write_text("name,D_K, M,N,D_G,stride\nfirst,3,16,32,14,2\nsecond,5,8,8,7,\n")
+    more, shapes = read_layers(path)
+    assert list(more.name) == ["first", "second"]
+    assert shapes == [ConvShape(3, 16, 32, 14, 2), ConvShape(5, 8, 8, 7)]
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("D_K,M,N\n3,4,5\n", "lacks D_G; its first line must name D_K,M,N,D_G"),
+        ("D_K,M,N,D_G\n", "names no layer"),
+        ("", "is not a CSV file"),
+        ("D_K,M,N,D_G\n3,4,x,5\n", "line 2 of .*: N is 'x'; it must be a whole number"),
+        ("D_K,M,N,D_G\n3,4,5,5\n3,4,,5\n", "line 3 of .*: N is ''; it must be a whole number"),
+        ("D_K,M,N,D_G,stride\n3,4,5,5,0\n", "line 2 of .*: stride is 0"),
+        ('D_K,M,N,D_G\n3,"4\n', "is not a CSV file"),
+        ("D_K,M,N,D_G\n3,4,5,6,7,8\n3,4,5\n", "is not a CSV file|line"),
+    ],
+)
+def test_a_file_that_does_not_fit_is_refused_with_its_line(text, told, tmp_path):
+    path = tmp_path / "layers.csv"
+    path.write_text(text)
+    with pytest.raises((InputError, ShapeError), match=told):
+        read_layers(path)
+
+
+def test_from_the_command_line(committed, sepconv, tmp_path):
+    out = tmp_path / "predicted.csv"
+    done = sepconv("predict", committed, "--D_K", "3,5", "--M", "48", "--N", "100", "--D_G", "20", "--output", out)
+    assert done.returncode == 0, done.stderr
+    assert "in the median" in done.stdout
+    table = pd.read_csv(out)
+    assert list(table[list(AXES)].iloc[1]) == [5, 48, 100, 20, 1, 1]
+    assert (table.speedup_lo < table.speedup).all()
+    assert (table.speedup < table.speedup_hi).all()
+    assert f"{table.speedup[0]:.3g} (" in done.stdout
+    done = sepconv("predict", committed, "--network", "mobilenet")
+    assert done.returncode == 0, done.stderr
+    assert "all 13: standard" in done.stdout
+    assert "8.72x is promised" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ("", "none came"),
+        ("--D_K 3 --network vgg16", "--D_K --network came together"),
+        ("--csv /nosuch.csv", "/nosuch.csv cannot be read"),
+        ("--D_K 0", "D_K is 0"),
+    ],
+)
+def test_wrong_words_get_one_line(arguments, told, committed, sepconv):
+    done = sepconv("predict", committed, *arguments.split())
+    assert done.returncode == 2
+    assert told in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_few_cells_are_told_from_the_command_line(swept, sepconv):
+    done = sepconv("predict", swept, "--D_K", "3")
+    assert done.returncode == 2
+    assert "6 shapes have a standard and a separable kernel" in done.stderr
