@@ -45,21 +45,21 @@ def page(swept: Path) -> Page:
 
 
 def test_the_page_needs_nothing_but_itself(page):
-    assert not page.all("script")
     assert not page.all("link")
+    assert [attributes.get("src") for attributes in page.all("script")] == [None]
     sources = [attributes["src"] for attributes in page.all("img")]
     assert sources
     assert all(source.startswith("data:image/svg+xml;base64,") for source in sources)
     for source in sources:
         svg = base64.b64decode(source.partition(",")[2]).decode()
-        assert not re.search(r'(?:href|src)="(?!#)', svg), "a picture refers to something outside"
+        assert not re.search(r'(?:href|src)="(?!#|data:)', svg), "a picture refers to something outside"
 
 
 def test_every_figure_is_on_the_page_and_in_files(page, swept):
-    stems = {"speedup", "rungs", "over_N", "over_D_K", "roofline"}
-    for kind in ("png", "svg"):
+    stems = {"speedup", "why", "plane", "crossover", "rungs", "over_N", "over_D_K", "ladder", "roofline"}
+    for kind in ("png", "svg", "pdf"):
         assert {file.stem for file in (swept / "figures").glob(f"*.{kind}")} == stems
-    assert len(page.all("img")) == len(stems)
+    assert len(page.all("img")) == len(stems) - 1, "the first is an element of the page"
     assert all(len(image["alt"]) > 40 for image in page.all("img"))
     for file in (swept / "figures").glob("*.png"):
         pixels = matplotlib.image.imread(file)
@@ -90,8 +90,10 @@ def test_what_came_from_outside_is_escaped(swept, tmp_path):
     connection.close()
     with store.open_results(tmp_path) as results:
         text = write_report(results, tmp_path).read_text()
-    assert "<script>" not in text
+    assert text.count("<script>") == 1, "only ours"
+    assert "<script>alert" not in text
     assert "&lt;script&gt;" in text
+    assert "<script>" not in (tmp_path / "report.md").read_text()
 
 
 def test_a_file_without_cells_has_no_report_yet(tmp_path):
@@ -106,7 +108,7 @@ def test_results_without_a_pair_still_have_a_report(tmp_path, sepconv):
     )
     assert done.returncode == 0, done.stderr
     assert "no speedup to speak of" in (tmp_path / "index.html").read_text()
-    assert {file.stem for file in (tmp_path / "figures").glob("*.png")} == {"roofline"}
+    assert {file.stem for file in (tmp_path / "figures").glob("*.png")} == {"ladder", "roofline"}
 
 
 def made_up(speedup: float = 4.0, **more: object) -> pd.DataFrame:

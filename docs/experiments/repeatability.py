@@ -1,7 +1,7 @@
 """The same grid measured twice on one machine: how many ratio intervals overlap, and how far apart the ratios are.
 
-    sepconv-bench run --output reports/first && sepconv-bench run --output reports/second
-    python docs/experiments/repeatability.py reports/first reports/second
+sepconv-bench run --output reports/first && sepconv-bench run --output reports/second
+python docs/experiments/repeatability.py reports/first reports/second
 """
 
 from __future__ import annotations

@@ -44,10 +44,9 @@ def doubts(blocks: Sequence[np.ndarray], half_width: float, target: float, stole
 
 
 def _two_heaps(blocks: Sequence[np.ndarray]) -> bool:
-    """Whether the rounds, each relative to its block, are best cut into two heaps apart (Otsu, IEEE Trans. SMC 9, 1979)."""
-    rounds = [np.log(block) - np.log(np.nanmedian(block)) for block in blocks if not np.isnan(block).all()]
-    values = np.sort(np.concatenate(rounds)) if rounds else np.empty(0)
-    values = values[np.isfinite(values)]
+    """Whether the rounds are best cut into two heaps apart (Otsu, IEEE Trans. SMC 9, 1979)."""
+    values = np.concatenate(list(blocks)) if len(blocks) else np.empty(0)
+    values = np.sort(np.log(values[np.isfinite(values)]))
     count = len(values)
     if count < _FEWEST_ROUNDS or values[-1] - values[0] < _LEAST_STEP:
         return False

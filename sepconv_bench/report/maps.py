@@ -133,6 +133,7 @@ def crossover(ratios: pd.DataFrame) -> Figure | None:
         log_axis(axes.xaxis)
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     grid[0].set_ylabel("multiply-adds of the standard layer (millions)")
+    assert marks is not None
     bar = figure.colorbar(marks, ax=list(grid), label="measured speedup", pad=0.01)
     bar.ax.set_yticks([-2, -1, 0, 1, 2, 3], ["1/4x", "1/2x", "1x", "2x", "4x", "8x"])
     handles = [

@@ -212,9 +212,12 @@ def _live(picture: bytes, points: Mapping[str, str]) -> Markup:
     for unwanted in svg.findall(f"{{{_SVG}}}metadata"):
         svg.remove(unwanted)
     for link in svg.iter(f"{{{_SVG}}}a"):
-        told = points.get(link.get(f"{{{_XLINK}}}href", "").removeprefix("#"))
+        leads_to = link.attrib.pop(f"{{{_XLINK}}}href", "")
+        told = points.get(leads_to.removeprefix("#"))
         if told is not None:
-            link.set("tabindex", "-1")  # the table says the same; a thousand stops on the way there would help nobody
+            del link.attrib["target"]
+            # The table says the same; a thousand stops on the way there would help nobody.
+            link.attrib |= {"href": leads_to, "role": "link", "tabindex": "-1"}
             title = ElementTree.Element(f"{{{_SVG}}}title")
             title.text = told
             link.insert(0, title)

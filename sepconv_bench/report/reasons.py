@@ -57,7 +57,7 @@ def reasons(why: pd.DataFrame) -> Figure | None:
     _times_axis(axes, min(below.min(), -0.5), max(above.max(), 0.5))
     axes.set_xlabel("measured over promised speedup: the bars multiply to the dot")
     shown = f"{len(rows)} of {len(best)} shapes" if len(rows) < len(best) else "the fastest kernels of each side"
-    axes.set_title(f"Why each shape is not where the formula puts it ({shown})", fontsize=12)
+    figure.suptitle(f"Why each shape is off the line: {shown}", x=0.01, ha="left", fontsize=12, fontweight="bold")
     handles: list = [
         Patch(facecolor=colour, hatch=hatch, edgecolor="white", label=told) for colour, hatch, told in _FACTORS.values()
     ]
@@ -86,7 +86,7 @@ def told_reasons(why: pd.DataFrame) -> list[str]:
         if counted:
             told = "; ".join(f"on {count} {_WORDS[name]}" for name, count in counted)
             sentences.append(f"What moves the {sum(count for _, count in counted)} shapes {where} their promise most: {told}.")
-    most = best.loc[(best.speedup / best.theory_speedup).map(np.log).abs().idxmax()]
+    most = best.iloc[int(np.argmax(np.abs(np.log((best.speedup / best.theory_speedup).to_numpy()))))]
     sentences.append(f"Furthest from it is {_told_shape(most)}: {most.told}.")
     return sentences
 
