@@ -1,0 +1,2 @@
+def write_comparison(found, folder):
+    return folder
