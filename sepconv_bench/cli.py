@@ -120,7 +120,9 @@ def cli() -> None:
 )
 @click.option("--cold", is_flag=True, help="On a GPU: more than its L2 is written before each launch.")
 @click.option("--strict", is_flag=True, help="Exit with 1 if a ratio of the fastest kernels is in doubt.")
-@click.option("--cluster", metavar="URL", help="Measure on the hosts of a Dask scheduler, as tcp://HOST:8786; see docs/fleet.md.")
+@click.option(
+    "--cluster", metavar="URL", help="Measure on the hosts of a Dask scheduler, as tcp://HOST:8786; see docs/fleet.md."
+)
 @click.option(
     "--each/--share", "each", default=None, help="Every host measures the whole grid, or alike hosts share it.  [default: each]"
 )
@@ -197,9 +199,7 @@ def _opened(folder: Path, resume: bool) -> Any:
     return store.create(folder)
 
 
-def _run_on_hosts(
-    cluster: str, settings: Any, threads: int | None, share: bool, output: Path | None, resume: bool
-) -> None:
+def _run_on_hosts(cluster: str, settings: Any, threads: int | None, share: bool, output: Path | None, resume: bool) -> None:
     """Measure on all hosts of a Dask cluster: with `share` into one folder, else each into its own, and compare them."""
     if importlib.util.find_spec("distributed") is None:
         raise InputError("--cluster needs dask.distributed; `pip install 'sepconv-bench[fleet]'` brings it")
@@ -367,8 +367,8 @@ def report(folders: tuple[Path, ...], asv_results: Path | None, output: Path | N
         from sepconv_bench.results import open_results
 
         with ExitStack() as stack:
-            found = [stack.enter_context(open_results(folder)) for folder in folders]
-            click.echo(f"report: {write_comparison(found, output or Path('reports') / 'machines')}")
+            several = [stack.enter_context(open_results(folder)) for folder in folders]
+            click.echo(f"report: {write_comparison(several, output or Path('reports') / 'machines')}")
     elif folders:
         from sepconv_bench.report.page import write_report
         from sepconv_bench.results import open_results

@@ -98,9 +98,7 @@ class _Process:
                 (folder / str(number)).mkdir()
                 paths.append(folder / str(number) / name)
                 paths[-1].write_text(text, encoding="utf-8")
-            self.settings = replace(
-                order.settings, threads=order.threads or default_threads(), plugins=tuple(map(str, paths))
-            )
+            self.settings = replace(order.settings, threads=order.threads or default_threads(), plugins=tuple(map(str, paths)))
             self.worker: Worker = stack.enter_context(sweep.worker_for(self.settings, _wanted, _set_by_the_nanny()))
             self.hello = self.worker.start()
             self._stack = stack.pop_all()
@@ -378,7 +376,7 @@ def _connected(scheduler: str) -> Iterator[Client]:
         client = Client(scheduler, timeout=_CONNECT_SECONDS)
     except (OSError, TimeoutError, ValueError, RuntimeError) as error:
         raise InputError(
-            f"no Dask scheduler answers at {scheduler!r} ({_first_line(error)}); `dask scheduler` starts one, and says its address"
+            f"no Dask scheduler answers at {scheduler!r} ({_first_line(error)}); `dask scheduler` starts one and says where"
         ) from error
     with client:
         yield client
@@ -455,18 +453,16 @@ def refuse_unlike(hosts: Sequence[Host]) -> None:
     """InputError where two hosts are not so alike that their cells belong into one grid."""
     first = hosts[0]
     for host in hosts[1:]:
-        found = [*sweep.differences(first.machine, host.machine)]
+        found: list[tuple[str, Any, Any]] = [*sweep.differences(first.machine, host.machine)]
         if host.kernels != first.kernels:
-            found.append(("kernels", *(",".join(sorted({*a} - {*b})) for a, b in _both_ways(first.kernels, host.kernels))))
+            only = [set(a) - set(b) for a, b in ((first.kernels, host.kernels), (host.kernels, first.kernels))]
+            first_only, host_only = (", ".join(sorted(names)) or "none" for names in only)
+            found.append(("kernels of its own", first_only, host_only))
         for what, one, other in found:
             raise InputError(
                 f"--share needs hosts that are alike: {first.name} has {what} {one}, {host.name} has {other};"
                 " --each measures the grid on every host"
             )
-
-
-def _both_ways(one: Any, other: Any) -> tuple[tuple[Any, Any], tuple[Any, Any]]:
-    return (one, other), (other, one)
 
 
 def _told_error(name: str, error: Exception) -> InputError:

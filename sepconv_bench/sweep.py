@@ -46,14 +46,14 @@ class WorkerError(Exception):
         self.reason = reason
 
 
-class Unwanted(Exception):
+class UnwantedError(Exception):
     """Whoever asked for this no longer waits for it."""
 
 
 class Worker:
     """A process that kernels run in; started again by itself after a fault.
 
-    `wanted` is asked every second while a job runs: once it says no, the process is ended and the job raises Unwanted.
+    `wanted` is asked every second while a job runs: once it says no, the process is ended and the job raises UnwantedError.
     `unset` names environment variables of this process that are not for the kernels.
     """
 
@@ -142,7 +142,7 @@ class Worker:
         while not self._connection.poll(min(_POLL_SECONDS, self._timeout)):
             if not self._wanted():
                 self.stop()
-                raise Unwanted
+                raise UnwantedError
             kernel = self._running()
             timeout = self._timeout if kernel else max(_OWN_SECONDS, self._timeout)
             if self._mark() != seen:

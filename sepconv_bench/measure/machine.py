@@ -52,7 +52,7 @@ def fingerprint() -> dict:
     return {
         "machine": machine_name(threads),
         "cpu": cpu_model(),
-        "llvm_cpu": config.CPU_NAME or binding.get_host_cpu_name(),  # what Numba compiles for
+        "llvm_cpu": config.CPU_NAME or binding.get_host_cpu_name(),  # type: ignore[attr-defined] # what Numba compiles for
         "vector_features": sorted(
             name for name, there in binding.get_host_cpu_features().items() if there and re.match(r"avx|fma|neon|sve|amx", name)
         ),
