@@ -219,7 +219,7 @@ def measure(
     with _connected(scheduler) as client:
         workers = _offering(client, scheduler)
         total = len(settings.grid.shapes) * (1 if share else len(workers))
-        tell(Progress(0, total, f"{len(workers)} hosts offer to measure; asking what they are"))
+        tell(Progress(0, total, f"hosts that offer to measure: {len(workers)}; asking what they are"))
         hosts = _introduced(client, workers, order)
         for host in hosts:
             tell(Progress(0, total, f"{host.name}: {sweep.told_machine(host.machine)}"))
@@ -394,7 +394,7 @@ def _workers(client: Client) -> dict[str, dict]:
 
 def _offering(client: Client, scheduler: str) -> dict[str, dict]:
     """The workers that cells can go to, by address; InputError where there is none, or one cannot measure undisturbed."""
-    start = f"`dask worker {scheduler} --nworkers 1 --nthreads 1 --resources {CELL}=1`"
+    start = f"`dask worker {scheduler} --nworkers 1 --nthreads 1 --resources {CELL}=1 --memory-limit 0`"
     offering = {address: worker for address, worker in _workers(client).items() if CELL in worker["resources"]}
     if not offering:
         raise InputError(f"no worker of the scheduler at {scheduler} offers to measure; start one on each host: {start}")
