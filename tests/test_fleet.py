@@ -31,12 +31,15 @@ KERNELS = "cpu.standard.numpy,cpu.separable.numpy"
 RULES = Rules(0.0001, 0.6)
 SLOW = ("--kernels", KERNELS, "--threads", "1", "--target", RULES.target, "--time-limit", RULES.seconds)
 
+# Tells what environment it runs in; on the shapes with M = 4 it first sleeps, until the file RESUMED is there.
 TELLS = """
-import os
+import os, time
 from sepconv_bench import kernel
 
 @kernel("cpu.standard.tells")
 def tells(problem):
+    while problem.shape.M == 4 and not os.path.exists("RESUMED"):
+        time.sleep(0.1)
     names = ("MALLOC_TRIM_THRESHOLD_", "OMP_NUM_THREADS", "GOMP_SPINCOUNT")
     raise RuntimeError(" ".join(f"{name}={os.environ.get(name)}" for name in names))
 """
@@ -176,7 +179,7 @@ def stopped(scheduler: str, workers: dict[str, Started], tmp_path_factory: pytes
     """What a run on each host leaves behind that was stopped by Ctrl-C in the middle of its cells; beside it its plug-in."""
     out = tmp_path_factory.mktemp("stopped") / "out"
     plugin = out.with_name("tells.py")
-    plugin.write_text(TELLS)
+    plugin.write_text(TELLS.replace("RESUMED", str(out.with_name("resumed"))))
     process = run(scheduler, *SLOW, "--kernels", f"{KERNELS},cpu.*.tells", "--plugin", plugin, "--output", out)
     lines_until(process, "left: D_K", "right: D_K")
     assert all(one.measuring() for one in workers.values())
@@ -184,7 +187,7 @@ def stopped(scheduler: str, workers: dict[str, Started], tmp_path_factory: pytes
     _, errors = process.communicate(timeout=60)
     assert (process.returncode, errors.count("\n")) == (130, 1), errors
     assert "--resume" in errors
-    until = time.monotonic() + 20
+    until = time.monotonic() + 20  # where a kernel that hangs is ended after 60 s
     while (left := [one.name for one in workers.values() if one.measuring()]) and time.monotonic() < until:
         time.sleep(0.1)
     assert not left, "something still runs on the hosts"
@@ -195,7 +198,7 @@ def test_ctrl_c_keeps_what_has_come_back(stopped: Path):
     folders = sorted(stopped.iterdir())
     assert [folder.name.rpartition("-")[2] for folder in folders] == ["left", "right"]
     for folder in folders:
-        assert 1 <= cells(folder).total() < len(SHAPES)
+        assert cells(folder).total() == 1, "the cell in flight was measured to its end"
         with store.open_results(folder) as results:
             (found,) = results.runs()
             table = store.timings(results)
@@ -208,6 +211,7 @@ def test_ctrl_c_keeps_what_has_come_back(stopped: Path):
 def test_a_resumed_run_measures_the_rest_though_a_worker_is_killed_and_comes_back(
     scheduler: str, workers: dict[str, Started], stopped: Path
 ):
+    stopped.with_name("resumed").touch()
     before = {folder.name: cells(folder) for folder in stopped.iterdir()}
     lines: list[str] = []
 
