@@ -156,7 +156,7 @@ def run(
     """
     from sepconv_bench import results as store
     from sepconv_bench.measure.machine import default_threads
-    from sepconv_bench.report.page import told_doubts, write_report
+    from sepconv_bench.report.page import write_report
     from sepconv_bench.sweep import Settings, sweep
 
     if cold and device != "cuda":
@@ -165,7 +165,7 @@ def run(
     rules = Rules(target, time_limit or grid.cell_seconds)
     settings = Settings(grid, kernels, plugins, threads or 1, rules, timeout, seed, device, cold)
     if cluster is not None:
-        _run_on_hosts(cluster, settings, threads, each is False, output, resume)
+        _run_on_hosts(cluster, settings, threads, each is False, output, resume, strict)
         return
     if each is not None:
         raise InputError(f"{'--each' if each else '--share'} goes with --cluster")
@@ -177,14 +177,22 @@ def run(
         with _told_where_it_stopped([folder], grid), _progress() as tell:
             sweep(settings, lambda: _opened(folder, resume), tell)
         with store.open_results(folder) as results:
-            page = write_report(results, folder)
-            pairs = store.ratios(results)
-    click.echo(f"report: {page}")
+            click.echo(f"report: {write_report(results, folder)}")
+            doubted = _told_doubts(results, strict)
+    if doubted and strict:
+        sys.exit(1)
+
+
+def _told_doubts(results: Any, strict: bool) -> bool:
+    """Say which ratios of the fastest kernels are in doubt, on standard error if that ends the run; whether there are any."""
+    from sepconv_bench.report.page import told_doubts
+    from sepconv_bench.results import ratios
+
+    pairs = ratios(results)
     doubted = told_doubts(pairs[pairs.best]) if len(pairs) else ""
     if doubted:
         click.echo(f"of the fastest kernels' {doubted}; `{PROGRAM} machine --doctor` says what may help", err=strict)
-        if strict:
-            sys.exit(1)
+    return bool(doubted)
 
 
 def _opened(folder: Path, resume: bool) -> Any:
@@ -199,7 +207,9 @@ def _opened(folder: Path, resume: bool) -> Any:
     return store.create(folder)
 
 
-def _run_on_hosts(cluster: str, settings: Any, threads: int | None, share: bool, output: Path | None, resume: bool) -> None:
+def _run_on_hosts(
+    cluster: str, settings: Any, threads: int | None, share: bool, output: Path | None, resume: bool, strict: bool
+) -> None:
     """Measure on all hosts of a Dask cluster: with `share` into one folder, else each into its own, and compare them."""
     if importlib.util.find_spec("distributed") is None:
         raise InputError("--cluster needs dask.distributed; `pip install 'sepconv-bench[fleet]'` brings it")
@@ -225,10 +235,13 @@ def _run_on_hosts(cluster: str, settings: Any, threads: int | None, share: bool,
             held = [results for results in found if results.done()]
             for results in held:
                 click.echo(f"report: {write_report(results, results.path.parent)}")
+            doubted = [_told_doubts(results, strict) for results in held]
             if len(held) > 1:
                 click.echo(f"report: {write_comparison(held, output or above)}")
     if lacking:
         raise InputError(f"{'; '.join(lacking)}; --resume with the same options goes on")
+    if any(doubted) and strict:
+        sys.exit(1)
 
 
 @cli.command()

@@ -95,7 +95,7 @@ def test_report_takes_several_folders(folders, tmp_path: Path, sepconv: Callable
     done = sepconv("report", *folders, "--output", tmp_path / "out")
     assert done.returncode == 0, done.stderr
     page = (tmp_path / "out" / "index.html").read_text()
-    assert {file.name for file in (tmp_path / "out" / "figures").iterdir()} == {"machines.png", "machines.svg"}
+    assert {"machines.png", "machines.svg"} <= {file.name for file in (tmp_path / "out" / "figures").iterdir()}
     assert not re.search(r'(?:src|href)="(?!data:)', page)
     assert "there&lt;b&gt;" in page
     assert "there<b>" not in page
