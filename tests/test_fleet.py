@@ -122,9 +122,14 @@ def workers(folder: Path, scheduler: str) -> Iterator[dict[str, Started]]:
         yield started
 
 
-def run(scheduler: str, *arguments: object) -> subprocess.Popen:
+@contextmanager
+def run(scheduler: str, *arguments: object) -> Iterator[subprocess.Popen]:
     command = [sys.executable, "-m", "sepconv_bench", "run", "--cluster", scheduler, *AXES, *map(str, arguments)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def lines_until(process: subprocess.Popen, *wanted: str) -> list[str]:
@@ -180,11 +185,11 @@ def stopped(scheduler: str, workers: dict[str, Started], tmp_path_factory: pytes
     out = tmp_path_factory.mktemp("stopped") / "out"
     plugin = out.with_name("tells.py")
     plugin.write_text(TELLS.replace("RESUMED", str(out.with_name("resumed"))))
-    process = run(scheduler, *SLOW, "--kernels", f"{KERNELS},cpu.*.tells", "--plugin", plugin, "--output", out)
-    lines_until(process, "left: D_K", "right: D_K")
-    assert all(one.measuring() for one in workers.values())
-    process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
+    with run(scheduler, *SLOW, "--kernels", f"{KERNELS},cpu.*.tells", "--plugin", plugin, "--output", out) as process:
+        lines_until(process, "left: D_K", "right: D_K")
+        assert all(one.measuring() for one in workers.values())
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
     assert (process.returncode, errors.count("\n")) == (130, 1), errors
     assert "--resume" in errors
     until = time.monotonic() + 20  # where a kernel that hangs is ended after 60 s
@@ -246,11 +251,11 @@ def test_two_workers_on_one_host_are_refused(folder: Path, scheduler: str, worke
 
 
 def test_a_lost_hosts_cells_are_done_by_those_that_share_the_grid(scheduler: str, workers: dict[str, Started], tmp_path: Path):
-    process = run(scheduler, *SLOW, "--share", "--output", tmp_path)
-    lines = lines_until(process, "right: FMA peak")
-    time.sleep(0.3)
-    workers["right"].process.kill()  # the nanny; what it has started dies with it
-    output, errors = process.communicate(timeout=120)
+    with run(scheduler, *SLOW, "--share", "--output", tmp_path) as process:
+        lines = lines_until(process, "right: FMA peak")
+        time.sleep(0.3)
+        workers["right"].process.kill()  # the nanny; what it has started dies with it
+        output, errors = process.communicate(timeout=120)
     assert process.returncode == 0, errors
     told = [*lines, *output.splitlines()]
     (lost,) = (number for number, line in enumerate(told) if "right: its worker was lost" in line)
