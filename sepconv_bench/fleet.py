@@ -35,7 +35,7 @@ from sepconv_bench.sweep import Progress, Settings, Worker
 
 CELL = "cell"  # the resource that a Dask worker offers: one cell at a time
 LOSSES = 3  # of workers in the middle of one cell, after which it is not tried again
-_CONNECT_SECONDS = 5
+_CONNECT_SECONDS = 10
 _POLL_SECONDS = 1.0
 _GRACE_SECONDS = 30.0  # in which a lost worker may come back when no other can go on: Dask's nanny restarts one in a few
 _FETCH_SECONDS = 10.0

@@ -9,7 +9,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -66,22 +66,30 @@ class Started:
 
     def measuring(self) -> list[psutil.Process]:
         """The processes of ours beside it that kernels run in."""
-        return [child for child in self._below() if "sepconv_bench.worker" in child.cmdline()]
+        return [child for child in self._below() if "sepconv_bench.worker" in _command(child)]
 
     def dask_worker(self) -> psutil.Process:
         """The process that Dask's nanny has started."""
-        (found,) = (child for child in self._below() if any("spawn_main" in word for word in child.cmdline()))
+        (found,) = (child for child in self._below() if any("spawn_main" in word for word in _command(child)))
         return found
 
     def _below(self) -> list[psutil.Process]:
-        children = psutil.Process(self.process.pid).children(recursive=True)
-        return [child for child in children if child.is_running() and child.status() != psutil.STATUS_ZOMBIE]
+        return psutil.Process(self.process.pid).children(recursive=True)
 
     def stop(self) -> None:
-        below = self._below() if psutil.pid_exists(self.process.pid) else []
-        for process in (psutil.Process(self.process.pid), *below) if self.process.poll() is None else below:
-            process.kill()
+        """End it and all that it has started; a worker whose nanny is gone has gone with it."""
+        if self.process.poll() is None:
+            for process in [psutil.Process(self.process.pid), *self._below()]:
+                with suppress(psutil.NoSuchProcess):
+                    process.kill()
         self.process.wait()
+
+
+def _command(process: psutil.Process) -> list[str]:
+    """Its command line; nothing of one that has ended meanwhile, or whose parent has yet to notice."""
+    with suppress(psutil.Error):
+        return process.cmdline()
+    return []
 
 
 @contextmanager
