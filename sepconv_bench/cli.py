@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.util
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import replace
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -118,6 +120,12 @@ def cli() -> None:
 )
 @click.option("--cold", is_flag=True, help="On a GPU: more than its L2 is written before each launch.")
 @click.option("--strict", is_flag=True, help="Exit with 1 if a ratio of the fastest kernels is in doubt.")
+@click.option(
+    "--cluster", metavar="URL", help="Measure on the hosts of a Dask scheduler, as tcp://HOST:8786; see docs/fleet.md."
+)
+@click.option(
+    "--each/--share", "each", default=None, help="Every host measures the whole grid, or alike hosts share it.  [default: each]"
+)
 def run(
     grid_name: str | None,
     output: Path | None,
@@ -127,6 +135,8 @@ def run(
     seed: int,
     cold: bool,
     strict: bool,
+    cluster: str | None,
+    each: bool | None,
     kernels: str | None,
     plugins: tuple[str, ...],
     threads: int | None,
@@ -142,43 +152,96 @@ def run(
     sepconv-bench run --D_K 3,5 --N 16:512:x2             a grid of your own
     sepconv-bench run --plugin mykernels.py               your kernels among ours
     sepconv-bench run --device cuda --grid gpu            on an NVIDIA GPU
+    sepconv-bench run --cluster tcp://HOST:8786           on every host of a Dask cluster
     """
     from sepconv_bench import results as store
     from sepconv_bench.measure.machine import default_threads
-    from sepconv_bench.report.page import told_doubts, write_report
+    from sepconv_bench.report.page import write_report
     from sepconv_bench.sweep import Settings, sweep
 
-    if device == "cuda":
-        gpu.require_for_timing()
-    elif cold:
+    if cold and device != "cuda":
         raise InputError("--cold goes with --device cuda")
     grid = _grid(grid_name, axes)
-    threads = threads or default_threads()
     rules = Rules(target, time_limit or grid.cell_seconds)
-    settings = Settings(grid, kernels, plugins, threads, rules, timeout, seed, device, cold)
-    folder = output or Path("reports") / _machine_name(device, threads)
+    settings = Settings(grid, kernels, plugins, threads or 1, rules, timeout, seed, device, cold)
+    if cluster is not None:
+        _run_on_hosts(cluster, settings, threads, each is False, output, resume, strict)
+        return
+    if each is not None:
+        raise InputError(f"{'--each' if each else '--share'} goes with --cluster")
+    if device == "cuda":
+        gpu.require_for_timing()
+    settings = replace(settings, threads=threads or default_threads())
+    folder = output or Path("reports") / _machine_name(device, settings.threads)
     with store.claimed(folder):
-        resumed = resume and (folder / store.FILE_NAME).exists()
-
-        def opened() -> store.Results:
-            if resumed:
-                return store.open_results(folder, write=True)
-            kept = store.set_aside(folder)
-            if kept:
-                click.echo(f"the earlier results are kept as {kept}")
-            return store.create(folder)
-
-        with _told_where_it_stopped(folder, grid), _progress() as tell:
-            sweep(settings, opened, tell)
+        with _told_where_it_stopped([folder], grid), _progress() as tell:
+            sweep(settings, lambda: _opened(folder, resume), tell)
         with store.open_results(folder) as results:
-            page = write_report(results, folder)
-            pairs = store.ratios(results)
-    click.echo(f"report: {page}")
+            click.echo(f"report: {write_report(results, folder)}")
+            doubted = _told_doubts(results, strict)
+    if doubted and strict:
+        sys.exit(1)
+
+
+def _told_doubts(results: Any, strict: bool) -> bool:
+    """Say which ratios of the fastest kernels are in doubt, on standard error if that ends the run; whether there are any."""
+    from sepconv_bench.report.page import told_doubts
+    from sepconv_bench.results import ratios
+
+    pairs = ratios(results)
     doubted = told_doubts(pairs[pairs.best]) if len(pairs) else ""
     if doubted:
         click.echo(f"of the fastest kernels' {doubted}; `{PROGRAM} machine --doctor` says what may help", err=strict)
-        if strict:
-            sys.exit(1)
+    return bool(doubted)
+
+
+def _opened(folder: Path, resume: bool) -> Any:
+    """The results in a folder, as they are if a run resumes; else new ones, and what was there is kept."""
+    from sepconv_bench import results as store
+
+    if resume and (folder / store.FILE_NAME).exists():
+        return store.open_results(folder, write=True)
+    kept = store.set_aside(folder)
+    if kept:
+        click.echo(f"the earlier results are kept as {kept}")
+    return store.create(folder)
+
+
+def _run_on_hosts(
+    cluster: str, settings: Any, threads: int | None, share: bool, output: Path | None, resume: bool, strict: bool
+) -> None:
+    """Measure on all hosts of a Dask cluster: with `share` into one folder, else each into its own, and compare them."""
+    if importlib.util.find_spec("distributed") is None:
+        raise InputError("--cluster needs dask.distributed; `pip install 'sepconv-bench[fleet]'` brings it")
+    from sepconv_bench import fleet
+    from sepconv_bench import results as store
+    from sepconv_bench.report.machines import write_comparison
+    from sepconv_bench.report.page import write_report
+
+    above = Path("reports") if share else Path("reports") / "fleet"
+    folders: list[Path] = []
+    with ExitStack() as claims:
+
+        def opened(name: str) -> store.Results:
+            folder = output if share and output else (output or above) / name
+            claims.enter_context(store.claimed(folder))
+            folders.append(folder)
+            return _opened(folder, resume)
+
+        with _told_where_it_stopped(folders, settings.grid), _progress() as tell:
+            lacking = fleet.measure(cluster, settings, threads, share, opened, tell)
+        with ExitStack() as reading:
+            found = [reading.enter_context(store.open_results(folder)) for folder in folders]
+            held = [results for results in found if results.done()]
+            for results in held:
+                click.echo(f"report: {write_report(results, results.path.parent)}")
+            doubted = [_told_doubts(results, strict) for results in held]
+            if len(held) > 1:
+                click.echo(f"report: {write_comparison(held, output or above)}")
+    if lacking:
+        raise InputError(f"{'; '.join(lacking)}; --resume with the same options goes on")
+    if any(doubted) and strict:
+        sys.exit(1)
 
 
 @cli.command()
@@ -293,29 +356,40 @@ def _classify(image: Path, alphas: Sequence[float], resolutions: Sequence[int], 
 
 
 @cli.command()
-@click.argument("folder", metavar="[DIR]", type=Folder(), required=False)
+@click.argument("folders", metavar="[DIR]...", type=Folder(), nargs=-1)
 @click.option("--asv", "asv_results", type=Folder(), metavar="RESULTS", help="Of what asv has recorded, as .asv/results.")
 @click.option(
-    "--output", type=Folder(), metavar="DIR", help="Where a report of asv's results goes.  [default: reports/history]"
+    "--output",
+    type=Folder(),
+    metavar="DIR",
+    help="Where a report of several DIRs or of asv's results goes.  [default: reports/machines, reports/history]",
 )
-def report(folder: Path | None, asv_results: Path | None, output: Path | None) -> None:
-    """Draw the report of the results in DIR again, or of asv's results over commits.
+def report(folders: tuple[Path, ...], asv_results: Path | None, output: Path | None) -> None:
+    """Draw the report of the results in DIR again, that of several machines side by side, or of asv's results over commits.
 
     \b
     sepconv-bench report reports/intel-xeon-2-threads
+    sepconv-bench report reports/here reports/there
     sepconv-bench report --asv .asv/results
     """
-    if (folder is None) == (asv_results is None):
-        came = "both came" if folder is not None else "neither came"
+    if bool(folders) == (asv_results is not None):
+        came = "both came" if folders else "neither came"
         raise InputError(f"report takes either the DIR of a run or --asv RESULTS; {came}")
-    if folder is not None:
+    if len(folders) > 1:
+        from sepconv_bench.report.machines import write_comparison
+        from sepconv_bench.results import open_results
+
+        with ExitStack() as stack:
+            several = [stack.enter_context(open_results(folder)) for folder in folders]
+            click.echo(f"report: {write_comparison(several, output or Path('reports') / 'machines')}")
+    elif folders:
         from sepconv_bench.report.page import write_report
         from sepconv_bench.results import open_results
 
         if output is not None:
-            raise InputError("--output goes with --asv; the report of a run lies beside its results")
-        with open_results(folder) as results:
-            click.echo(f"report: {write_report(results, folder)}")
+            raise InputError("--output goes with several DIRs or --asv; the report of a run lies beside its results")
+        with open_results(folders[0]) as results:
+            click.echo(f"report: {write_report(results, folders[0])}")
     elif asv_results is not None:
         from sepconv_bench import history
         from sepconv_bench.report.history import write_history
@@ -660,17 +734,20 @@ def _progress() -> Iterator[Callable]:
 
 
 @contextmanager
-def _told_where_it_stopped(folder: Path, grid: Grid) -> Iterator[None]:
+def _told_where_it_stopped(folders: Sequence[Path], grid: Grid) -> Iterator[None]:
     from sepconv_bench import results as store
 
     try:
         yield
     except KeyboardInterrupt:
-        there = set()
-        with suppress(InputError), store.open_results(folder) as results:
-            there = {shape for shape, _ in results.done()}.intersection(grid.shapes)
-        told = f"stopped; {len(there)} of {len(grid.shapes)} cells are in {folder}, --resume with the same options goes on"
-        click.echo(f"{PROGRAM}: {told}", err=True)
+        told = []
+        for folder in folders:
+            there = set()
+            with suppress(InputError), store.open_results(folder) as results:
+                there = {shape for shape, _ in results.done()}.intersection(grid.shapes)
+            told.append(f"{len(there)} of {len(grid.shapes)} cells are in {folder}")
+        where = ", ".join(told) or "nothing was measured yet"
+        click.echo(f"{PROGRAM}: stopped; {where}, --resume with the same options goes on", err=True)
         sys.exit(_INTERRUPTED)
 
 

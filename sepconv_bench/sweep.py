@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -46,8 +46,16 @@ class WorkerError(Exception):
         self.reason = reason
 
 
+class UnwantedError(Exception):
+    """Whoever asked for this no longer waits for it."""
+
+
 class Worker:
-    """A process that kernels run in; started again by itself after a fault."""
+    """A process that kernels run in; started again by itself after a fault.
+
+    `wanted` is asked every second while a job runs: once it says no, the process is ended and the job raises UnwantedError.
+    `unset` names environment variables of this process that are not for the kernels.
+    """
 
     def __init__(
         self,
@@ -57,8 +65,10 @@ class Worker:
         timeout: float = 60.0,
         device: str = "cpu",
         cold: bool = False,
+        wanted: Callable[[], bool] = lambda: True,
+        unset: Collection[str] = (),
     ) -> None:
-        self._threads = threads
+        self._threads, self._wanted, self._unset = threads, wanted, unset
         self._start_job = {
             "do": "start",
             "plugins": [str(Path(plugin).absolute()) for plugin in plugins],
@@ -82,13 +92,14 @@ class Worker:
         """Start the process if none runs; gives the machine's fingerprint and the names of the kernels selected."""
         self.stop()
         ours, theirs = socket.socketpair()
+        environment = {name: value for name, value in os.environ.items() if name not in self._unset}
         # -P: a file of the user's that happens to be called coverage.py or numba.py is not ours to import.
         command = [sys.executable, "-P", "-m", "sepconv_bench.worker", str(theirs.fileno()), str(self._marks.fileno())]
         with theirs:
             # A session of its own: Ctrl-C is for the sweep, which then ends the worker. Standard output stays the sweep's.
             self._process = subprocess.Popen(
                 command,
-                env=os.environ | pool_environment(self._threads),
+                env=environment | pool_environment(self._threads),
                 pass_fds=(theirs.fileno(), self._marks.fileno()),
                 stdin=subprocess.DEVNULL,
                 stdout=sys.stderr.fileno(),
@@ -129,6 +140,9 @@ class Worker:
         assert self._connection is not None
         seen, since = self._mark(), time.monotonic()
         while not self._connection.poll(min(_POLL_SECONDS, self._timeout)):
+            if not self._wanted():
+                self.stop()
+                raise UnwantedError
             kernel = self._running()
             timeout = self._timeout if kernel else max(_OWN_SECONDS, self._timeout)
             if self._mark() != seen:
@@ -187,7 +201,7 @@ def sweep(settings: Settings, opened: Callable[[], Results], tell: Callable[[Pro
     `opened` gives the results, and is called only once the worker runs, the plug-ins are loaded and the kernels chosen:
     InputError before that leaves everything as it was.
     """
-    with _worker(settings) as worker:
+    with worker_for(settings) as worker:
         hello = worker.start()
         kernels: list[str] = hello["kernels"]
         with opened() as results:
@@ -197,23 +211,37 @@ def sweep(settings: Settings, opened: Callable[[], Results], tell: Callable[[Pro
 def _measure_missing(
     worker: Worker, settings: Settings, kernels: list[str], machine: dict, results: Results, tell: Callable[[Progress], None]
 ) -> None:
-    _refuse_other_machine(results, machine)
-    done = results.done()
-    missing = [shape for shape in settings.grid.shapes if (shape, ",".join(kernels)) not in done]
+    refuse_other_machine(results, machine)
+    missing = missing_shapes(settings, kernels, results)
     total, before = len(settings.grid.shapes), len(settings.grid.shapes) - len(missing)
     if not missing:
         tell(Progress(total, total, f"all {total} cells are there already; nothing to measure"))
         return
     tell(Progress(before, total, f"{told_machine(machine)}: measuring its ceilings"))
-    measured_ceilings = worker.ask(do="ceilings", seed=settings.seed, seconds=min(_CEILING_SECONDS, 2 * settings.rules.seconds))
-    tell(Progress(before, total, _told_ceilings(measured_ceilings)))
-    told = asdict(settings) | {"grid": settings.grid.name, "kernels": kernels}
-    run = results.add_run(machine, told, measured_ceilings)
+    measured_ceilings = measure_ceilings(worker, settings)
+    tell(Progress(before, total, told_ceilings(measured_ceilings)))
+    run = results.add_run(machine, told_settings(settings, kernels), measured_ceilings)
     faults: Counter[str] = Counter()
     for number, shape in enumerate(missing, start=before + 1):
         measured = measure_cell(worker, settings, shape, kernels, faults)
         results.add_cell(run, kernels, measured)
-        tell(Progress(number, total, _told_cell(shape, measured)))
+        tell(Progress(number, total, told_cell(shape, measured)))
+
+
+def missing_shapes(settings: Settings, kernels: Sequence[str], results: Results) -> list[ConvShape]:
+    """The shapes of the grid on which the results do not hold these kernels yet."""
+    done = results.done()
+    return [shape for shape in settings.grid.shapes if (shape, ",".join(kernels)) not in done]
+
+
+def told_settings(settings: Settings, kernels: Sequence[str]) -> dict:
+    """What a run's row says of its settings."""
+    return asdict(settings) | {"grid": settings.grid.name, "kernels": list(kernels)}
+
+
+def measure_ceilings(worker: Worker, settings: Settings) -> dict:
+    """The ceilings of the worker's machine, in no more time than a cell of this run may take twice."""
+    return worker.ask(do="ceilings", seed=settings.seed, seconds=min(_CEILING_SECONDS, 2 * settings.rules.seconds))
 
 
 def measure_cell(worker: Worker, settings: Settings, shape: ConvShape, kernels: Sequence[str], faults: Counter[str]) -> dict:
@@ -263,16 +291,16 @@ def sweep_networks(settings: NetworkSettings, opened: Callable[[], Results], tel
         for resolution in settings.resolutions
     ]
     job = {"do": "network", "weights": str(settings.weights) if settings.weights else None, "seed": settings.seed}
-    with _worker(Settings(Grid("none", "", ()), threads=settings.threads, timeout=settings.timeout)) as worker:
+    with worker_for(Settings(Grid("none", "", ()), threads=settings.threads, timeout=settings.timeout)) as worker:
         hello = worker.start()
         largest = max(networks, key=lambda network: (network["alpha"], network["resolution"]))
         parts = worker.ask(**job, **largest, part=None)["parts"]
         todo = [(network, part) for network in networks for part in (parts if network is largest else [WHOLE])]
         with opened() as results:
-            _refuse_other_machine(results, hello["machine"])
+            refuse_other_machine(results, hello["machine"])
             tell(Progress(0, len(todo), f"{told_machine(hello['machine'])}: measuring its ceilings"))
             measured_ceilings = worker.ask(do="ceilings", seed=settings.seed, seconds=_CEILING_SECONDS)
-            tell(Progress(0, len(todo), _told_ceilings(measured_ceilings)))
+            tell(Progress(0, len(todo), told_ceilings(measured_ceilings)))
             told = asdict(settings) | {"grid": "mobilenet_v1, end to end", "kernels": []}
             told["weights"] = settings.weights.name if settings.weights else None
             run = results.add_run(hello["machine"], told, measured_ceilings)
@@ -335,7 +363,7 @@ AWKWARD = (
 
 def check(settings: Settings, shapes: Sequence[ConvShape] = AWKWARD) -> Iterator[Verdict]:
     """Every selected kernel against the oracle on every shape, in a worker that may die of it."""
-    with _worker(settings) as worker:
+    with worker_for(settings) as worker:
         for kernel in worker.start()["kernels"]:
             for shape in shapes:
                 try:
@@ -348,38 +376,53 @@ def check(settings: Settings, shapes: Sequence[ConvShape] = AWKWARD) -> Iterator
 
 def ceilings(threads: int, device: str = "cpu") -> tuple[dict, dict]:
     """This machine's fingerprint and its ceilings, as measured in a worker of so many threads."""
-    with _worker(Settings(Grid("none", "", ()), threads=threads, device=device)) as worker:
+    with worker_for(Settings(Grid("none", "", ()), threads=threads, device=device)) as worker:
         return worker.start()["machine"], worker.ask(do="ceilings", seed=0, seconds=_CEILING_SECONDS)
 
 
 @contextmanager
-def _worker(settings: Settings) -> Iterator[Worker]:
+def worker_for(settings: Settings, wanted: Callable[[], bool] = lambda: True, unset: Collection[str] = ()) -> Iterator[Worker]:
+    """A worker of these settings; InputError where it dies without a kernel having run."""
     kept = (settings.threads, settings.plugins, settings.kernels, settings.timeout, settings.device, settings.cold)
-    with Worker(*kept) as worker:
-        try:
-            yield worker
-        except WorkerError as fault:
-            whose = fault.kernel or "the worker, while it started or measured the machine's ceilings"
-            raise InputError(f"{whose}: {fault.reason}") from fault
+    with Worker(*kept, wanted, unset) as worker, faults_refused():
+        yield worker
 
 
-def _refuse_other_machine(results: Results, machine: dict) -> None:
-    same = ("cpu", "gpu", "threads", "threading_layer", "versions", "commit")
+@contextmanager
+def faults_refused() -> Iterator[None]:
+    """InputError for a WorkerError that is no kernel's of a cell."""
+    try:
+        yield
+    except WorkerError as fault:
+        whose = fault.kernel or "the worker, while it started or measured the machine's ceilings"
+        raise InputError(f"{whose}: {fault.reason}") from fault
+
+
+def refuse_other_machine(results: Results, machine: dict) -> None:
+    """ResultsError where the results were measured on something else than `machine`, or by something else."""
     for run in results.runs():
-        for what in same:
-            then: Any = run["machine"].get(what)
-            now: Any = machine.get(what)
-            if what == "versions" and then:
-                # Those of both: a library that was not there then has timed nothing.
-                then, now = ({name: there[name] for name in sorted(then.keys() & now.keys())} for there in (then, now))
-            if then != now:
-                raise ResultsError(
-                    f"{results.path} was measured with {what} {then}, and this is {now};"
-                    " measure into another --output, or run without --resume"
-                )
+        for what, then, now in differences(run["machine"], machine):
+            raise ResultsError(
+                f"{results.path} was measured with {what} {then}, and this is {now};"
+                " measure into another --output, or run without --resume"
+            )
 
 
-def _told_ceilings(measured: dict) -> str:
+def differences(then: dict, now: dict) -> Iterator[tuple[str, Any, Any]]:
+    """In what two fingerprints differ, so that their cells do not belong into one grid: what, and the two values.
+
+    Of libraries those count that both have: one that was not there has timed nothing.
+    """
+    for what in ("cpu", "llvm_cpu", "gpu", "threads", "threading_layer", "versions", "commit"):
+        values: list[Any] = [machine.get(what) for machine in (then, now)]
+        if what == "versions" and all(values):
+            changed = [name for name in values[0] if name in values[1] and values[0][name] != values[1][name]]
+            values = [{name: value[name] for name in changed} for value in values]
+        if values[0] != values[1]:
+            yield what, *values
+
+
+def told_ceilings(measured: dict) -> str:
     near, far = measured["levels"][0], measured["levels"][-1]
     return (
         f"FMA peak {measured['peak'][0] / 1e9:.0f} GFLOP/s, copy {near['bandwidth'][0] / 1e9:.0f} GB/s near"
@@ -387,7 +430,7 @@ def _told_ceilings(measured: dict) -> str:
     )
 
 
-def _told_cell(shape: ConvShape, measured: dict) -> str:
+def told_cell(shape: ConvShape, measured: dict) -> str:
     return f"{shape}: theory {float(1 / theory.cost_ratio(shape)):.2f}x, {_told_end(measured)}"
 
 

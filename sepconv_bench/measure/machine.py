@@ -15,7 +15,7 @@ import numba
 import numpy as np
 import psutil
 from llvmlite import binding
-from numba import njit, prange
+from numba import config, njit, prange
 from threadpoolctl import threadpool_info
 
 from sepconv_bench.measure.clocks import wait_policy
@@ -52,7 +52,7 @@ def fingerprint() -> dict:
     return {
         "machine": machine_name(threads),
         "cpu": cpu_model(),
-        "llvm_cpu": binding.get_host_cpu_name(),
+        "llvm_cpu": config.CPU_NAME or binding.get_host_cpu_name(),  # type: ignore[attr-defined] # what Numba compiles for
         "vector_features": sorted(
             name for name, there in binding.get_host_cpu_features().items() if there and re.match(r"avx|fma|neon|sve|amx", name)
         ),
@@ -71,7 +71,7 @@ def fingerprint() -> dict:
         "threads": threads,
         "threading_layer": _threading_layer(),
         "wait_policy": wait_policy(),
-        "commit": _commit(),
+        "commit": commit(),
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
     }
 
@@ -112,7 +112,7 @@ def _threading_layer() -> str:
     return numba.threading_layer()
 
 
-def _commit() -> str | None:
+def commit() -> str | None:
     """Commit of the source this package runs from, with `+changes` if files differ from it; None outside a checkout."""
     package = Path(__file__).parents[1]
 
