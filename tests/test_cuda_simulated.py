@@ -28,6 +28,7 @@ if os.environ.get("NUMBA_ENABLE_CUDASIM") != "1":
 else:
     from sepconv_bench.contest import Contest
     from sepconv_bench.kernels.cuda import rungs
+    from sepconv_bench.kernels.cuda.arrays import fetch
     from sepconv_bench.kernels.cuda.product import Tile
     from sepconv_bench.kernels.cuda.tiles import STRIPS
     from sepconv_bench.mobilenet import timed
@@ -96,6 +97,19 @@ else:
         assert Oracle(kernel.operator, shape, F[np.newaxis], tuple(weights)).error(G[np.newaxis]) <= 1
         assert np.isnan(buffers[1]).sum() == buffers[1].size - G.size
         np.testing.assert_array_equal(kernel(F, *weights, stride=stride), G)
+
+    @pytest.mark.parametrize("splits", [1, 2])
+    @pytest.mark.parametrize(("operator", "rung"), [("standard", "tiled"), ("separable", "tiled"), ("separable", "fused")])
+    def test_maps_end_with_bias_and_relu6(operator, rung, splits, monkeypatch):
+        """With sums on both sides of 0 and of 6; channels in vectors, and in none."""
+        monkeypatch.setattr(rungs, "choose_tile", lambda *sizes: (SMALL[0], splits))
+        rng = np.random.default_rng(4)
+        for shape in (ConvShape(2, 16, 8, 3), ConvShape(2, 9, 3, 3, stride=2)):
+            problem = Problem.draw(operator, shape, rng)
+            biases = tuple(rng.standard_normal(weights.shape[-1], np.float32) for weights in problem.weights)
+            fetch(getattr(rungs, rung)(problem, biases)(), problem.G)
+            assert Oracle(operator, shape, problem.F, problem.weights, biases).error(problem.G) <= 1
+            assert 0 == problem.G.min() < problem.G.max() == 6
 
     def tiny_network(alpha: float, resolution: int, batch: int, separable: bool) -> tuple[Layer, ...]:
         """From an image of 8 x 8 by way of 4 x 4 to 2 x 2, with strides of 2, and channels that are no whole vectors."""
