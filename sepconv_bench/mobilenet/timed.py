@@ -37,8 +37,10 @@ _COPIES = 6  # of the weights that are in memory at a time: drawn, packed by eac
 
 
 def _as_numpy(given: Any) -> np.ndarray:
-    """Of numpy, or of torch wherever it lies."""
-    return given if isinstance(given, np.ndarray) else given.cpu().numpy()
+    """What a library gives on the host, or torch wherever it lies."""
+    if isinstance(given, np.ndarray):
+        return given
+    return (given.cpu() if hasattr(given, "cpu") else given).numpy()
 
 
 @dataclass(frozen=True)
