@@ -30,6 +30,7 @@ gpu: $(VENV)/.installed-dev
 	$(BIN)/pytest -m gpu
 	$(BIN)/python docs/experiments/cuda_tiles.py
 	$(BIN)/sepconv-bench run --device cuda --grid gpu
+	$(BIN)/sepconv-bench mobilenet --device cuda
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "sepconv-bench needs Python >= 3.11; $(PYTHON) is older (make PYTHON=python3.12 ...)" >&2; exit 2; }

@@ -266,6 +266,7 @@ def _run_on_hosts(
 @click.option("--threads", type=click.IntRange(1, 1024), help="Threads of every library.  [default: physical cores]")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the weights and of the order.")
 @click.option("--output", type=Folder(), metavar="DIR", help="Where results and report go.  [default: reports/<machine>]")
+@device_option
 def mobilenet(
     alpha: str,
     resolution: str,
@@ -276,6 +277,7 @@ def mobilenet(
     threads: int | None,
     seed: int,
     output: Path | None,
+    device: str,
 ) -> None:
     """Time MobileNet-V1 beside its all-standard counterpart and beside other libraries, layer by layer and end to end.
 
@@ -286,23 +288,27 @@ def mobilenet(
     sepconv-bench mobilenet                                        about four minutes
     sepconv-bench mobilenet --alpha 0.25,0.5,0.75,1 --resolution 128,160,192,224
     sepconv-bench mobilenet --image cat.jpg --weights mine.safetensors
+    sepconv-bench mobilenet --device cuda                          on an NVIDIA GPU
     """
     from sepconv_bench import results as store
-    from sepconv_bench.measure.machine import default_threads, machine_name
+    from sepconv_bench.measure.machine import default_threads
     from sepconv_bench.networks import ALPHAS, RESOLUTIONS
     from sepconv_bench.report.network import told_layers
     from sepconv_bench.report.page import write_report
     from sepconv_bench.sweep import NetworkSettings, sweep_networks
 
     alphas, resolutions = _some_of("alpha", alpha, ALPHAS), _some_of("resolution", resolution, RESOLUTIONS)
+    if device == "cuda":
+        gpu.require_for_timing()
     if image is not None:
-        _classify(image, alphas, resolutions, weights, seed)
+        _classify(image, alphas, resolutions, weights, seed, device)
         return
     if weights is not None and len(alphas) > 1:
         raise InputError(f"--weights are those of one alpha; --alpha is {alpha!r}")
     threads = threads or default_threads()
-    settings = NetworkSettings(alphas, resolutions, batch, weights, threads, Rules(seconds=time_limit), seed=seed)
-    folder = output or Path("reports") / machine_name(threads)
+    rules = Rules(seconds=time_limit)
+    settings = NetworkSettings(alphas, resolutions, batch, weights, threads, rules, seed=seed, device=device)
+    folder = output or Path("reports") / _machine_name(device, threads)
     with store.claimed(folder):
 
         def opened() -> store.Results:
@@ -337,9 +343,11 @@ def _some_of(name: str, text: str, there: Sequence[float]) -> tuple[Any, ...]:
     return tuple(value for value in there if value in asked)
 
 
-def _classify(image: Path, alphas: Sequence[float], resolutions: Sequence[int], weights: Path | None, seed: int) -> None:
+def _classify(
+    image: Path, alphas: Sequence[float], resolutions: Sequence[int], weights: Path | None, seed: int, device: str
+) -> None:
+    from sepconv_bench.mobilenet import plan
     from sepconv_bench.mobilenet.image import read_image
-    from sepconv_bench.mobilenet.plan import Plan
     from sepconv_bench.mobilenet.weights import random_weights, read_weights
     from sepconv_bench.networks import mobilenet_v1
 
@@ -347,7 +355,8 @@ def _classify(image: Path, alphas: Sequence[float], resolutions: Sequence[int], 
         raise InputError("--image takes one alpha and one resolution")
     layers = mobilenet_v1(alphas[0], resolutions[0])
     picture = read_image(image, resolutions[0])
-    (probabilities,) = Plan(layers, read_weights(weights) if weights else random_weights(layers, seed))(picture)
+    given = read_weights(weights) if weights else random_weights(layers, seed)
+    (probabilities,) = plan.Plan(layers, given, plan.device(device))(picture)
     if weights is None:
         click.echo(f"{PROGRAM}: the weights are random, and the probabilities mean nothing; --weights FILE", err=True)
     click.echo("class,probability")
@@ -404,7 +413,7 @@ def report(folders: tuple[Path, ...], asv_results: Path | None, output: Path | N
 @folder_argument
 @click.option(
     "--table",
-    type=click.Choice(["timings", "ratios", "why", "peers", "network", "layers", "samples"]),
+    type=click.Choice(["timings", "ratios", "why", "peers", "sums", "network", "layers", "samples"]),
     default="ratios",
     show_default=True,
 )
@@ -414,7 +423,8 @@ def report(folders: tuple[Path, ...], asv_results: Path | None, output: Path | N
 )
 def export(folder: Path, table: str, form: str, output: Path | None) -> None:
     """Write a table of the results in DIR: timings, ratios, why each is not what was promised, our kernels beside the peers,
-    MobileNet-V1's parts (network: each kernel's time, layers: side by side), or every sample behind the first four."""
+    the sums over VGG-16 or Inception-V1 where every cell of their grids is there, MobileNet-V1's parts (network: each kernel's
+    time, layers: side by side), or every sample behind the first five."""
     from sepconv_bench import results as store
 
     with store.open_results(folder) as results:

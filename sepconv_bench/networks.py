@@ -1,4 +1,5 @@
-"""Whole networks as tables of layers: what each costs, by the formulas of `theory`.
+"""Whole networks as tables of layers: what each costs, by the formulas of `theory`. Of VGG-16 and Inception-V1, how often each
+convolution of a grid occurs.
 
 MobileNet-V1 is table 1 of arXiv 1704.04861, with the last depthwise at stride 1 as in the reference code; its all-standard
 counterpart has one standard convolution for each depthwise and pointwise pair.
@@ -6,13 +7,14 @@ counterpart has one standard convolution for each depthwise and pointwise pair.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from math import prod
 
 from sepconv_bench import theory
 from sepconv_bench.errors import ShapeError
-from sepconv_bench.shapes import MOBILENET_V1, ConvShape
+from sepconv_bench.shapes import INCEPTION_V1, MOBILENET_V1, VGG_16, ConvShape
 
 ALPHAS = (0.25, 0.5, 0.75, 1.0)
 RESOLUTIONS = (128, 160, 192, 224)
@@ -20,6 +22,15 @@ CLASSES = 1000
 NETWORKS = ("separable", "standard")  # the network itself and its all-standard counterpart, called by what their blocks are
 WHOLE = "whole"  # the part of a network that is all of it
 _FIRST = 32  # channels of the first convolution, times alpha
+
+
+# Of the grids that hold each convolution of 3 x 3 and up of a network once, how often the network has it. The tables in
+# `shapes` say from which table of which paper they are: arXiv 1409.1556 (VGG-16), arXiv 1409.4842 (Inception-V1).
+OCCURRENCES = {
+    grid: Counter(ConvShape(D_K, M, N, D_G, stride) for D_K, stride, M, N, D_G in layers)
+    for grid, layers in (("vgg16", VGG_16), ("inception", INCEPTION_V1))
+}
+TITLES = {"vgg16": "VGG-16", "inception": "Inception-V1"}
 
 
 @dataclass(frozen=True)

@@ -24,13 +24,14 @@ import pandas as pd
 from sepconv_bench import attribution, theory
 from sepconv_bench.errors import ResultsError
 from sepconv_bench.measure.noise import doubts
-from sepconv_bench.measure.statistics import Estimate, estimate, ratio, within_rounds
-from sepconv_bench.networks import WHOLE, mobilenet_v1, multiply_adds
+from sepconv_bench.measure.statistics import Estimate, estimate, ratio, ratio_of_sums, within_rounds
+from sepconv_bench.networks import OCCURRENCES, TITLES, WHOLE, mobilenet_v1, multiply_adds
 from sepconv_bench.pairing import PEERS, Pair, pairs, peer
 from sepconv_bench.shapes import AXES, OPERATORS, ConvShape
 
 FILE_NAME = "results.sqlite"
-TABLES = ("timings", "ratios", "why", "peers", "network", "layers", "samples")
+TABLES = ("timings", "ratios", "why", "peers", "sums", "network", "layers", "samples")
+FASTEST = "fastest / fastest"
 FORMATS = ("csv", "json", "parquet")
 _APPLICATION = 0x5E9C04B0  # says in the file's header that it is ours
 _VERSION = 2
@@ -496,6 +497,64 @@ def peers(results: Results) -> pd.DataFrame:
     return frame.assign(order=order).sort_values("order", kind="stable").drop(columns="order").reset_index(drop=True)
 
 
+def sums(results: Results) -> pd.DataFrame:
+    """One row a network and comparison: all its convolutions of 3 x 3 and up, standard and separable, each as often as it
+    occurs, where the file holds every one of them (grids vgg16 and inception).
+
+    `comparison` is "fastest / fastest", in each cell the fastest of either side, or a rung as in `ratios`. `ratio` is the share
+    of the standard layers' time that the separable ones take, with the interval of `ratio_of_sums`; `theory_ratio` is that of
+    the summed multiply-adds, and `held` the share of the promised speedup that was measured. `longest` is the layer in which
+    the standard network spends most of its time, `longest_share` of it.
+    """
+    cells = {(cell.facts["machine"], cell.shape, pair): cell for cell in results.cells() for pair, _ in _compared(cell)}
+    found: dict[tuple[str, str, str], dict[ConvShape, tuple[Cell, Pair]]] = {}
+    for (machine, shape, pair), cell in cells.items():
+        device = pair.standard.split(".")[0]
+        for comparison in ([FASTEST] if pair.best else []) + ([pair.rung] if pair.rung else []):
+            found.setdefault((machine, device, comparison), {})[shape] = cell, pair  # the one measured last counts
+    rows = [
+        {"machine": machine, "network": title, "device": device, "comparison": comparison}
+        | _summed({shape: (count, *layers[shape]) for shape, count in OCCURRENCES[grid].items()})
+        for grid, title in TITLES.items()
+        for (machine, device, comparison), layers in found.items()
+        if OCCURRENCES[grid].keys() <= layers.keys()
+    ]
+    return pd.DataFrame(rows, columns=None if rows else ["network", "comparison", "ratio"])
+
+
+def _summed(layers: Mapping[ConvShape, tuple[int, Cell, Pair]]) -> dict:
+    """A row of `sums`: of each layer how often it occurs, its cell, and the kernels compared."""
+    terms = [(count, cell.samples[pair.separable], cell.samples[pair.standard]) for count, cell, pair in layers.values()]
+    measured = ratio_of_sums(terms)
+    seconds = {shape: count * cell.times[pair.standard].value for shape, (count, cell, pair) in layers.items()}
+    work = {
+        operator: sum(count * theory.multiplications(operator, shape) for shape, (count, _, _) in layers.items())
+        for operator in ("standard", "separable")
+    }
+    promised, longest = work["separable"] / work["standard"], max(seconds, key=seconds.__getitem__)
+    return {
+        "layers": sum(count for count, _, _ in layers.values()),
+        "shapes": len(layers),
+        "standard_kernels": " ".join(sorted({pair.standard for _, _, pair in layers.values()})),
+        "separable_kernels": " ".join(sorted({pair.separable for _, _, pair in layers.values()})),
+        "standard_multiply_adds": work["standard"],
+        "separable_multiply_adds": work["separable"],
+        "standard_s": sum(seconds.values()),
+        "separable_s": sum(seconds.values()) * measured.value,
+        "ratio": measured.value,
+        "ratio_lo": measured.lo,
+        "ratio_hi": measured.hi,
+        "theory_ratio": promised,
+        "speedup": 1 / measured.value,
+        "speedup_lo": 1 / measured.hi,
+        "speedup_hi": 1 / measured.lo if measured.lo else np.inf,
+        "theory_speedup": 1 / promised,
+        "held": promised / measured.value,
+        "longest": str(longest),
+        "longest_share": seconds[longest] / sum(seconds.values()),
+    }
+
+
 def network(results: Results) -> pd.DataFrame:
     """One row a part of MobileNet-V1 and a kernel or library that was timed on it; `whole` is all of the network.
 
@@ -507,9 +566,9 @@ def network(results: Results) -> pd.DataFrame:
     for cell in results.parts():
         for outcome in cell.outcomes:
             kernel = outcome["kernel"]
-            _, operator, variant = kernel.split(".")
+            device, operator, variant = kernel.split(".")
             time, multiply_adds = cell.times.get(kernel, _NOTHING), _multiply_adds(cell, operator)
-            twin = f"cpu.standard.{variant}"
+            twin = f"{device}.standard.{variant}"
             both = operator == "separable" and {kernel, twin} <= cell.times.keys()
             gflops = 2 * multiply_adds / time.value / 1e9
             rows.append(
@@ -547,8 +606,9 @@ def layers(results: Results) -> pd.DataFrame:
         operators = ["pointwise"] * 2 if cell.facts["part"] == "classifier" else ["standard", "separable"]
         if cell.facts["part"] == "conv":
             operators = ["standard"] * 2
-        ours = [f"cpu.{operator}.plan" for operator in operators]
-        if any(name not in cell.times for name in ours):
+        plans = {name.split(".")[1]: name for name in cell.times if name.endswith(".plan")}
+        ours = [plans.get(operator, "") for operator in operators]
+        if not all(ours):
             continue
         counts = [_multiply_adds(cell, operator) for operator in operators]
         speedup = ratio(*(cell.samples[name] for name in ours))
@@ -600,7 +660,7 @@ def samples(results: Results) -> pd.DataFrame:
 
 def table(results: Results, name: str) -> pd.DataFrame:
     """The table of that name, one of TABLES."""
-    tables = (timings, ratios, why, peers, network, layers, samples)
+    tables = (timings, ratios, why, peers, sums, network, layers, samples)
     return dict(zip(TABLES, tables, strict=True))[name](results)
 
 

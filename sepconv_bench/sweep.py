@@ -278,6 +278,7 @@ class NetworkSettings:
     rules: Rules = field(default_factory=Rules)
     timeout: float = 300.0
     seed: int = 0
+    device: str = "cpu"
 
 
 def sweep_networks(settings: NetworkSettings, opened: Callable[[], Results], tell: Callable[[Progress], None]) -> None:
@@ -291,7 +292,8 @@ def sweep_networks(settings: NetworkSettings, opened: Callable[[], Results], tel
         for resolution in settings.resolutions
     ]
     job = {"do": "network", "weights": str(settings.weights) if settings.weights else None, "seed": settings.seed}
-    with worker_for(Settings(Grid("none", "", ()), threads=settings.threads, timeout=settings.timeout)) as worker:
+    nothing = Grid("none", "", ())
+    with worker_for(Settings(nothing, threads=settings.threads, timeout=settings.timeout, device=settings.device)) as worker:
         hello = worker.start()
         largest = max(networks, key=lambda network: (network["alpha"], network["resolution"]))
         parts = worker.ask(**job, **largest, part=None)["parts"]

@@ -103,7 +103,7 @@ class _Worker:
     def network(self, job: dict) -> dict:
         """Check, then time, one part of MobileNet-V1 without those in `without`; without a part, name the parts."""
         weights = Path(job["weights"]) if job["weights"] else None
-        settings = (job["alpha"], job["resolution"], job["batch"], weights, job["seed"])
+        settings = (job["alpha"], job["resolution"], job["batch"], weights, job["seed"], self._device)
         if settings not in self._networks:
             self._networks = {settings: Timed(*settings)}
         network, part = self._networks[settings], job["part"]

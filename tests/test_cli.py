@@ -69,7 +69,7 @@ def test_wrong_words_get_one_line_and_exit_code_2(arguments, told, tmp_path, sep
 
 
 @pytest.mark.skipif(gpu.missing() is None, reason="there is a GPU here")
-@pytest.mark.parametrize("arguments", ["run --grid gpu --output {tmp}", "check", "machine"])
+@pytest.mark.parametrize("arguments", ["run --grid gpu --output {tmp}", "mobilenet --output {tmp}", "check", "machine"])
 def test_without_a_gpu_that_is_said_and_nothing_is_written(arguments, tmp_path, sepconv):
     done = sepconv(*arguments.format(tmp=tmp_path / "out").split(), "--device", "cuda")
     assert done.returncode == 2
@@ -77,7 +77,7 @@ def test_without_a_gpu_that_is_said_and_nothing_is_written(arguments, tmp_path, 
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("arguments", ["run --device cuda --grid smoke", "machine --device cuda"])
+@pytest.mark.parametrize("arguments", ["run --device cuda --grid smoke", "mobilenet --device cuda"])
 def test_the_simulator_is_never_timed(arguments, tmp_path, sepconv, monkeypatch):
     monkeypatch.setenv("NUMBA_ENABLE_CUDASIM", "1")
     done = sepconv(*arguments.split(), cwd=tmp_path)

@@ -2,30 +2,66 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from sepconv_bench.kernels.cuda.arrays import Layout
+from sepconv_bench.kernels.cuda.ends import place_pass, pool_pass, softmax_pass
 from sepconv_bench.kernels.cuda.launch import Pass
 from sepconv_bench.kernels.cuda.loops import loops_pass
 from sepconv_bench.kernels.cuda.machine_code import MachineCode, blocks_resident, compiled, compiled_as, passes
 from sepconv_bench.kernels.cuda.product import Product, Tile, product_pass, sum_pass
 from sepconv_bench.kernels.cuda.tiled import depthwise_pass
-from sepconv_bench.kernels.cuda.tiles import FUSED_TILES, SPLITS, STRIPS, TILES, choose_strip, choose_tile
+from sepconv_bench.kernels.cuda.tiles import FUSED_TILES, SPLITS, STRIPS, TILES, choose_strip, choose_tile, fuses
+from sepconv_bench.kernels.cuda.vectors import FLOATS
+from sepconv_bench.kernels.device_array import DeviceArray
+from sepconv_bench.kernels.problem import Problem
 from sepconv_bench.measure.cuda import kernels
+from sepconv_bench.mobilenet.plan import Plan
+from sepconv_bench.mobilenet.weights import random_weights
+from sepconv_bench.networks import mobilenet_v1
 from sepconv_bench.shapes import GRIDS, ConvShape
 
 AMPERE, HOPPER = (8, 0), (9, 0)
+MULTIPROCESSORS = 132
 WIDE, ODD = ConvShape(3, 64, 128, 28), ConvShape(3, 6, 10, 28, batch=2)  # in whole vectors and slices, and in neither
 
 
-def product(shape: ConvShape, tile: Tile, filtered: bool = False, splits: int = 1) -> Product:
+def product(shape: ConvShape, tile: Tile, filtered: bool = False, splits: int = 1, ends: bool = False) -> Product:
     F, G = (Layout.dense(each) for each in (shape.F_shape("standard"), shape.G_shape("standard")))
-    return Product(shape, F, G, filtered, tile, splits)
+    return Product(shape, F, G, filtered, tile, splits, ends)
 
 
-def depthwise(shape: ConvShape, TH: int, TW: int) -> Pass:
+def depthwise(shape: ConvShape, TH: int, TW: int, ends: bool = False) -> Pass:
     F, G = (Layout.dense(each) for each in (shape.F_shape("depthwise"), shape.G_shape("depthwise")))
-    return depthwise_pass(shape, F, G, TH, TW)
+    return depthwise_pass(shape, F, G, TH, TW, ends)
+
+
+class Recorded:
+    """A plan's device that keeps the kernels a GPU would launch, a list a step; its maps have no memory behind them."""
+
+    def __init__(self):
+        self.steps: list[list[Pass]] = []
+
+    def zeros(self, shape):
+        steps = 4 * np.cumprod([1, *shape[:0:-1]])[::-1]
+        return DeviceArray(None, 0, np.lib.stride_tricks.as_strided(np.zeros((), np.float32), shape, steps), False)
+
+    def bind(self, problem, biases=()):
+        operator = problem.operator
+        variant = "fused" if operator == "separable" and fuses(problem.shape, MULTIPROCESSORS) else "tiled"
+        layouts = Layout.of(problem.F), Layout.of(problem.G)
+        self.steps.append(passes(f"cuda.{operator}.{variant}", problem.shape, *layouts, bool(biases)))
+
+    def Entrance(self, interior):
+        self.steps.append([place_pass(interior.shape, Layout.of(interior))])
+
+    def Exit(self, shape, G, K, bias):
+        maps = (self.zeros(shape.F_shape("pointwise")), self.zeros(shape.G_shape("pointwise")))
+        self.problem = Problem("pointwise", shape, maps[0], (K,), maps[1])
+        self.bind(self.problem)
+        self.steps.append([pool_pass(G.shape), softmax_pass(shape.batch, shape.N)])
+        return self
 
 
 def assert_sound(one: Pass, code: MachineCode) -> None:
@@ -70,6 +106,52 @@ def test_a_strip_stays_in_registers(strip, stride, D_K):
         assert_sound(one, code)
         assert bool(code.count("LDG.E.128")) == (M == 64)
     assert_sound(one, compiled(one, AMPERE))
+
+
+def test_bias_and_relu6_are_applied_in_registers():
+    """Two instructions more a sum, where it is complete, and nothing more of what takes time."""
+    tile = FUSED_TILES[2]
+    for filtered in (False, True):
+        plain, one = (product_pass(product(WIDE, tile, filtered, ends=ends)) for ends in (False, True))
+        without, code = compiled(plain), compiled(one)
+        assert_sound(one, code)
+        assert without.count("FMNMX") == 0
+        assert code.count("FMNMX") == 2 * (tile.TP * tile.TN + FLOATS * filtered)
+        for name in ("FFMA", "LDS.128", "STS.128", "STG.E.128"):
+            assert code.count(name) == without.count(name)
+    for strip in (STRIPS[0], STRIPS[-1]):
+        one = depthwise(ConvShape(3, 64, 64, 28), *strip, ends=True)
+        assert_sound(one, compiled(one))
+        assert compiled(one).count("FMNMX") >= 2 * FLOATS * strip[1]
+
+
+def test_mobilenet_is_nothing_but_registers_and_vectors():
+    """At alpha 1 and 224, each kind of kernel once: other steps differ from these in their sizes alone."""
+    layers, recorded = mobilenet_v1(), Recorded()
+    Plan(layers, random_weights(layers), recorded)
+    place, *steps, classifier, ends = recorded.steps
+    assert len(steps) == 14
+    for number, splits in ((0, 1), (1, 1), (2, 1), (6, 4), (7, 8)):
+        product, *summed = steps[number]
+        code = compiled(product)
+        assert_sound(product, code)
+        assert product.grid[2] == splits
+        assert bool(summed) == (splits > 1)
+        assert code.count("LDG.E.128") >= 3  # of the image's three channels none: bias and weights
+        assert code.count("STG.E.128") == code.count("STG")
+        # Where the sums are split it is the depthwise map alone that ends here.
+        sums = 0 if summed else code.count("STG.E.128") * FLOATS
+        assert code.count("FMNMX") == 2 * (sums + FLOATS * (number > 0))
+    for one in (*place, *ends, *classifier, *steps[6][1:]):
+        code = compiled(one)
+        assert (code.stack, code.spills, code.doubles) == (0, 0, [])
+        assert blocks_resident(code, one.threads) >= one.blocks
+
+
+def test_mobilenet_blocks_are_fused_where_that_is_reckoned_to_pay():
+    assert all(fuses(layer.shape, MULTIPROCESSORS) for layer in mobilenet_v1() if layer.operator == "depthwise")
+    # A wide window that would be applied again for each of many tiles of channels.
+    assert not fuses(ConvShape(7, 512, 4096, 14, batch=8), MULTIPROCESSORS)
 
 
 def test_sums_of_splits_and_loops_compile_too():

@@ -14,7 +14,12 @@ import numpy as np
 import pytest
 
 from sepconv_bench import ConvShape, Problem, get_kernel, gpu, kernel_names
+from sepconv_bench.mobilenet.plan import Plan, device
+from sepconv_bench.mobilenet.reference import probabilities
+from sepconv_bench.mobilenet.weights import random_weights
+from sepconv_bench.networks import WHOLE, mobilenet_v1
 from sepconv_bench.reference import Oracle
+from sepconv_bench.results import network, open_results
 
 REASON = gpu.missing()
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(REASON is not None, reason=f"CUDA kernels are {REASON}")]
@@ -76,6 +81,37 @@ def test_a_sweep_measures_ceilings_and_ratios(tmp_path):
     ours = [row for row in rows if "torch" not in row["kernel"]]
     assert {row["status"] for row in ours} == {"ok"}
     assert all(0 < row["eta"] <= 1.02 for row in ours)
+
+
+@pytest.mark.parametrize(
+    ("alpha", "resolution", "batch", "separable"),
+    [(0.25, 128, 1, True), (0.25, 128, 1, False), (0.5, 160, 3, True), (1.0, 224, 1, True)],
+)
+def test_mobilenet_agrees_with_the_network_in_float64(alpha, resolution, batch, separable):
+    layers, rng = mobilenet_v1(alpha, resolution, batch, separable), np.random.default_rng(0)
+    weights = random_weights(layers)
+    images = rng.uniform(-1, 1, (2, batch, resolution, resolution, 3)).astype(np.float32)
+    plan = Plan(layers, weights, device("cuda"))
+    given = [plan(image).copy() for image in images]
+    for image, found in zip(images, given, strict=True):
+        right = np.log(probabilities(layers, weights, image))
+        assert np.abs(np.log(found.astype(np.float64)) - right).max() <= 0.01 * right.std()
+    free = gpu.free_bytes()
+    np.testing.assert_array_equal(plan(images[0]), given[0], "nothing of the image before is left, the halo least of all")
+    assert gpu.free_bytes() == free, "a call allocates nothing"
+
+
+def test_mobilenet_is_timed_beside_torch(tmp_path):
+    command = [sys.executable, "-m", "sepconv_bench", "mobilenet", "--device", "cuda", "--alpha", "0.25", "--resolution", "128"]
+    command += ["--time-limit", "0.5", "--output", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=900, check=False)
+    assert done.returncode == 0, done.stderr
+    with open_results(tmp_path) as results:
+        found = network(results)
+    whole = found[found.part == WHOLE]
+    assert {"cuda.separable.plan", "cuda.standard.plan"} <= set(whole.kernel)
+    assert set(found[found.variant == "plan"].status) == {"ok"}
+    assert set(found.status) <= {"ok", "unsupported"}, found[["part", "kernel", "reason"]].to_string()
 
 
 @pytest.mark.parametrize("tool", ["memcheck", "racecheck", "initcheck"])

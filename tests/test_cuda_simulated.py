@@ -26,9 +26,13 @@ if os.environ.get("NUMBA_ENABLE_CUDASIM") != "1":
         assert " passed" in done.stdout
 
 else:
+    from sepconv_bench.contest import Contest
     from sepconv_bench.kernels.cuda import rungs
+    from sepconv_bench.kernels.cuda.arrays import fetch
     from sepconv_bench.kernels.cuda.product import Tile
     from sepconv_bench.kernels.cuda.tiles import STRIPS
+    from sepconv_bench.mobilenet import timed
+    from sepconv_bench.networks import WHOLE, Layer
 
     OURS = [name for name in kernel_names(device="cuda") if "torch" not in name]
     # One warp; and two side by side either way, so that each part of an index counts.
@@ -93,6 +97,45 @@ else:
         assert Oracle(kernel.operator, shape, F[np.newaxis], tuple(weights)).error(G[np.newaxis]) <= 1
         assert np.isnan(buffers[1]).sum() == buffers[1].size - G.size
         np.testing.assert_array_equal(kernel(F, *weights, stride=stride), G)
+
+    @pytest.mark.parametrize("splits", [1, 2])
+    @pytest.mark.parametrize(("operator", "rung"), [("standard", "tiled"), ("separable", "tiled"), ("separable", "fused")])
+    def test_maps_end_with_bias_and_relu6(operator, rung, splits, monkeypatch):
+        """With sums on both sides of 0 and of 6; channels in vectors, and in none."""
+        monkeypatch.setattr(rungs, "choose_tile", lambda *sizes: (SMALL[0], splits))
+        rng = np.random.default_rng(4)
+        for shape in (ConvShape(2, 16, 8, 3), ConvShape(2, 9, 3, 3, stride=2)):
+            problem = Problem.draw(operator, shape, rng)
+            biases = tuple(rng.standard_normal(weights.shape[-1], np.float32) for weights in problem.weights)
+            fetch(getattr(rungs, rung)(problem, biases)(), problem.G)
+            assert Oracle(operator, shape, problem.F, problem.weights, biases).error(problem.G) <= 1
+            assert 0 == problem.G.min() < problem.G.max() == 6
+
+    def tiny_network(alpha: float, resolution: int, batch: int, separable: bool) -> tuple[Layer, ...]:
+        """From an image of 8 x 8 by way of 4 x 4 to 2 x 2, with strides of 2, and channels that are no whole vectors."""
+        blocks = (ConvShape(3, 4, 6, 4, 1, batch), ConvShape(3, 6, 8, 2, 2, batch))
+        operators = ("depthwise", "pointwise") if separable else ("standard",)
+        body = (Layer(block, operator, shape) for block, shape in enumerate(blocks, 1) for operator in operators)
+        conv, dense = ConvShape(3, 3, 4, 4, 2, batch), ConvShape(1, 8, 5, 1, 1, batch)
+        return Layer(0, "standard", conv), *body, Layer(3, "pointwise", dense)
+
+    @pytest.mark.parametrize(("fuses", "splits", "batch"), [(True, 1, 2), (False, 2, 1)])
+    def test_a_network_is_right_step_by_step_and_whole(fuses, splits, batch, monkeypatch):
+        """As `sepconv-bench mobilenet --device cuda` checks it before it is timed."""
+        monkeypatch.setattr(timed, "mobilenet_v1", tiny_network)
+        monkeypatch.setattr(rungs, "fuses", lambda *sizes: fuses)
+        monkeypatch.setattr(rungs, "choose_tile", lambda *sizes: (SMALL[0], splits))
+        network = timed.Timed(1.0, 8, batch, None, 0, "cuda")
+        found = {}
+        for part in network.parts:
+            contenders = network.contenders(part)
+            contest = Contest(contenders, np.random.default_rng(0), lambda name: None)
+            for outcome in (contest.checked(name) for name in contenders if "torch" not in name):
+                found[part, outcome.kernel] = outcome.status, outcome.reason
+        both = ("cuda.separable.plan", "cuda.standard.plan")
+        expected = {(part, name) for part in ("block1", "block2", WHOLE) for name in both}
+        assert found.keys() == expected | {("conv", "cuda.standard.plan"), ("classifier", "cuda.pointwise.plan")}
+        assert set(found.values()) == {("ok", "")}
 
     def test_what_does_not_fit_is_said_before_anything_runs():
         standard = get_kernel("cuda.standard.tiled")

@@ -100,7 +100,7 @@ def test_a_library_that_gives_other_probabilities_is_wrong_and_not_timed(monkeyp
         plan = Plan(layers, random_weights(layers))
         return lambda: plan(image[:, ::-1].copy())
 
-    monkeypatch.setattr(timed, "_LIBRARIES", {"onnxruntime": timed._Library((), other_image)})
+    monkeypatch.setattr(timed, "_LIBRARIES", {"cpu": {"onnxruntime": timed._Library((), other_image)}})
     contenders = timed.Timed(0.25, 128, 1, None, 0).contenders("whole")
     chosen = {name: contenders[name] for name in ("cpu.separable.plan", "cpu.separable.onnxruntime")}
     outcomes, samples = Contest(chosen, np.random.default_rng(0), lambda name: None).timed(lambda: None, Rules(seconds=2))

@@ -56,6 +56,39 @@ def change(before: Sequence[np.ndarray], after: Sequence[np.ndarray], confidence
     return _interval(centres[1] - centres[0], variance, freedom, confidence)
 
 
+def ratio_of_sums(terms: Sequence[tuple[float, Sequence[np.ndarray], Sequence[np.ndarray]]]) -> Estimate:
+    """Estimate of sum(count x numerator) / sum(count x denominator) of terms (count, numerator, denominator).
+
+    Within a term both sides are paired, and the ratio of its within-round ratios counts by its share of the denominators' sum;
+    terms know nothing of each other. To first order the sums' logarithms move by each term's share of them times the
+    logarithm of that term: the blocks of a term give the spread of what it adds to their difference, ratio and share
+    together, and the spreads add up. Degrees of freedom are Welch and Satterthwaite's.
+    """
+    if not terms:
+        return Estimate(nan, nan, nan)
+    ratios, logs = [], []
+    for _, numerator, denominator in terms:
+        whole = [(top / bottom, bottom) for top, bottom in zip(numerator, denominator, strict=True)]
+        kept = [pair for pair in whole if not np.isnan(pair[0]).all()]
+        ratios.append(log_medians([quotient for quotient, _ in kept]))
+        logs.append(log_medians([np.where(np.isnan(quotient), nan, bottom) for quotient, bottom in kept]))
+    if not all(len(each) for each in ratios):
+        return Estimate(nan, nan, nan)
+    counts = np.array([count for count, _, _ in terms])
+    below = counts * np.exp([_centre(each)[0] for each in logs])
+    above = below * np.exp([_centre(each)[0] for each in ratios])
+    below_share, above_share = below / below.sum(), above / above.sum()
+    moves = [
+        top * quotient + (top - bottom) * seconds
+        for top, bottom, quotient, seconds in zip(above_share, below_share, ratios, logs, strict=True)
+    ]
+    _, variances, freedoms = zip(*map(_centre, moves), strict=True)
+    variance, freedom = sum(variances), float(min(freedoms))
+    if 0 < variance < inf:
+        freedom = variance**2 / sum(own**2 / free for own, free in zip(variances, freedoms, strict=True) if own)
+    return _interval(log(above.sum() / below.sum()), variance, freedom, CONFIDENCE)
+
+
 def log_medians(blocks: Sequence[np.ndarray]) -> np.ndarray:
     """Of each block that has a sample, the logarithm of its median."""
     return np.log([np.nanmedian(block) for block in blocks if not np.isnan(block).all()])

@@ -19,10 +19,11 @@ import numpy as np
 
 from sepconv_bench.contest import Contender, OnData
 from sepconv_bench.kernels import registry
+from sepconv_bench.kernels.peers.cudnn import unreachable
 from sepconv_bench.kernels.problem import Problem, require_memory
 from sepconv_bench.kernels.registry import Launch
 from sepconv_bench.mobilenet import onnxruntime, torch
-from sepconv_bench.mobilenet.plan import Plan, Step, bind
+from sepconv_bench.mobilenet.plan import Plan, Step, device
 from sepconv_bench.mobilenet.reference import probabilities
 from sepconv_bench.mobilenet.weights import Convolution, convolutions, random_weights, read_weights
 from sepconv_bench.networks import NETWORKS, WHOLE, Layer, mobilenet_v1, parameters
@@ -33,6 +34,13 @@ OURS = "plan"
 _STEP_PEERS = ("torch", "onnxruntime")
 _TOLERANCE = 0.01  # of the spread of the logits, after 28 layers in float32
 _COPIES = 6  # of the weights that are in memory at a time: drawn, packed by each library, and in float64 for the oracle
+
+
+def _as_numpy(given: Any) -> np.ndarray:
+    """What a library gives on the host, or torch wherever it lies."""
+    if isinstance(given, np.ndarray):
+        return given
+    return (given.cpu() if hasattr(given, "cpu") else given).numpy()
 
 
 @dataclass(frozen=True)
@@ -54,10 +62,13 @@ def _without_compiler() -> str | None:
 
 
 _LIBRARIES = {
-    "torch": _Library(("torch",), torch.eager),
-    "torch-prepacked": _Library(("torch",), torch.prepacked, torch.without_onednn),
-    "torch-compiled": _Library(("torch",), torch.compiled, _without_compiler),
-    "onnxruntime": _Library(("onnxruntime", "onnx"), onnxruntime.bind),
+    "cpu": {
+        "torch": _Library(("torch",), torch.eager),
+        "torch-prepacked": _Library(("torch",), torch.prepacked, torch.without_onednn),
+        "torch-compiled": _Library(("torch",), torch.compiled, _without_compiler),
+        "onnxruntime": _Library(("onnxruntime", "onnx"), onnxruntime.bind),
+    },
+    "cuda": {"torch": _Library(("torch",), torch.on_gpu, unreachable)},
 }
 
 
@@ -65,10 +76,13 @@ class Timed:
     """MobileNet-V1 of one alpha, resolution and batch, and its all-standard counterpart, which has the other operator's name.
 
     `weights` is a file for the separable network; the counterpart's are drawn where the file has none. ShapeError where a
-    weight is missing or memory would not suffice.
+    weight is missing or memory would not suffice. On whatever device the networks are timed, what each step gets to work on is
+    what the CPU has found.
     """
 
-    def __init__(self, alpha: float, resolution: int, batch: int, weights: Path | None, seed: int) -> None:
+    def __init__(
+        self, alpha: float, resolution: int, batch: int, weights: Path | None, seed: int, device_name: str = "cpu"
+    ) -> None:
         rng = np.random.default_rng(seed)
         self._layers = {name: mobilenet_v1(alpha, resolution, batch, name == "separable") for name in NETWORKS}
         require_memory(4 * _COPIES * sum(map(parameters, self._layers.values())), "the weights of both networks")
@@ -79,6 +93,7 @@ class Timed:
         }
         self._image = rng.uniform(-1, 1, (batch, resolution, resolution, 3)).astype(np.float32)
         self._whole: dict[str, Launch] = {}
+        self._name, self._device = device_name, device(device_name)
 
     @cached_property
     def _plans(self) -> dict[str, Plan]:
@@ -113,9 +128,9 @@ class Timed:
                 biases = step.biases if ends else ()
                 return problem, Oracle(problem.operator, problem.shape, problem.F, problem.weights, biases)
 
-            ours = partial(bind, biases=step.biases)
-            found[f"cpu.{operator}.{OURS}"] = OnData(partial(drawn, True), ours)
-            for name in registry.kernel_names(operator, "cpu"):
+            ours = partial(self._device.bind, biases=step.biases)
+            found[f"{self._name}.{operator}.{OURS}"] = OnData(partial(drawn, True), ours, self._device.fetch)
+            for name in registry.kernel_names(operator, self._name):
                 if peer(name) in _STEP_PEERS:
                     found[name] = OnData.of(registry.get_kernel(name), partial(drawn, False))
         return found
@@ -125,16 +140,19 @@ class Timed:
         for network, layers in self._layers.items():
             weights = self._weights[network]
             expected = cache(partial(probabilities, layers, weights, self._image))
-            found[f"cpu.{network}.{OURS}"] = _Whole(partial(self._planned, layers, weights), expected)
-            for variant, library in _LIBRARIES.items():
-                name = f"cpu.{network}.{variant}"
+            ours = partial(self._planned, layers, weights)
+            found[f"{self._name}.{network}.{OURS}"] = _Whole(ours, expected, lambda given: given.fetched())
+            for variant, library in _LIBRARIES[self._name].items():
+                name = f"{self._name}.{network}.{variant}"
                 if not library.missing:
                     once = partial(self._bound, name, library, layers, weights)
-                    found[name] = _Whole(once, expected, library.refuses)
+                    found[name] = _Whole(once, expected, _as_numpy, library.refuses)
         return found
 
     def _planned(self, layers: tuple[Layer, ...], weights: Mapping[str, np.ndarray], rng: np.random.Generator) -> Launch:
-        return partial(Plan(layers, weights), self._image)
+        plan = Plan(layers, weights, self._device)
+        plan.take(self._image)
+        return plan.launch
 
     def _bound(
         self,
@@ -151,15 +169,16 @@ class Timed:
 
 
 class _Whole(Contender):
-    """A whole network, whose probabilities are `expected`."""
+    """A whole network, whose probabilities are `expected`; `fetched` takes them from what a launch gives."""
 
     def __init__(
         self,
         bind: Callable[[np.random.Generator], Launch],
         expected: Callable[[], np.ndarray],
+        fetched: Callable[[Any], np.ndarray],
         refuses: Callable[[], str | None] = lambda: None,
     ) -> None:
-        self._bind, self._expected, self._refuses = bind, expected, refuses
+        self._bind, self._expected, self._fetched, self._refuses = bind, expected, fetched, refuses
         self._given = np.empty(0)
 
     def prepare(self) -> None:
@@ -172,7 +191,7 @@ class _Whole(Contender):
         return self._bind(rng)
 
     def unpack(self, given: Any) -> None:
-        self._given = np.array(given if isinstance(given, np.ndarray) else given.numpy())
+        self._given = np.array(self._fetched(given))
 
     def judge(self) -> tuple[float, str]:
         expected = self._expected()

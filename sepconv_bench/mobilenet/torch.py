@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numba
 import numpy as np
 
+from sepconv_bench.kernels.peers.cudnn import settle
 from sepconv_bench.kernels.registry import Launch
 from sepconv_bench.mobilenet.weights import Convolution
 
@@ -18,19 +19,25 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 
-def eager(network: Sequence[Convolution], image: np.ndarray) -> Launch:
+def eager(network: Sequence[Convolution], image: np.ndarray, device: str = "cpu") -> Launch:
     """Operator by operator."""
     import torch
 
     with torch.inference_mode():
-        x = _input(image)
-        module = _module(network)
+        x = _input(image).to(device)
+        module = _module(network).to(device)
 
     def launch() -> Tensor:
         with torch.inference_mode():
             return module(x)
 
     return launch
+
+
+def on_gpu(network: Sequence[Convolution], image: np.ndarray) -> Launch:
+    """Operator by operator on the GPU, as the peers of single convolutions are set up there."""
+    settle()
+    return eager(network, image, "cuda")
 
 
 def prepacked(network: Sequence[Convolution], image: np.ndarray) -> Launch:

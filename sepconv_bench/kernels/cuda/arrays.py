@@ -31,6 +31,14 @@ class Layout:
         _, height, width, channels = shape
         return cls(height * width * channels, width * channels, channels, channels % FLOATS == 0)
 
+    @classmethod
+    def of(cls, array: DeviceArray) -> Layout:
+        """Of a map that lies on the device."""
+        # Along an axis of one nobody steps; loops that count by steps need one all the same.
+        steps = [FLOATS if size == 1 else step // 4 for size, step in zip(array.shape, array.strides, strict=True)]
+        aligned = array.span[0] % (4 * FLOATS) == 0 and all(step % FLOATS == 0 for step in steps[:3])
+        return cls(steps[0], steps[1], steps[2], aligned)
+
 
 @dataclass(frozen=True)
 class DeviceMap:
@@ -61,7 +69,7 @@ class OnGpu:
 
 def maps(problem: Problem) -> tuple[DeviceMap, DeviceMap]:
     """F and G of a problem on the device. ShapeError where they do not fit there."""
-    return _placed(problem.F), _placed(problem.G)
+    return placed(problem.F), placed(problem.G)
 
 
 def empty(shape: tuple[int, int, int, int]) -> DeviceMap:
@@ -70,21 +78,26 @@ def empty(shape: tuple[int, int, int, int]) -> DeviceMap:
     return DeviceMap(cuda.device_array(prod(shape), np.float32, stream=gpu.stream()), Layout.dense(shape), shape)
 
 
+def zeros(shape: tuple[int, int, int, int]) -> DeviceArray:
+    """A dense map of zeros on the device, described, so that it can be cut into views."""
+    host = np.zeros(shape, np.float32)
+    if SIMULATED:
+        return DeviceArray(host, host.ctypes.data, host, False)
+    return DeviceArray.of("a map of zeros", copied(host).reshape(shape))
+
+
 def copied(array: np.ndarray) -> Any:
     """A flat copy on the device."""
     _require(array.nbytes)
     return cuda.to_device(np.ascontiguousarray(array).reshape(-1), stream=gpu.stream())
 
 
-def _placed(array: np.ndarray | DeviceArray) -> DeviceMap:
+def placed(array: np.ndarray | DeviceArray) -> DeviceMap:
+    """A map on the device: copied there, or as it lies there."""
     if isinstance(array, np.ndarray):
         return DeviceMap(copied(array), Layout.dense(array.shape), array.shape)
-    # Along an axis of one nobody steps; loops that count by steps need one all the same.
-    steps = [FLOATS if size == 1 else step // 4 for size, step in zip(array.shape, array.strides, strict=True)]
     first, last = array.span
-    aligned = first % 4 * FLOATS == 0 and all(step % FLOATS == 0 for step in steps[:3])
-    floats = _at(first, (last - first) // 4, array.owner)
-    return DeviceMap(floats, Layout(steps[0], steps[1], steps[2], aligned), array.shape)  # type: ignore[arg-type]
+    return DeviceMap(_at(first, (last - first) // 4, array.owner), Layout.of(array), array.shape)  # type: ignore[arg-type]
 
 
 def _at(address: int, count: int, owner: object) -> Any:
@@ -92,7 +105,9 @@ def _at(address: int, count: int, owner: object) -> Any:
     if SIMULATED:
         from numba.cuda.simulator.cudadrv.devicearray import FakeCUDAArray
 
-        return FakeCUDAArray(np.ctypeslib.as_array((c_float * count).from_address(address)))
+        memory = (c_float * count).from_address(address)
+        memory.owner = owner  # type: ignore[attr-defined]  # which must not go away before it
+        return FakeCUDAArray(np.ctypeslib.as_array(memory))
     described = {"shape": (count,), "strides": None, "typestr": "<f4", "version": 3}
     # Not said to be read-only: Numba would compile for another type. F is only read.
     return cuda.from_cuda_array_interface(described | {"data": (address, False)}, owner=owner, sync=False)

@@ -78,26 +78,29 @@ def compiled_as(
     )
 
 
-def passes(kernel: str, shape: ConvShape) -> list[Pass]:
-    """What `cuda.<operator>.<variant>` launches on dense maps of this shape, with the tiles of this GPU or of an H200."""
+def passes(kernel: str, shape: ConvShape, F: Layout | None = None, G: Layout | None = None, ends: bool = False) -> list[Pass]:
+    """What `cuda.<operator>.<variant>` launches on maps of this shape, with the tiles of this GPU or of an H200. The maps are
+    dense unless their layouts are given, and end with bias and ReLU6 if asked."""
     _, operator, variant = kernel.split(".")
-    F = Layout.dense(shape.F_shape(operator))
-    G_hat, G = Layout.dense(shape.G_shape("depthwise")), Layout.dense(shape.G_shape(operator))
+    F, G = F or Layout.dense(shape.F_shape(operator)), G or Layout.dense(shape.G_shape(operator))
+    G_hat = Layout.dense(shape.G_shape("depthwise"))
+    # What depthwise writes and pointwise reads.
+    filtered, mixed = (G_hat, G_hat) if operator == "separable" else (G, F)
     steps: dict[tuple[str, str], Callable[[], list[Pass]]] = {
-        ("depthwise", "loops"): lambda: [loops_pass("depthwise", shape, shape.stride, F, G_hat)],
+        ("depthwise", "loops"): lambda: [loops_pass("depthwise", shape, shape.stride, F, filtered)],
         ("standard", "loops"): lambda: [loops_pass("standard", shape, shape.stride, F, G)],
-        ("pointwise", "loops"): lambda: [loops_pass("pointwise", shape, 1, G_hat, G)],
-        ("depthwise", "tiled"): lambda: [depthwise_pass(shape, F, G_hat, *strip_of(shape))],
-        ("standard", "tiled"): lambda: _product(shape, F, G, False),
-        ("pointwise", "tiled"): lambda: _product(of_one(shape), G_hat, G, False),
-        ("separable", "fused"): lambda: _product(shape, F, G, True),
+        ("pointwise", "loops"): lambda: [loops_pass("pointwise", shape, 1, mixed, G)],
+        ("depthwise", "tiled"): lambda: [depthwise_pass(shape, F, filtered, *strip_of(shape), ends)],
+        ("standard", "tiled"): lambda: _product(shape, F, G, False, ends),
+        ("pointwise", "tiled"): lambda: _product(of_one(shape), mixed, G, False, ends),
+        ("separable", "fused"): lambda: _product(shape, F, G, True, ends),
     }
     parts = [operator] if (operator, variant) in steps else ["depthwise", "pointwise"]
     return [one for part in parts for one in steps[part, variant]()]
 
 
-def _product(shape: ConvShape, F: Layout, G: Layout, filtered: bool) -> list[Pass]:
-    product = product_of(shape, F, G, filtered)
+def _product(shape: ConvShape, F: Layout, G: Layout, filtered: bool, ends: bool) -> list[Pass]:
+    product = product_of(shape, F, G, filtered, ends)
     return [product_pass(product)] + [sum_pass(product)] * (product.splits > 1)
 
 

@@ -66,6 +66,7 @@ class Product:
     filtered: bool
     tile: Tile
     splits: int  # shares of the slices, each summed by blocks of its own
+    ends: bool = False  # each map, of depthwise too, is min(max(sum + bias, 0), 6)
 
     @property
     def pixels(self) -> int:
@@ -87,23 +88,32 @@ class Product:
     def grid(self) -> tuple[int, int, int]:
         return ceil(self.pixels / self.tile.BP), self.padded_N // self.tile.BN, self.splits
 
-    def packed(self, weights: np.ndarray) -> np.ndarray:
-        """Weights (taps, M, N) as the kernel reads them: padded with zeros to whole slices and tiles."""
+    def packed(self, weights: np.ndarray, bias: np.ndarray | None = None) -> np.ndarray:
+        """Weights (taps, M, N) as the kernel reads them: padded with zeros to whole slices and tiles, and a bias after them."""
         taps, M, N = weights.shape
         packed = np.zeros((taps, self.padded_M, self.padded_N), np.float32)
         packed[:, :M, :N] = weights
-        return packed.reshape(-1)
+        return np.concatenate([packed.reshape(-1), padded(bias, self.padded_N)])
 
-    def packed_filter(self, K_hat: np.ndarray) -> np.ndarray:
-        """Depthwise weights (D_K, D_K, M), padded with zeros to whole slices."""
+    def packed_filter(self, K_hat: np.ndarray, bias: np.ndarray | None = None) -> np.ndarray:
+        """Depthwise weights (D_K, D_K, M), padded with zeros to whole slices, and a bias after them."""
         packed = np.zeros((self.shape.D_K**2, self.padded_M), np.float32)
         packed[:, : self.shape.M] = K_hat.reshape(-1, self.shape.M)
-        return packed.reshape(-1)
+        return np.concatenate([packed.reshape(-1), padded(bias, self.padded_M)])
+
+
+def padded(bias: np.ndarray | None, size: int) -> np.ndarray:
+    """A bias with zeros up to `size`; nothing where there is none."""
+    filled = np.zeros(0 if bias is None else size, np.float32)
+    if bias is not None:
+        filled[: len(bias)] = bias
+    return filled
 
 
 @cache
 def product_pass(product: Product) -> Pass:
-    """`run(F, K_hat, K, G)`; K_hat is read only if `filtered`. With splits G is (splits, pixels, padded_N), for `sum_pass`."""
+    """`run(F, K_hat, K, G)`; K_hat is read only if `filtered`. With splits G is (splits, pixels, padded_N), for `sum_pass`,
+    which then ends the sums."""
     tile = product.tile
     TP, TN, BK = tile.TP, tile.TN, tile.BK
     BP, BN, THREADS, PITCH = (np.uint32(size) for size in (tile.BP, tile.BN, tile.threads, tile.pitch))
@@ -122,7 +132,10 @@ def product_pass(product: Product) -> Pass:
     F_VECTORS = product.F.aligned and product.shape.M % FLOATS == 0
     EVERY_QUAD = product.shape.M % BK == 0
     G_VECTORS = product.G.aligned and product.shape.N % FLOATS == 0
-    FILTERED, SPLIT = product.filtered, product.splits > 1
+    FILTERED, SPLIT, ENDS = product.filtered, product.splits > 1, product.ends
+    # Where the biases begin: after the weights.
+    BIAS_HAT = np.uint32(product.shape.D_K**2 * product.padded_M)
+    BIAS = np.uint32(product.slices * BK * product.padded_N)
     A_FLOATS, B_FLOATS = np.uint32(BK * tile.pitch), np.uint32(BK * tile.BN)
     A_SHARED, B_SHARED = 2 * BK * tile.pitch, 2 * BK * tile.BN
     A_REGISTERS, B_REGISTERS, SUMS = FLOATS * len(PIXEL_LOADS), FLOATS * len(WEIGHT_LOADS), TP * TN
@@ -177,6 +190,10 @@ def product_pass(product: Product) -> Pass:
                     base = uint32(bases[load] + m)
                     for c in range(FLOATS):
                         a[load * FLOATS + c] = float32(0)
+                    if FILTERED and ENDS:
+                        four = load4(K_hat, uint32(BIAS_HAT + mine))
+                        for c in range(FLOATS):
+                            a[load * FLOATS + c] = four[c]
                     if FILTERED:
                         for i in range(WIDTH):
                             for j in range(WIDTH):
@@ -224,6 +241,9 @@ def product_pass(product: Product) -> Pass:
                 for load in PIXEL_LOADS:
                     slot = uint32(thread + uint32(load) * THREADS)
                     pixel, term = uint32(slot // QUADS), uint32((slot % QUADS) * uint32(4))
+                    if FILTERED and ENDS:
+                        for c in range(FLOATS):
+                            a[load * FLOATS + c] = min(max(a[load * FLOATS + c], float32(0)), float32(6))
                     for c in range(FLOATS):
                         A[uint32(now * A_FLOATS + (term + uint32(c)) * PITCH + pixel)] = a[load * FLOATS + c]
                 for load in WEIGHT_LOADS:
@@ -234,6 +254,14 @@ def product_pass(product: Product) -> Pass:
             cuda.syncthreads()
             step = uint32(step + uint32(1))
 
+        if ENDS and not SPLIT:
+            for q in T_QUADS:
+                four = load4(K, uint32(BIAS + first_n + my_n + uint32(32 * q)))
+                for c in range(FLOATS):
+                    n_terms[q * FLOATS + c] = four[c]
+            for p in range(TP):
+                for n in range(TN):
+                    sums[p * TN + n] = min(max(sums[p * TN + n] + n_terms[n], float32(0)), float32(6))
         for p in range(TP):
             pixel = uint32(first_pixel + my_pixel + uint32(p // FLOATS * 16 + p % FLOATS))
             if pixel < PIXELS:
@@ -259,12 +287,13 @@ def product_pass(product: Product) -> Pass:
 
 @cache
 def sum_pass(product: Product) -> Pass:
-    """`run(parts, G)`: the sum of what the splits have given, one thread a quad of channels."""
+    """`run(parts, G)`: the sum of what the splits have given, one thread a quad of channels; a bias lies after the parts."""
     SPLITS, PARTS = tuple(range(product.splits)), np.uint32(product.pixels * product.padded_N)
     N, PADDED_N, QUADS = np.uint32(product.shape.N), np.uint32(product.padded_N), np.uint32(ceil(product.shape.N / FLOATS))
     PIXELS, D_G, MAP = np.uint32(product.pixels), np.uint32(product.shape.D_G), np.uint32(product.shape.D_G**2)
     G_IMAGE, G_ROW, G_PIXEL = (np.uint32(step) for step in (product.G.image, product.G.row, product.G.pixel))
     G_VECTORS = product.G.aligned and product.shape.N % FLOATS == 0
+    ENDS, BIAS = product.ends, np.uint32(product.splits * product.pixels * product.padded_N)
 
     @cuda.jit(**bounds(_SUM_THREADS, _SUM_BLOCKS))
     def run(parts, G):
@@ -279,6 +308,10 @@ def sum_pass(product: Product) -> Pass:
             four = load4(parts, uint32(uint32(split) * PARTS + pixel * PADDED_N + n))
             for c in range(FLOATS):
                 total[c] += four[c]
+        if ENDS:
+            four = load4(parts, uint32(BIAS + n))
+            for c in range(FLOATS):
+                total[c] = min(max(total[c] + four[c], float32(0)), float32(6))
         kl = uint32(pixel % MAP)
         at = uint32((pixel // MAP) * G_IMAGE + (kl // D_G) * G_ROW + (kl % D_G) * G_PIXEL + n)
         if G_VECTORS:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from math import ceil
 from typing import Any
@@ -13,9 +14,9 @@ from sepconv_bench import gpu
 from sepconv_bench.kernels.cuda.arrays import DeviceMap, Layout, copied, empty, maps
 from sepconv_bench.kernels.cuda.launch import Launch, Pass
 from sepconv_bench.kernels.cuda.loops import loops_pass
-from sepconv_bench.kernels.cuda.product import Product, product_pass, sum_pass
+from sepconv_bench.kernels.cuda.product import Product, padded, product_pass, sum_pass
 from sepconv_bench.kernels.cuda.tiled import depthwise_pass
-from sepconv_bench.kernels.cuda.tiles import FUSED_TILES, TILES, choose_strip, choose_tile
+from sepconv_bench.kernels.cuda.tiles import FUSED_TILES, TILES, choose_strip, choose_tile, fuses
 from sepconv_bench.kernels.cuda.vectors import FLOATS
 from sepconv_bench.kernels.problem import Problem
 from sepconv_bench.shapes import ConvShape
@@ -33,32 +34,39 @@ def loops(problem: Problem) -> Launch:
     return Launch(passes, G)
 
 
-def tiled(problem: Problem) -> Launch:
-    """Tiles of products, strips of depthwise, or one after the other."""
+def tiled(problem: Problem, biases: Sequence[np.ndarray] = ()) -> Launch:
+    """Tiles of products, strips of depthwise, or one after the other. With `biases`, one for each of the weights, every map is
+    min(max(sum + bias, 0), 6)."""
     F, G = maps(problem)
-    shape = problem.shape
+    shape, bias = problem.shape, biases[-1] if biases else None
     if problem.operator == "depthwise":
-        return Launch([_depthwise(shape, F, problem.K_hat, G)], G)
+        return Launch([_depthwise(shape, F, problem.K_hat, G, bias)], G)
     if problem.operator == "standard":
-        return Launch(_product(shape, F, problem.K, G), G)
+        return Launch(_product(shape, F, problem.K, G, bias), G)
     if problem.operator == "pointwise":
-        return Launch(_product(of_one(shape), F, problem.K_tilde[None, None], G), G)
+        return Launch(_product(of_one(shape), F, problem.K_tilde[None, None], G, bias), G)
     G_hat = empty(shape.G_shape("depthwise"))
-    product = _product(of_one(shape), G_hat, problem.K_tilde[None, None], G)
-    return Launch([_depthwise(shape, F, problem.K_hat, G_hat), *product], G)
+    depthwise = _depthwise(shape, F, problem.K_hat, G_hat, biases[0] if biases else None)
+    return Launch([depthwise, *_product(of_one(shape), G_hat, problem.K_tilde[None, None], G, bias)], G)
 
 
-def fused(problem: Problem) -> Launch:
-    """Separable in one pass: the depthwise convolution is computed as the product's tiles need it."""
+def fused(problem: Problem, biases: Sequence[np.ndarray] = ()) -> Launch:
+    """Separable in one pass: the depthwise convolution is computed as the product's tiles need it. `biases` as in `tiled`."""
     F, G = maps(problem)
-    return Launch(_product(problem.shape, F, problem.K_tilde[None, None], G, problem.K_hat), G)
+    bias_hat, bias = biases or (None, None)
+    return Launch(_product(problem.shape, F, problem.K_tilde[None, None], G, bias, problem.K_hat, bias_hat), G)
 
 
-def product_of(shape: ConvShape, F: Layout, G: Layout, filtered: bool = False) -> Product:
+def separable(problem: Problem, biases: Sequence[np.ndarray]) -> Launch:
+    """In one pass or in two, whichever is reckoned to be the faster on this GPU."""
+    return (fused if fuses(problem.shape, gpu.multiprocessors()) else tiled)(problem, biases)
+
+
+def product_of(shape: ConvShape, F: Layout, G: Layout, filtered: bool = False, ends: bool = False) -> Product:
     """The product of standard on `shape`, or with `filtered` of fused, with the tile that suits this GPU."""
     pixels, taps = shape.batch * shape.D_G**2, 1 if filtered else shape.D_K**2
     tile, splits = choose_tile(pixels, shape.N, shape.M, taps, gpu.multiprocessors(), FUSED_TILES if filtered else TILES)
-    return Product(shape, F, G, filtered, tile, splits)
+    return Product(shape, F, G, filtered, tile, splits, ends)
 
 
 def strip_of(shape: ConvShape) -> tuple[int, int]:
@@ -78,17 +86,29 @@ def _loops(operator: str, problem: Problem, F: DeviceMap, weights: np.ndarray, G
     return one, (F.floats, copied(weights), G.floats)
 
 
-def _depthwise(shape: ConvShape, F: DeviceMap, K_hat: np.ndarray, G: DeviceMap) -> _Bound:
-    return depthwise_pass(shape, F.layout, G.layout, *strip_of(shape)), (F.floats, copied(K_hat), G.floats)
+def _depthwise(shape: ConvShape, F: DeviceMap, K_hat: np.ndarray, G: DeviceMap, bias: np.ndarray | None) -> _Bound:
+    one = depthwise_pass(shape, F.layout, G.layout, *strip_of(shape), ends=bias is not None)
+    return one, (F.floats, copied(np.concatenate([K_hat.reshape(-1), padded(bias, shape.M)])), G.floats)
 
 
-def _product(shape: ConvShape, F: DeviceMap, K: np.ndarray, G: DeviceMap, K_hat: np.ndarray | None = None) -> list[_Bound]:
-    product = product_of(shape, F.layout, G.layout, filtered=K_hat is not None)
-    weights = copied(product.packed(K.reshape(-1, shape.M, shape.N)))
-    window = weights if K_hat is None else copied(product.packed_filter(K_hat))
+def _product(
+    shape: ConvShape,
+    F: DeviceMap,
+    K: np.ndarray,
+    G: DeviceMap,
+    bias: np.ndarray | None,
+    K_hat: np.ndarray | None = None,
+    bias_hat: np.ndarray | None = None,
+) -> list[_Bound]:
+    product = product_of(shape, F.layout, G.layout, K_hat is not None, bias is not None)
+    weights = copied(product.packed(K.reshape(-1, shape.M, shape.N), bias))
+    window = weights if K_hat is None else copied(product.packed_filter(K_hat, bias_hat))
     if product.splits == 1:
         return [(product_pass(product), (F.floats, window, weights, G.floats))]
-    parts = cuda.device_array(product.splits * product.pixels * product.padded_N, np.float32, stream=gpu.stream())
+    ending, floats = padded(bias, product.padded_N), product.splits * product.pixels * product.padded_N
+    parts = cuda.device_array(floats + ending.size, np.float32, stream=gpu.stream())
+    if ending.size:
+        parts[floats:].copy_to_device(ending, stream=gpu.stream())
     return [
         (product_pass(product), (F.floats, window, weights, parts)),
         (sum_pass(product), (parts, G.floats)),

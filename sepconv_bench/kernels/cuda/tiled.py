@@ -14,7 +14,7 @@ from numba import cuda, uint32
 
 from sepconv_bench.kernels.cuda.arrays import Layout
 from sepconv_bench.kernels.cuda.launch import Pass, bounds
-from sepconv_bench.kernels.cuda.vectors import FLOATS, block_loader, multiply_adds, row_storer, shifted
+from sepconv_bench.kernels.cuda.vectors import FLOATS, block_loader, ended, multiply_adds, row_storer, shifted
 from sepconv_bench.shapes import ConvShape
 
 _THREADS = 128
@@ -22,9 +22,9 @@ _KEPT_WIDTH = 3  # of the widest window whose weights stay in registers
 
 
 @cache
-def depthwise_pass(shape: ConvShape, F: Layout, G: Layout, TH: int, TW: int) -> Pass:
-    """`run(F, K_hat, G)`; weights (D_K, D_K, M) as they are. Where TH or TW do not divide D_G the last strips overlap others,
-    and write the same values again."""
+def depthwise_pass(shape: ConvShape, F: Layout, G: Layout, TH: int, TW: int, ends: bool = False) -> Pass:
+    """`run(F, K_hat, G)`; weights (D_K, D_K, M) as they are, and of one that `ends` with bias and ReLU6 the bias after them.
+    Where TH or TW do not divide D_G the last strips overlap others, and write the same values again."""
     TH, TW = min(TH, shape.D_G), min(TW, shape.D_G)
     vectors = F.aligned and G.aligned and shape.M % FLOATS == 0
     C = FLOATS if vectors else 1  # channels of a thread
@@ -35,7 +35,7 @@ def depthwise_pass(shape: ConvShape, F: Layout, G: Layout, TH: int, TW: int) -> 
     LAST_K, LAST_L = np.uint32(shape.D_G - TH), np.uint32(shape.D_G - TW)
     F_IMAGE, F_ROW, F_PIXEL = (np.uint32(step) for step in (F.image, F.row, F.pixel))
     G_IMAGE, G_ROW, G_PIXEL = (np.uint32(step) for step in (G.image, G.row, G.pixel))
-    WEIGHT_ROW = np.uint32(shape.D_K * shape.M)
+    WEIGHT_ROW, BIAS = np.uint32(shape.D_K * shape.M), np.uint32(shape.D_K**2 * shape.M)
     S, D_K, READ = shape.stride, shape.D_K, (TW - 1) * shape.stride + shape.D_K
     OPEN = ceil(D_K / S)  # rows of G whose sums are not complete
     LEAD, STEPS = np.uint32(OPEN - 1), np.uint32(TH + OPEN - 1)
@@ -44,6 +44,7 @@ def depthwise_pass(shape: ConvShape, F: Layout, G: Layout, TH: int, TW: int) -> 
     blocks = 4 if D_K <= 5 else 3  # wider windows want more registers
     load_window, load_rows = block_loader(D_K, D_K, C), block_loader(S, READ, C)
     store, shift = row_storer(TW, C, (OPEN - 1) * TW * C), shifted(TW * C)
+    load_bias, end = block_loader(1, 1, C), ended((OPEN - 1) * TW * C)
     # A row that is new to the window gives to every row of G that is open, under the tap that is as far down as the row is.
     add = multiply_adds(
         tuple(
@@ -76,6 +77,8 @@ def depthwise_pass(shape: ConvShape, F: Layout, G: Layout, TH: int, TW: int) -> 
                 weights = load_window(K_hat, m, uint32(D_K - 1), WEIGHT_ROW, M)
             sums = add(sums, weights, read)
             if step >= LEAD:
+                if ends:
+                    sums = end(sums, load_bias(K_hat, uint32(BIAS + m), uint32(0), M, M))
                 store(G, target, G_PIXEL, sums)
                 target = uint32(target + G_ROW)
             sums = shift(sums)

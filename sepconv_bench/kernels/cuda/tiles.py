@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from math import ceil
 
 from sepconv_bench.kernels.cuda.product import Tile
+from sepconv_bench.shapes import ConvShape
 
 # From much reuse to many blocks.
 TILES = (
@@ -32,23 +33,38 @@ _STRIP_THREADS = 1024  # of a multiprocessor, below which reads are not hidden
 def choose_tile(
     pixels: int, N: int, terms: int, taps: int, multiprocessors: int, tiles: Sequence[Tile] = TILES
 ) -> tuple[Tile, int]:
-    """Tile and splits with the fewest cycles for `pixels` x N sums of `taps` x `terms`.
-
-    A block needs a slice's latency at least for each slice; blocks on one multiprocessor share its multiply-adds.
-    """
-
-    def cycles(tile: Tile, splits: int) -> float:
-        blocks = ceil(pixels / tile.BP) * ceil(N / tile.BN) * splits
-        slices = ceil(taps * ceil(terms / tile.BK) / splits)
-        # Reads of shared memory keep small tiles from their multiply-adds: a vector of four a quad of sums' side.
-        work = tile.BP * tile.BN * tile.BK / _MULTIPLY_ADDS * max(1.0, 4 * (1 / tile.TP + 1 / tile.TN))
-        resident = min(tile.blocks, ceil(blocks / multiprocessors))
-        waves = ceil(blocks / (multiprocessors * resident))
-        summing = splits > 1 and _LAUNCH + 8 * pixels * N * splits / _BYTES
-        return waves * slices * max(_LATENCY, resident * work) + summing
-
+    """Tile and splits with the fewest cycles for `pixels` x N sums of `taps` x `terms`."""
     each = ((tile, splits) for tile in tiles for splits in SPLITS if splits <= taps * ceil(terms / tile.BK))
-    return min(each, key=lambda one: cycles(*one))
+    return min(each, key=lambda one: _cycles(one[0], one[1], pixels, N, terms, taps, multiprocessors))
+
+
+def _cycles(
+    tile: Tile, splits: int, pixels: int, N: int, terms: int, taps: int, multiprocessors: int, window: int = 0
+) -> float:
+    """A block needs a slice's latency at least for each slice; blocks on one multiprocessor share its multiply-adds. Of fused,
+    `window` taps go into each term of a pixel."""
+    blocks = ceil(pixels / tile.BP) * ceil(N / tile.BN) * splits
+    slices = ceil(taps * ceil(terms / tile.BK) / splits)
+    # Reads of shared memory keep small tiles from their multiply-adds: a vector of four a quad of sums' side.
+    work = tile.BP * tile.BN * tile.BK / _MULTIPLY_ADDS * max(1.0, 4 * (1 / tile.TP + 1 / tile.TN))
+    work += tile.BP * tile.BK * window / _MULTIPLY_ADDS
+    resident = min(tile.blocks, ceil(blocks / multiprocessors))
+    waves = ceil(blocks / (multiprocessors * resident))
+    summing = splits > 1 and _LAUNCH + 8 * pixels * N * splits / _BYTES
+    return waves * slices * max(_LATENCY, resident * work) + summing
+
+
+def fuses(shape: ConvShape, multiprocessors: int) -> bool:
+    """Whether separable takes fewer cycles in one pass than in two.
+
+    One pass filters each pixel again for every tile of channels. Two need a second launch, and memory that gives F and takes
+    the intermediate map; the product that follows finds that map in L2. Reckoned, as all of this file, and not yet timed.
+    """
+    pixels = shape.batch * shape.D_G**2
+    sizes = (pixels, shape.N, shape.M, 1, multiprocessors)
+    one = _cycles(*choose_tile(*sizes, FUSED_TILES), *sizes, window=shape.D_K**2)
+    moved = 4 * shape.batch * shape.M * (shape.D_F**2 + shape.D_G**2)
+    return one <= _cycles(*choose_tile(*sizes), *sizes) + _LAUNCH + moved / _BYTES
 
 
 def choose_strip(D_K: int, D_G: int, threads: int, multiprocessors: int) -> tuple[int, int]:

@@ -78,6 +78,18 @@ if SIMULATED:
 
         return add
 
+    def ended(first: int) -> Callable:
+        """`end(values, bias)`: of the values from number `first` on min(max(value + bias, 0), 6), the others as they are.
+
+        `bias` is a tuple, of a float a channel; its channels follow each other in the values again and again.
+        """
+
+        def end(values, bias):
+            lanes = range(first, len(values))
+            return values[:first] + tuple(min(max(values[n] + bias[n % len(bias)], 0), 6) for n in lanes)
+
+        return end
+
 else:
     from llvmlite import ir
     from numba.cuda import cgutils  # type: ignore[attr-defined]
@@ -202,3 +214,22 @@ else:
             return sums(sums, a, b), generate
 
         return add
+
+    @cache
+    def ended(first: int) -> Callable:
+        @intrinsic
+        def end(typingctx, values, bias):
+            two_floats = types.float32(types.float32, types.float32)
+
+            def generate(context, builder, signature, args):
+                lanes, shifts = (list(cgutils.unpack_tuple(builder, each)) for each in args)
+                greater, less = (context.get_function(which, two_floats) for which in (max, min))
+                for n in range(first, len(lanes)):
+                    moved = builder.fadd(lanes[n], shifts[n % len(shifts)])
+                    positive = greater(builder, (moved, ir.Constant(ir.FloatType(), 0.0)))
+                    lanes[n] = less(builder, (positive, ir.Constant(ir.FloatType(), 6.0)))
+                return context.make_tuple(builder, signature.return_type, lanes)
+
+            return values(values, bias), generate
+
+        return end

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-def _without_cuda(shape: ConvShape) -> str | None:
+def unreachable() -> str | None:
+    """Why torch cannot use the GPU, or None."""
     import torch
 
     if gpu.simulated():
@@ -30,20 +31,34 @@ def _without_cuda(shape: ConvShape) -> str | None:
     return None if torch.cuda.is_available() else f"torch {torch.__version__} does not reach the GPU"
 
 
-def _bind(problem: Problem, layout: torch.memory_format) -> Launch:
+def _without_cuda(shape: ConvShape) -> str | None:
+    return unreachable()
+
+
+def settle() -> None:
+    """float32 throughout, algorithms by cuDNN's benchmark, and our stream as torch's current one from here on: entering a
+    context for each launch would cost more than a small one takes."""
     import torch
 
     torch.backends.cudnn.allow_tf32 = False
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.benchmark = True
-    conv2d, stream = torch.conv2d, torch.cuda.ExternalStream(gpu.stream().handle.value)
+    context: AbstractContextManager = torch.cuda.stream(torch.cuda.ExternalStream(gpu.stream().handle.value))
+    context.__enter__()
+
+
+def _bind(problem: Problem, layout: torch.memory_format) -> Launch:
+    import torch
+
+    settle()
+    conv2d = torch.conv2d
 
     def step(weight: Tensor, stride: int, groups: int) -> Callable[[Tensor], Tensor]:
         weight = weight.contiguous(memory_format=layout)
         return lambda x: conv2d(x, weight, None, stride, 0, 1, groups)
 
     steps = []
-    with torch.inference_mode(), torch.cuda.stream(stream):
+    with torch.inference_mode():
         F = _tensor(problem.F).permute(0, 3, 1, 2).contiguous(memory_format=layout)
         if problem.operator == "standard":
             steps.append(step(_tensor(problem.K).permute(3, 2, 0, 1), problem.stride, 1))
@@ -51,10 +66,6 @@ def _bind(problem: Problem, layout: torch.memory_format) -> Launch:
             steps.append(step(_tensor(problem.K_hat).permute(2, 0, 1)[:, None], problem.stride, problem.shape.M))
         if problem.operator in ("pointwise", "separable"):
             steps.append(step(_tensor(problem.K_tilde).T[:, :, None, None], 1, 1))
-
-    # Entering a context costs more than a small launch: ours stays torch's current stream from here on.
-    context: AbstractContextManager = torch.cuda.stream(stream)
-    context.__enter__()
 
     def launch() -> Tensor:
         x = F
