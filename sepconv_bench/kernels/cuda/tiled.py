@@ -41,7 +41,7 @@ def depthwise_pass(shape: ConvShape, F: Layout, G: Layout, TH: int, TW: int, end
     LEAD, STEPS = np.uint32(OPEN - 1), np.uint32(TH + OPEN - 1)
     NOTHING = (np.float32(0),) * (OPEN * TW * C)
     KEPT = D_K <= _KEPT_WIDTH
-    blocks = 4 if D_K <= 5 else 3  # wider windows want more registers
+    blocks = 4 if D_K <= 5 else 3 if S == 1 else 2  # wider windows, and more rows at a time, want more registers
     load_window, load_rows = block_loader(D_K, D_K, C), block_loader(S, READ, C)
     store, shift = row_storer(TW, C, (OPEN - 1) * TW * C), shifted(TW * C)
     load_bias, end = block_loader(1, 1, C), ended((OPEN - 1) * TW * C)
