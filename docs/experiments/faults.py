@@ -304,24 +304,31 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", choices=("signals", "torn", "full", "broken", "two", "odd"))
     given = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit("ended before all tries were made"))
     rng, few = random.Random(given.seed), max(3, given.tries // 5)
-    for name, go in (
-        ("signals", lambda: signals(given.tries, rng)),
-        ("torn", lambda: torn(few, rng)),
-        ("full", lambda: full(few // 2, rng)),
-        ("broken", lambda: broken(few, rng)),
-        ("two", lambda: two_at_once(few // 3, rng)),
-        ("odd", odd_machines),
-    ):
-        if given.only in (None, name):
-            go()
+    try:
+        for name, go in (
+            ("signals", lambda: signals(given.tries, rng)),
+            ("torn", lambda: torn(few, rng)),
+            ("full", lambda: full(few // 2, rng)),
+            ("broken", lambda: broken(few, rng)),
+            ("two", lambda: two_at_once(few // 3, rng)),
+            ("odd", odd_machines),
+        ):
+            if given.only in (None, name):
+                go()
+    finally:
+        table()
+    sys.exit(any(each == "wrong" for _, each in found))
+
+
+def table() -> None:
     columns = ("tries", "not as promised", "sound kernels recorded as failed", "Python's own traceback")
     print(f"| what | {' | '.join(columns)} |\n|---|---:|---:|---:|---:|")
     for what in dict.fromkeys(what for what, _ in found):
         each = ("right", "wrong", "sound kernels recorded as failed", "python")
         right, wrong, blamed, before = (found[what, one] for one in each)
         print(f"| {what} | {right + wrong} | {wrong} | {blamed} | {before} |", flush=True)
-    sys.exit(any(each == "wrong" for _, each in found))
 
 
 if __name__ == "__main__":
