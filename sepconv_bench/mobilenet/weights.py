@@ -118,7 +118,9 @@ def read_weights(path: Path) -> dict[str, np.ndarray]:
     for name, array in weights.items():
         if array.dtype.kind not in "fiu":
             raise InputError(f"{name} in {path} holds {array.dtype}, not real numbers")
-        if not (np.abs(array.astype(np.float64)) <= np.finfo(np.float32).max).all():
+        with np.errstate(invalid="ignore", over="ignore"):  # a NaN that signals
+            sound = (np.abs(array.astype(np.float64)) <= np.finfo(np.float32).max).all()
+        if not sound:
             raise InputError(f"{name} in {path} holds a number that is NaN, infinite or beyond float32")
     return weights
 
