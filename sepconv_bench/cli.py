@@ -760,7 +760,7 @@ def _told_where_it_stopped(folders: Sequence[Path], grid: Grid) -> Iterator[None
 def _stop(number: int, frame: object) -> None:
     """Once: what must still be done before the end takes a moment, and is not to be cut short."""
     for each in _STOPS:
-        signal.signal(each, signal.SIG_IGN)
+        signal.signal(each, lambda number, frame: None)  # of SIG_IGN Python complains where one is on its way already
     raise KeyboardInterrupt
 
 
