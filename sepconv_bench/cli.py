@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -14,13 +15,15 @@ from typing import Any
 
 import click
 
-from sepconv_bench import gpu
+from sepconv_bench import files, gpu
 from sepconv_bench.errors import InputError
+from sepconv_bench.measure.clocks import MOST_THREADS
 from sepconv_bench.measure.sampler import Rules
 from sepconv_bench.shapes import AXES, GRIDS, NETWORKS, Grid, get_grid, grid_from_axes, network_shapes
 
 PROGRAM = "sepconv-bench"
 _INTERRUPTED = 130
+_NUMBA_THREADS = "NUMBA_NUM_THREADS"
 # Of ours, what is followed from revision to revision.
 FASTEST = ("cpu.standard.tiled", "cpu.depthwise.tiled", "cpu.pointwise.tiled", "cpu.separable.fused")
 
@@ -155,7 +158,7 @@ def run(
     sepconv-bench run --cluster tcp://HOST:8786           on every host of a Dask cluster
     """
     from sepconv_bench import results as store
-    from sepconv_bench.measure.machine import default_threads
+    from sepconv_bench.measure.machine import allowed_threads
     from sepconv_bench.report.page import write_report
     from sepconv_bench.sweep import Settings, sweep
 
@@ -171,7 +174,7 @@ def run(
         raise InputError(f"{'--each' if each else '--share'} goes with --cluster")
     if device == "cuda":
         gpu.require_for_timing()
-    settings = replace(settings, threads=threads or default_threads())
+    settings = replace(settings, threads=allowed_threads(threads))
     folder = output or Path("reports") / _machine_name(device, settings.threads)
     with store.claimed(folder):
         with _told_where_it_stopped([folder], grid), _progress() as tell:
@@ -291,7 +294,7 @@ def mobilenet(
     sepconv-bench mobilenet --device cuda                          on an NVIDIA GPU
     """
     from sepconv_bench import results as store
-    from sepconv_bench.measure.machine import default_threads
+    from sepconv_bench.measure.machine import allowed_threads
     from sepconv_bench.networks import ALPHAS, RESOLUTIONS
     from sepconv_bench.report.network import told_layers
     from sepconv_bench.report.page import write_report
@@ -305,7 +308,7 @@ def mobilenet(
         return
     if weights is not None and len(alphas) > 1:
         raise InputError(f"--weights are those of one alpha; --alpha is {alpha!r}")
-    threads = threads or default_threads()
+    threads = allowed_threads(threads)
     rules = Rules(seconds=time_limit)
     settings = NetworkSettings(alphas, resolutions, batch, weights, threads, rules, seed=seed, device=device)
     folder = output or Path("reports") / _machine_name(device, threads)
@@ -405,7 +408,7 @@ def report(folders: tuple[Path, ...], asv_results: Path | None, output: Path | N
 
         found = history.read(asv_results)
         for line in found.unread:
-            click.echo(f"{PROGRAM}: left out: {line}", err=True)
+            click.echo(f"{PROGRAM}: left out: {_one_line(line)}", err=True)
         click.echo(f"report: {write_history(found, output or Path('reports') / 'history')}")
 
 
@@ -431,8 +434,8 @@ def export(folder: Path, table: str, form: str, output: Path | None) -> None:
         text = store.written(store.table(results, table), form)
     if output is None:
         sys.stdout.buffer.write(text)
-        return
-    _write(output, text)
+    else:
+        files.write(output, text)
 
 
 @cli.command()
@@ -460,12 +463,12 @@ def ladder(folder: Path, into: Path | None) -> None:
 @_kernel_options
 def check(kernels: str | None, plugins: tuple[str, ...], threads: int | None, timeout: float, device: str) -> None:
     """Compare every kernel with the float64 oracle on awkward shapes; exit 1 if one is wrong."""
-    from sepconv_bench.measure.machine import default_threads
+    from sepconv_bench.measure.machine import allowed_threads
     from sepconv_bench.sweep import AWKWARD, Settings
     from sepconv_bench.sweep import check as checked
 
     settings = Settings(
-        Grid("awkward", "", AWKWARD), kernels, plugins, threads or default_threads(), timeout=timeout, device=device
+        Grid("awkward", "", AWKWARD), kernels, plugins, allowed_threads(threads), timeout=timeout, device=device
     )
     verdicts: dict[str, list] = {}
     for verdict in checked(settings):
@@ -542,14 +545,7 @@ def predict(
         click.echo(told.told_total(model.total(shapes), len(shapes)))
     click.echo(told.told_accuracy(model.accuracy))
     if output is not None:
-        _write(output, store.written(predicted, "csv"))
-
-
-def _write(path: Path, text: bytes) -> None:
-    try:
-        path.write_bytes(text)
-    except OSError as error:
-        raise InputError(f"{path} cannot be written: {error.strerror}") from error
+        files.write(output, store.written(predicted, "csv"))
 
 
 _threshold_option = click.option(
@@ -610,7 +606,7 @@ def ab(
     from sepconv_bench import revision
     from sepconv_bench.ab import Benchmark, compare
     from sepconv_bench.kernels.registry import select
-    from sepconv_bench.measure.machine import default_threads
+    from sepconv_bench.measure.machine import allowed_threads
 
     shapes = _grid(grid_name, axes, "tracked").shapes
     names = select(kernels or ",".join(FASTEST))
@@ -618,7 +614,7 @@ def ab(
     sides = (revision.build(checkout, base, click.echo), revision.build(checkout, new, click.echo))
     benchmarks = [Benchmark(name, shape) for shape in shapes for name in names]
     rng = np.random.default_rng(seed)
-    found = compare(*sides, benchmarks, threads or default_threads(), time_limit, rng, click.echo)
+    found = compare(*sides, benchmarks, allowed_threads(threads), time_limit, rng, click.echo)
     _tell_verdicts(found.verdicts, found.left_out, (sides[0].told, sides[1].told), threshold, markdown)
 
 
@@ -635,7 +631,7 @@ def compare_(old: Path, new: Path, threshold: float, markdown: Path | None) -> N
     with store.open_results(old) as before, store.open_results(new) as after:
         found = compare_files(before, after)
     for what, then, now in found.differs:
-        click.echo(f"{PROGRAM}: not the same {what}: {then} and {now}", err=True)
+        click.echo(f"{PROGRAM}: not the same {what}: {_one_line(f'{then} and {now}')}", err=True)
     _tell_verdicts(found.verdicts, found.left_out, (str(old), str(new)), threshold, markdown)
 
 
@@ -646,7 +642,7 @@ def _tell_verdicts(
 
     click.echo(told.text(verdicts, left_out))
     if markdown is not None:
-        _write(markdown, told.markdown(verdicts, left_out, *sides, threshold).encode())
+        files.write(markdown, told.markdown(verdicts, left_out, *sides, threshold))
     if not verdicts:
         raise InputError("nothing could be compared")
     if told.regressions(verdicts, threshold):
@@ -666,7 +662,7 @@ def list_(plugins: tuple[str, ...]) -> None:
     click.echo("kernels")
     for name in registry.kernel_names(missing=True):
         kernel = registry.get_kernel(name)
-        told = kernel.missing or (kernel.bind.__doc__ or "").strip().partition("\n")[0]
+        told = kernel.missing or str(kernel.bind.__doc__ or "").strip().partition("\n")[0]
         click.echo(f"  {name:34}{told}".rstrip())
     click.echo("grids")
     for grid in GRIDS.values():
@@ -679,20 +675,20 @@ def list_(plugins: tuple[str, ...]) -> None:
 @click.option("--doctor", is_flag=True, help="Say what makes measurements here worse than they need be, and what would help.")
 def machine(threads: int | None, device: str, doctor: bool) -> None:
     """This machine's fingerprint and its ceilings: FMA peak, and copy bandwidth by footprint."""
-    from sepconv_bench.measure.machine import default_threads
+    from sepconv_bench.measure.machine import allowed_threads
     from sepconv_bench.sweep import ceilings
 
     if doctor:
         from sepconv_bench.measure.doctor import diagnose
 
-        found = diagnose(threads or default_threads())
+        found = diagnose(allowed_threads(threads))
         for advice in found or ["nothing was found that would disturb measurements here"]:
             click.echo(advice)
         return
 
     if device == "cuda":
         gpu.require_for_timing()
-    fingerprint, measured = ceilings(threads or default_threads(), device)
+    fingerprint, measured = ceilings(allowed_threads(threads), device)
     for name, value in fingerprint.items():
         click.echo(f"{name:18}{_flat(value)}")
     click.echo(f"{'FMA peak':18}{measured['peak'][0] / 1e9:.1f} GFLOP/s, vectors of {measured['lanes']} floats")
@@ -762,14 +758,25 @@ def _told_where_it_stopped(folders: Sequence[Path], grid: Grid) -> Iterator[None
 
 
 def _stop(number: int, frame: object) -> None:
+    """Once: what must still be done before the end takes a moment, and is not to be cut short."""
+    for each in _STOPS:
+        signal.signal(each, lambda number, frame: None)  # of SIG_IGN Python complains where one is on its way already
     raise KeyboardInterrupt
+
+
+_STOPS = (signal.SIGINT, signal.SIGTERM)
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line. Wrong input ends in one line on standard error and exit code 2."""
-    signal.signal(signal.SIGTERM, _stop)
+    _open_streams()
+    for number in _STOPS:
+        if signal.getsignal(number) != signal.SIG_IGN:  # as a shell does for what it starts in the background
+            signal.signal(number, _stop)
     try:
+        _refuse_thread_count(os.environ.get(_NUMBA_THREADS, "1"))
         cli.main(arguments, prog_name=PROGRAM, standalone_mode=False)
+        sys.stdout.flush()
     except click.ClickException as error:
         _refuse(error.format_message())
     except InputError as error:
@@ -780,8 +787,42 @@ def main(arguments: list[str] | None = None) -> None:
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(1)
+    except MemoryError as error:
+        _refuse(f"out of memory: {error}".rstrip(": "))
+    except OSError as error:  # of what is not ours to foresee: a full disk under standard output, a folder that has gone
+        _let_go_of_standard_output()
+        _refuse(f"{error.filename or 'standard output'}: {error.strerror or error}")
+
+
+def _refuse_thread_count(text: str) -> None:
+    """Numba takes any: of a word it warns in eight lines, and of a hundred thousand threads it starts what it can."""
+    if not text.isdecimal() or not 1 <= int(text[:9]) <= MOST_THREADS:
+        raise InputError(f"{_NUMBA_THREADS} is {text!r}; it must be a whole number from 1 to {MOST_THREADS}, or not set")
+
+
+def _open_streams() -> None:
+    """A stream that is closed leads nowhere, and so does what is written to it. A name that is not UTF-8 can be told."""
+    for name in ("stdin", "stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "r" if name == "stdin" else "w"))  # noqa: SIM115 (as long as the process)
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(AttributeError):  # a stand-in's
+            stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+
+
+def _let_go_of_standard_output() -> None:
+    """What it still holds cannot be written; Python would try once more at its end, and complain."""
+    with suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
 
 
 def _refuse(message: str) -> None:
-    click.echo(f"{PROGRAM}: {' '.join(message.split())}", err=True)
+    click.echo(f"{PROGRAM}: {_one_line(message)}", err=True)
     sys.exit(2)
+
+
+def _one_line(text: str) -> str:
+    """On one line, and nothing in it that a terminal would obey: it may come out of somebody's file."""
+    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in " ".join(text.split()))

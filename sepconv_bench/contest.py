@@ -228,5 +228,8 @@ def _told(error: BaseException) -> str:
         return f"out of memory: {error}".rstrip(": ")
     if isinstance(error, ShapeError):
         return str(error)
-    lines = str(error).strip().splitlines()
+    try:
+        lines = str(error).strip().splitlines()
+    except Exception:  # somebody else's exception, somebody else's __str__
+        lines = []
     return f"it raised {type(error).__name__}" + (f": {lines[0]}" if lines else "")

@@ -122,6 +122,7 @@ def _literal(text: str) -> Any:
 def _load(file: Path) -> dict:
     try:
         stored = json.loads(file.read_bytes())
+        json.dumps(stored, ensure_ascii=False).encode()  # half a character, as JSON may spell it, is no text
     except FileNotFoundError:
         raise ResultsError(f"there is no {file}; `asv run` writes it") from None
     except OSError as error:

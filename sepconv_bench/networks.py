@@ -21,6 +21,8 @@ RESOLUTIONS = (128, 160, 192, 224)
 CLASSES = 1000
 NETWORKS = ("separable", "standard")  # the network itself and its all-standard counterpart, called by what their blocks are
 WHOLE = "whole"  # the part of a network that is all of it
+# What is timed of a network: the first convolution, each pair of depthwise and pointwise, the last layer; and all of it.
+PARTS = ("conv", *(f"block{number}" for number in range(1, len(MOBILENET_V1) + 1)), "classifier", WHOLE)
 _FIRST = 32  # channels of the first convolution, times alpha
 
 

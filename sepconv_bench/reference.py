@@ -7,6 +7,7 @@ a bound on the rounding that float32 may honestly show.
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import prod
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -21,6 +22,15 @@ _CONTRACTION = {
 }
 _ROWS_BYTES = 64 << 20  # the windows that einsum copies at a time
 _UNIT = 2.0**-24  # half an ulp of float32 at 1
+
+
+def oracle_bytes(operator: str, shape: ConvShape) -> int:
+    """Bytes that an Oracle takes at most while it computes: every tensor in float64 and its magnitudes, a map four times."""
+    F, G, G_hat = (prod(one) for one in (shape.F_shape(operator), shape.G_shape(operator), shape.G_shape("depthwise")))
+    weights = sum(map(prod, shape.weight_shapes(operator)))
+    windows = 0 if operator == "pointwise" else 8 * shape.D_K**2 * shape.D_G * shape.M * shape.batch  # of one row of G
+    windows = min(windows * shape.D_G, max(windows, _ROWS_BYTES))
+    return 8 * (2 * F + 2 * weights + 4 * G + (operator == "separable") * 2 * G_hat) + 3 * windows
 
 
 def convolve(

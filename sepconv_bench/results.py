@@ -9,9 +9,10 @@ import fcntl
 import io
 import json
 import os
+import re
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import cached_property, partial
@@ -21,11 +22,11 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from sepconv_bench import attribution, theory
-from sepconv_bench.errors import ResultsError
+from sepconv_bench import attribution, form, theory
+from sepconv_bench.errors import ResultsError, ShapeError
 from sepconv_bench.measure.noise import doubts
 from sepconv_bench.measure.statistics import Estimate, estimate, ratio, ratio_of_sums, within_rounds
-from sepconv_bench.networks import OCCURRENCES, TITLES, WHOLE, mobilenet_v1, multiply_adds
+from sepconv_bench.networks import OCCURRENCES, PARTS, TITLES, WHOLE, mobilenet_v1, multiply_adds
 from sepconv_bench.pairing import PEERS, Pair, pairs, peer
 from sepconv_bench.shapes import AXES, OPERATORS, ConvShape
 
@@ -73,14 +74,53 @@ CREATE TABLE samples (
     PRIMARY KEY (cell, kernel, block)
 ) WITHOUT ROWID;             -- the key is not stored twice
 """
-# What the tables and the report read of a run.
-_RUN_KEYS = {
-    "machine": (
-        *("machine", "cpu", "llvm_cpu", "logical_cpus", "memory_bytes", "caches", "system", "python", "versions", "blas"),
-        *("threads", "threading_layer", "wait_policy", "commit", "time"),
-    ),
-    "settings": ("grid", "kernels", "rules"),
-    "ceilings": ("peak", "lanes", "levels"),
+_PEAK = "ceiling.fma"
+_STATUS = ("ok", "unsupported", "wrong", "failed", "slow")
+_SQLITE_ERRORS = (sqlite3.Error, UnicodeError)  # the latter where a broken file's own words are told
+_WAIT_SECONDS = 60.0  # for somebody who reads the file while a cell is to be written
+_SHORTEST, _LONGEST = 1e-15, 1e15  # seconds that a launch may have taken
+_LAST_DAY = 2.5e11  # seconds since 1970 that a calendar has a day for
+_KERNEL = re.compile(rf"[a-z]+\.({'|'.join(OPERATORS)})\.[A-Za-z0-9_-]{{1,64}}")
+
+
+def _kernel(value: object) -> bool:
+    return isinstance(value, str) and _KERNEL.fullmatch(value) is not None
+
+
+def _time(value: object) -> bool:
+    return isinstance(value, int | float) and 0 <= value < _LAST_DAY
+
+
+# What the tables and the report read of a run. Nothing else in it matters.
+_ESTIMATE = (form.positive, form.real, form.real)
+_RUN_FORMS = {
+    "machine": {
+        **dict.fromkeys(("machine", "cpu", "llvm_cpu", "system", "python", "threading_layer", "time"), form.text),
+        **dict.fromkeys(("caches", "versions", "wait_policy"), form.texts_by_name),
+        **dict.fromkeys(("memory_bytes", "threads"), form.whole),
+        **{"logical_cpus": form.or_none(form.whole), "commit": form.or_none(form.text)},
+        "blas": [{"internal_api": form.text, "version": form.or_none(form.text), "num_threads": form.number}],
+    },
+    "settings": {"grid": form.text, "kernels": list, "rules": {"target": form.positive, "seconds": form.positive}},
+    "ceilings": {
+        **{"peak": _ESTIMATE, "lanes": form.whole},
+        "levels": [{"footprint": form.whole, "bytes_per_flop": form.positive, "bandwidth": _ESTIMATE}],
+    },
+}
+_GPU_FORM = {
+    **dict.fromkeys(("name", "compute_capability", "driver"), form.text),
+    **{"multiprocessors": form.whole, "memory_bytes": form.whole},
+}
+_CELL_FORM = {
+    "part": form.text,
+    "started": form.or_none(_time),
+    **dict.fromkeys(("seconds", "steal_s"), form.or_none(form.number)),
+    "peak_flop": form.or_none(form.whole),
+}
+_OUTCOME_FORM = {
+    **{"kernel": _kernel, "status": lambda value: value in _STATUS, "reason": form.text},
+    **dict.fromkeys(("compile_s", "launches"), form.or_none(form.number)),
+    "error": form.or_none(form.real),  # infinite where G was not written
 }
 _NOTHING = Estimate(np.nan, np.nan, np.nan)
 
@@ -132,7 +172,7 @@ class Results:
             self._connection.executemany(
                 "INSERT INTO outcomes VALUES (?, ?, ?, ?, ?, ?, ?)",
                 [
-                    (cell, o["kernel"], o["status"], o["reason"], o["compile_s"], o["launches"], o["error"])
+                    (cell, o["kernel"], o["status"], _whole_characters(o["reason"]), o["compile_s"], o["launches"], o["error"])
                     for o in measured["outcomes"]
                 ],
             )
@@ -155,7 +195,7 @@ class Results:
         try:
             with self._connection:
                 yield
-        except sqlite3.Error as error:
+        except _SQLITE_ERRORS as error:
             raise ResultsError(f"{self.path} cannot be written: {error}") from error
 
     # ---------------------------------------------------------------------------------------- reading
@@ -163,21 +203,25 @@ class Results:
     def done(self) -> set[tuple[ConvShape, str]]:
         """The cells there are: shape, and the kernels asked for joined by commas."""
         rows = self._rows(f"SELECT {', '.join(AXES)}, kernels FROM cells WHERE network = ''")
-        return {(ConvShape(*row[:-1]), row[-1]) for row in rows}
+        return {(self._shape(row[:-1]), row[-1]) for row in rows}
 
     def runs(self) -> list[dict]:
         """Machine, settings and ceilings of each run, oldest first."""
         runs = []
         for number, *texts in self._rows("SELECT id, machine, settings, ceilings FROM runs ORDER BY id"):
             run: dict = {"run": number}
-            for (name, keys), text in zip(_RUN_KEYS.items(), texts, strict=True):
+            for (name, expected), stored in zip(_RUN_FORMS.items(), texts, strict=True):
                 try:
-                    run[name] = json.loads(text)
-                    missing = [key for key in keys if key not in run[name]]
-                except (ValueError, TypeError) as error:
-                    raise ResultsError(f"{self.path} is damaged: {name} of run {number} cannot be read: {error}") from error
-                if missing:
-                    raise ResultsError(f"{self.path} is damaged: {name} of run {number} lacks {', '.join(missing)}")
+                    run[name] = json.loads(stored)
+                except (ValueError, TypeError, RecursionError) as error:
+                    raise self._damaged(f"{name} of run {number} cannot be read: {error}") from error
+                wrong = form.misfit(run[name], expected)
+                if wrong:
+                    raise self._damaged(f"{name} of run {number} is not what was written: {wrong}")
+            if "gpu" in run["machine"] and form.misfit(run["machine"]["gpu"], _GPU_FORM):
+                raise self._damaged(f"the gpu of run {number} is not what was written")
+            if not run["ceilings"]["levels"]:
+                raise self._damaged(f"ceilings of run {number} have no levels")
             runs.append(run)
         return runs
 
@@ -195,7 +239,10 @@ class Results:
         cells = {}
         for row in self._rows(f"SELECT {', '.join(columns)} FROM cells ORDER BY id"):
             values = dict(zip(columns, row, strict=True))
-            shape = ConvShape(*(values.pop(axis) for axis in AXES))
+            number, shape = values.pop("id"), self._shape([values.pop(axis) for axis in AXES])
+            wrong = form.misfit(values, _CELL_FORM) or ("" if values["run"] in runs else "run")
+            if wrong:
+                raise self._damaged(f"{wrong} of cell {number} is not what was written")
             run = runs[values["run"]]
             facts = {
                 "machine": run["machine"]["machine"],
@@ -203,34 +250,58 @@ class Results:
                 "target": run["settings"]["rules"]["target"],
                 "levels": run["ceilings"]["levels"],
             }
-            values["network"] = self._network(values["network"])
-            cells[values.pop("id")] = Cell(shape, values | facts)
-        for cell, *outcome in self._rows("SELECT cell, kernel, status, reason, compile_s, launches, error FROM outcomes"):
-            names = ("kernel", "status", "reason", "compile_s", "launches", "error")
-            cells[cell].outcomes.append(dict(zip(names, outcome, strict=True)))
+            values["network"] = self._network(values["network"], values["part"])
+            cells[number] = Cell(shape, values | facts)
+        names = ("kernel", "status", "reason", "compile_s", "launches", "error")
+        for cell, *told in self._rows("SELECT cell, kernel, status, reason, compile_s, launches, error FROM outcomes"):
+            outcome = dict(zip(names, told, strict=True))
+            wrong = form.misfit(outcome, _OUTCOME_FORM) or ("" if cell in cells else "cell")
+            if wrong:
+                raise self._damaged(f"{wrong} of an outcome in cell {cell} is not what was written")
+            cells[cell].outcomes.append(outcome)
         for cell, kernel, block in self._rows("SELECT cell, kernel, seconds FROM samples ORDER BY cell, kernel, block"):
-            if cell not in cells or len(block) % 8:
-                raise ResultsError(f"{self.path} is damaged: samples of {kernel} in cell {cell} are not what was written")
+            named = cell in cells and (kernel == _PEAK or _kernel(kernel))
+            if not named or not isinstance(block, bytes) or len(block) % 8:
+                raise self._damaged(f"samples of {kernel!r} in cell {cell} are not what was written")
             cells[cell].samples.setdefault(kernel, []).append(np.frombuffer(block, "<f8"))
+        for number, found in cells.items():
+            wrong = found.misfit()
+            if wrong:
+                raise self._damaged(f"{wrong} in cell {number} are not what was written")
         return list(cells.values())
 
-    def _network(self, text: str) -> dict | None:
+    def _shape(self, sizes: Sequence) -> ConvShape:
+        try:
+            return ConvShape(*sizes)
+        except ShapeError as error:
+            raise self._damaged(f"a cell's {error}") from error
+
+    def _network(self, stored: object, part: str) -> dict | None:
         """Alpha, resolution and batch from their JSON; None of an empty text."""
-        if not text:
+        if stored == "":
             return None
         try:
-            network = json.loads(text)
-            if set(network) == {"alpha", "resolution", "batch"}:
+            network = json.loads(stored)  # type: ignore[arg-type]
+            if part in PARTS and set(network) == {"alpha", "resolution", "batch"}:
+                mobilenet_v1(**network)
                 return network
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, RecursionError):
             pass
-        raise ResultsError(f"{self.path} is damaged: the network {text!r} is not one")
+        raise self._damaged(f"the network {stored!r} or its part {part!r} is not one")
+
+    def _damaged(self, what: str) -> ResultsError:
+        return ResultsError(f"{self.path} is damaged: {what}")
 
     def _rows(self, query: str, *values: object) -> list[tuple]:
         try:
             return self._connection.execute(query, values).fetchall()
-        except sqlite3.Error as error:
+        except _SQLITE_ERRORS as error:
             raise ResultsError(f"{self.path} cannot be read: {error}") from error
+
+
+def _whole_characters(text: str) -> str:
+    """What a kernel's exception says may hold bytes of no encoding."""
+    return text.encode(errors="backslashreplace").decode()
 
 
 class Ceilings(NamedTuple):
@@ -255,6 +326,18 @@ class Cell:
         self.outcomes: list[dict] = []
         self.samples: dict[str, list[np.ndarray]] = {}
 
+    def misfit(self) -> str:
+        """Which samples cannot be, or "": all are seconds above zero, or NaN, as many for each kernel."""
+        rounds = [list(map(len, blocks)) for blocks in self.samples.values()]
+        for kernel, blocks in self.samples.items():
+            for block in blocks:
+                taken = block[~np.isnan(block)]
+                if not ((taken > _SHORTEST) & (taken < _LONGEST)).all():
+                    return f"samples of {kernel}"
+        if any(each != rounds[0] for each in rounds):
+            return "numbers of samples"
+        return "samples of the peak" if _PEAK in self.samples and not self.facts["peak_flop"] else ""
+
     @cached_property
     def times(self) -> dict[str, Estimate]:
         """Seconds a launch of every kernel that was right."""
@@ -264,7 +347,7 @@ class Cell:
     @cached_property
     def peak(self) -> float:
         """FLOP/s of the machine's best multiply-add loop, timed in the same rounds as the kernels; NaN if it was not."""
-        blocks = self.samples.get("ceiling.fma")
+        blocks = self.samples.get(_PEAK)
         return self.facts["peak_flop"] / estimate(blocks).value if blocks else float("nan")
 
     def doubts(self, kernel: str, over: str = "ceiling.fma") -> str:
@@ -695,13 +778,28 @@ def set_aside(folder: Path) -> Path | None:
     path = folder / FILE_NAME
     if not path.exists():
         return None
+    # Of a run that was killed while it wrote there is a journal: SQLite makes the file whole while both have their names.
+    with suppress(*_SQLITE_ERRORS), closing(_connected(path, "rw")) as connection:
+        connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
     stamp = datetime.fromtimestamp(path.stat().st_mtime, UTC).strftime("%Y%m%dT%H%M%S")
     names = (path.with_name(f"results-{stamp}{more}.sqlite") for more in ("", *(f"-{count}" for count in range(2, 10_000))))
     kept = next(name for name in names if not name.exists())
     try:
-        return path.rename(kept)
+        path.rename(kept)
+        if _journal(path).exists():  # it could not be used; it belongs to the file all the same, and to no other
+            _journal(path).rename(_journal(kept))
     except OSError as error:
         raise ResultsError(f"{path} cannot be renamed to {kept.name}: {error.strerror}") from error
+    return kept
+
+
+def _journal(path: Path) -> Path:
+    """Where SQLite keeps what a transaction overwrites until it is over."""
+    return path.with_name(f"{path.name}-journal")
+
+
+def _connected(path: Path, mode: str) -> sqlite3.Connection:
+    return sqlite3.connect(f"{path.absolute().as_uri()}?mode={mode}", timeout=_WAIT_SECONDS, uri=True)
 
 
 def create(folder: Path) -> Results:
@@ -712,12 +810,16 @@ def create(folder: Path) -> Results:
     # Made whole under another name first: a file that is killed half made must not look like results.
     unfinished = path.with_suffix(".new")
     try:
-        unfinished.unlink(missing_ok=True)
-        connection = sqlite3.connect(unfinished)
-        connection.executescript(f"PRAGMA application_id = {_APPLICATION}; PRAGMA user_version = {_VERSION}; {_SCHEMA}")
-        connection.close()
-        unfinished.rename(path)
-    except (sqlite3.Error, OSError) as error:
+        for left in (unfinished, _journal(unfinished), _journal(path)):
+            left.unlink(missing_ok=True)
+        try:
+            with closing(sqlite3.connect(unfinished)) as connection:
+                connection.executescript(f"PRAGMA application_id = {_APPLICATION}; PRAGMA user_version = {_VERSION}; {_SCHEMA}")
+            unfinished.rename(path)
+        finally:
+            for left in (unfinished, _journal(unfinished)):
+                left.unlink(missing_ok=True)
+    except (*_SQLITE_ERRORS, OSError) as error:
         raise ResultsError(f"{path} cannot be written: {error}") from error
     return open_results(folder, write=True)
 
@@ -727,21 +829,39 @@ def open_results(folder: Path, write: bool = False) -> Results:
     path = folder / FILE_NAME
     if not path.is_file():
         raise ResultsError(f"there is no {FILE_NAME} in {folder}; `sepconv-bench run --output {folder}` writes one")
-    connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode={'rw' if write else 'ro'}", uri=True)
+    # A run that was killed while it wrote has left a journal, by which SQLite makes the file whole: no reader may do that.
+    unfinished = _journal(path).exists()
     try:
-        (application,), (version,) = (
-            connection.execute(f"PRAGMA {name}").fetchone() for name in ("application_id", "user_version")
+        connection = _connected(path, "rw" if write or unfinished else "ro")
+        try:
+            _require_ours(path, connection)
+        except BaseException:
+            connection.close()
+            raise
+    except _SQLITE_ERRORS as error:
+        left = f"; a run that was killed has left {_journal(path).name}, and {folder} must be writable once" * unfinished
+        raise ResultsError(f"{path} is not a results file that can be read: {error}{left}") from error
+    return Results(path, connection)
+
+
+def _require_ours(path: Path, connection: sqlite3.Connection) -> None:
+    application, version, sound, strange = (
+        connection.execute(question).fetchone()[0]
+        for question in (
+            "PRAGMA application_id",
+            "PRAGMA user_version",
+            "PRAGMA quick_check(1)",
+            "SELECT count(*) FROM sqlite_master WHERE type NOT IN ('table', 'index') OR sql LIKE 'CREATE VIRTUAL%'",
         )
-        (sound,) = connection.execute("PRAGMA quick_check(1)").fetchone()
-    except sqlite3.Error as error:
-        raise ResultsError(f"{path} is not a results file that can be read: {error}") from error
+    )
     if application != _APPLICATION:
         raise ResultsError(f"{path} is an SQLite file, but not one of sepconv-bench's results")
     if version != _VERSION:
         raise ResultsError(f"{path} has version {version} of the results; this sepconv-bench reads version {_VERSION}")
     if sound != "ok":
         raise ResultsError(f"{path} is damaged: {sound}")
-    return Results(path, connection)
+    if strange:
+        raise ResultsError(f"{path} is damaged: it holds more than tables")
 
 
 @contextmanager

@@ -238,19 +238,20 @@ def parse_axis(name: str, text: str) -> tuple[int, ...]:
     for part in text.split(","):
         span = re.fullmatch(r"\s*(\d{1,10}):(\d{1,10}):([x+])(\d{1,10})\s*", part)
         if span is None:
-            if not re.fullmatch(r"\s*\d{1,10}\s*", part):
+            size = re.fullmatch(r"\s*(\d{1,10})\s*", part)
+            if size is None:
                 raise ShapeError(f"--{name} {text!r} is not understood; it takes {_AXIS_FORMS}")
-            values.append(whole(name, int(part)))
+            values.append(whole(name, int(size[1])))
             continue
         first, last, step = whole(name, int(span[1])), whole(name, int(span[2])), int(span[4])
         if last < first or step < (2 if span[3] == "x" else 1):
             raise ShapeError(f"--{name} {text!r} does not lead from its first to its last size; it takes {_AXIS_FORMS}")
-        size = first
-        while size <= last:
-            values.append(size)
+        value = first
+        while value <= last:
+            values.append(value)
             if len(values) > MAX_CELLS:
                 raise ShapeError(f"--{name} {text!r} names over {MAX_CELLS:,} sizes; at most that many cells fit into one run")
-            size = size * step if span[3] == "x" else size + step
+            value = value * step if span[3] == "x" else value + step
     return tuple(dict.fromkeys(values))
 
 

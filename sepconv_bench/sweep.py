@@ -50,6 +50,16 @@ class UnwantedError(Exception):
     """Whoever asked for this no longer waits for it."""
 
 
+@contextmanager
+def _signals_held() -> Iterator[None]:
+    """Nothing stops us before we know the process that has just started, and it starts deaf: only we end it."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 class Worker:
     """A process that kernels run in; started again by itself after a fault.
 
@@ -95,7 +105,7 @@ class Worker:
         environment = {name: value for name, value in os.environ.items() if name not in self._unset}
         # -P: a file of the user's that happens to be called coverage.py or numba.py is not ours to import.
         command = [sys.executable, "-P", "-m", "sepconv_bench.worker", str(theirs.fileno()), str(self._marks.fileno())]
-        with theirs:
+        with theirs, _signals_held():
             # A session of its own: Ctrl-C is for the sweep, which then ends the worker. Standard output stays the sweep's.
             self._process = subprocess.Popen(
                 command,
@@ -134,6 +144,8 @@ class Worker:
             raise self._death() from None
         if "refused" in answer:
             raise InputError(answer["refused"])
+        if "failed" in answer:
+            raise WorkerError("", answer["failed"])
         return answer["answer"]
 
     def _wait(self) -> None:

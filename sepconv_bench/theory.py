@@ -76,6 +76,6 @@ def held_by_memory(
 
 def known(operator: str) -> str:
     """`operator` itself if it is one of the four, else ShapeError."""
-    if operator not in OPERATORS:
+    if not isinstance(operator, str) or operator not in OPERATORS:
         raise ShapeError(f"no operator is named {operator!r}; there are {', '.join(OPERATORS)}")
     return operator

@@ -26,13 +26,13 @@ from sepconv_bench import gpu
 from sepconv_bench.contest import Contender, Contest, OnData
 from sepconv_bench.errors import InputError
 from sepconv_bench.kernels import registry
-from sepconv_bench.kernels.problem import Problem
+from sepconv_bench.kernels.problem import Problem, arrays_bytes, require_memory
 from sepconv_bench.measure import ceilings, machine
 from sepconv_bench.measure.ceilings import Peak
 from sepconv_bench.measure.clocks import Clock
 from sepconv_bench.measure.sampler import Rules
 from sepconv_bench.mobilenet.timed import OURS, Timed
-from sepconv_bench.reference import Oracle
+from sepconv_bench.reference import Oracle, oracle_bytes
 from sepconv_bench.shapes import ConvShape
 
 _PR_SET_PDEATHSIG = 1
@@ -142,6 +142,8 @@ class _Cell:
 
     def _draw(self, operator: str) -> tuple[Problem, Oracle]:
         if operator not in self._drawn:
+            needed = 2 * arrays_bytes(operator, self._shape) + oracle_bytes(operator, self._shape)
+            require_memory(needed, f"{operator} on {self._shape}, a kernel's copy of it and the oracle's float64")
             problem = Problem.draw(operator, self._shape, self._rng)
             self._drawn[operator] = problem, Oracle(operator, self._shape, problem.F, problem.weights)
         return self._drawn[operator]
@@ -156,9 +158,18 @@ def _die_with_parent() -> None:
             Path("/proc/self/oom_score_adj").write_text("1000")
 
 
+def _heed_the_parent_only() -> None:
+    """A signal for all, as when the machine is shut down, is not this process's to obey: the sweep would take it for a crash
+    of the kernel that runs."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda number, frame: None)  # and not SIG_IGN, which processes of the kernels would inherit
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT, signal.SIGTERM))
+
+
 def main(socket_descriptor: int, mark_descriptor: int) -> None:
     """Answer jobs until the parent hangs up."""
     _die_with_parent()
+    _heed_the_parent_only()
     connection = Connection(socket_descriptor)
     worker = _Worker(_Marker(mark_descriptor))
     while True:
@@ -170,6 +181,8 @@ def main(socket_descriptor: int, mark_descriptor: int) -> None:
             answer = {"answer": getattr(worker, job["do"])(job)}
         except InputError as error:
             answer = {"refused": str(error)}
+        except MemoryError as error:
+            answer = {"failed": f"out of memory: {error}".rstrip(": ")}
         connection.send_bytes(json.dumps(answer).encode())
 
 

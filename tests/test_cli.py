@@ -35,6 +35,7 @@ README = Path(__file__).parents[1] / "README.md"
         ("run --plugin nosuch.py --grid smoke --output {tmp}", "there is no plug-in file"),
         ("run --plugin {tmp} --grid smoke --output {tmp}", "there is no plug-in file"),
         ("run --threads 0", "0 is not in the range"),
+        ("run --threads 1000 --grid smoke", "1000 threads are too many for the "),
         ("run --threads two", "'two' is not a valid integer"),
         ("run --target 0", "--target"),
         ("run --target nan", "--target"),

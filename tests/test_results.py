@@ -204,7 +204,7 @@ def _foreign(path: Path) -> None:
         (_scramble, "damaged|cannot be read|not a results file"),
         (_newer, "version 99"),
         (_mangled, "damaged: machine of run 1 cannot be read"),
-        (_emptied, "damaged: ceilings of run 1 lacks peak, lanes, levels"),
+        (_emptied, "damaged: ceilings of run 1 is not what was written: all of it"),
         (_cut, "damaged: samples of"),
         (_foreign, "not one of sepconv-bench's"),
     ],

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import re
 import subprocess
 import sys
 import textwrap
+from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -166,50 +169,22 @@ def test_only_a_map_that_goes_around_the_caches_is_stored_past_them(around):
     assert sum("movntps" in line for line in loop.lines) == around * 4
 
 
-_FENCED = """
-    import ctypes, mmap, sys
-    import numpy as np
-    from sepconv_bench import ConvShape, Problem, get_kernel
-    from sepconv_bench.kernels.cpu.tile import host_vectors
-    from sepconv_bench.reference import Oracle
+FENCES = Path(__file__).parents[1] / "docs" / "experiments" / "fences.py"
 
-    libc = ctypes.CDLL(None, use_errno=True)
-    held = []
 
-    def fenced(array, at_end):
-        '''A copy that starts or ends exactly where a page begins that may not be touched.'''
-        size = -(-array.nbytes // mmap.PAGESIZE) * mmap.PAGESIZE
-        pages = mmap.mmap(-1, size + 2 * mmap.PAGESIZE)
-        held.append(pages)
-        base = ctypes.addressof(ctypes.c_char.from_buffer(pages))
-        for fence in (base, base + mmap.PAGESIZE + size):
-            assert libc.mprotect(ctypes.c_void_p(fence), mmap.PAGESIZE, 0) == 0
-        first = mmap.PAGESIZE + (size - array.nbytes if at_end else 0)
-        copy = np.frombuffer(pages, np.float32, array.size, first).reshape(array.shape)
-        copy[...] = array
-        return copy
-
-    print(host_vectors().lanes)
-    rng = np.random.default_rng(0)
-    for name in sys.argv[2:]:
-        kernel = get_kernel(name)
-        for sizes in eval(sys.argv[1]):
-            shape = ConvShape(*sizes)
-            for at_end in (False, True):
-                drawn = Problem.draw(kernel.operator, shape, rng)
-                F, G, *weights = (fenced(array, at_end) for array in (drawn.F, drawn.G, *drawn.weights))
-                problem = Problem(kernel.operator, shape, F, tuple(weights), G)
-                kernel.bind(problem)()
-                assert Oracle(kernel.operator, shape, F, problem.weights).error(G) <= 1, (name, shape)
-        print(name)
-"""
+def fenced(names: Sequence[str], shapes: Sequence[ConvShape], **environment: str) -> subprocess.CompletedProcess:
+    sizes = json.dumps([(s.D_K, s.M, s.N, s.D_G, s.stride, s.batch) for s in shapes])
+    command = [sys.executable, str(FENCES), "--kernels", ",".join(names), "--shapes", sizes]
+    return subprocess.run(command, capture_output=True, text=True, timeout=600, env=os.environ | environment, check=False)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="mprotect of a page as Linux has it")
 def test_nothing_is_read_or_written_beside_the_arrays():
-    """Every array lies against a page that may not be touched: one float beside it ends the process."""
-    done = python(_FENCED, repr(_sizes(EDGES[::3])), *TILED)
-    assert done.stdout.split() == [str(LANES), *TILED], f"exit code {done.returncode}: {done.stderr}"
+    """Every array lies against a page that may not be touched, and so does all that ours allocate: one float beside it ends the
+    process. `docs/experiments/fences.py` without arguments does so on all edges."""
+    names = [*kernel_names(device="cpu"), "network.standard", "network.separable"]
+    done = fenced(names, EDGES[::4])
+    assert done.stdout.split()[::2] == ["lanes", *names], f"exit code {done.returncode}: {done.stderr}"
 
 
 @on_x86
@@ -223,12 +198,9 @@ def test_narrower_vectors_give_right_results_between_fences(lanes):
         ConvShape(2, 3, 1, 5, 2, 2),
     ]
     names = ("cpu.standard.tiled", "cpu.separable.fused")
-    done = python(_FENCED, repr(_sizes(shapes)), *names, **FORCED[lanes])
-    assert done.stdout.split() == [str(lanes), *names], f"exit code {done.returncode}: {done.stderr}"
-
-
-def _sizes(shapes: list[ConvShape]) -> list[tuple[int, ...]]:
-    return [(s.D_K, s.M, s.N, s.D_G, s.stride, s.batch) for s in shapes]
+    done = fenced(names, shapes, **FORCED[lanes])
+    assert done.stdout.split()[:2] == ["lanes", str(lanes)]
+    assert done.stdout.split()[2::2] == [*names], f"exit code {done.returncode}: {done.stderr}"
 
 
 def test_tiles_fit_into_the_registers_of_every_width():

@@ -89,7 +89,7 @@ class Problem:
     @classmethod
     def draw(cls, operator: str, shape: ConvShape, rng: np.random.Generator) -> Problem:
         """Standard normal F and weights, G all NaN. ShapeError where they would not fit in memory."""
-        require_memory(arrays_bytes(operator, shape), f"the arrays of {operator} on {shape}")
+        require_memory(arrays_bytes(known(operator), shape), f"the arrays of {operator} on {shape}")
         F = rng.standard_normal(shape.F_shape(operator), np.float32)
         weights = tuple(rng.standard_normal(weight, np.float32) for weight in shape.weight_shapes(operator))
         return cls(operator, shape, F, weights, np.full(shape.G_shape(operator), np.nan, np.float32))
@@ -98,7 +98,9 @@ class Problem:
         """The same values in new memory, each array at a random cache line of a page, and G all NaN again.
 
         Page placement and cache colours are luck that lasts as long as a buffer: each block of samples draws again.
+        ShapeError where there is no memory for another copy.
         """
+        require_memory(arrays_bytes(self.operator, self.shape), f"a copy of the arrays of {self.operator} on {self.shape}")
         G = _empty(self.G.shape, rng)
         G.fill(np.nan)
         weights = tuple(_copy(weight, rng) for weight in self.weights)

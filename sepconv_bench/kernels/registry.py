@@ -12,7 +12,8 @@ import importlib.metadata
 import importlib.util
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -88,7 +89,7 @@ class Kernel:
         """What it takes before this kernel can run, or None; looks for the modules without importing them."""
         if self.device == "cuda" and (reason := gpu.missing()) is not None:
             return reason
-        if all(importlib.util.find_spec(module) for module in self.needs):
+        if all(map(_is_there, self.needs)):
             return None
         return f"not installed: pip install 'sepconv-bench[{self.needs[0]}]'"
 
@@ -130,7 +131,7 @@ def kernel(
 ) -> Callable[[Bind], Kernel]:
     """Decorator that registers a bind function under `name`; the other arguments are those of `Kernel`.
 
-    KernelError for a name that does not fit or is taken.
+    KernelError for a name that does not fit or is taken, and for what cannot be called.
     """
     parts = _NAME.fullmatch(name) if isinstance(name, str) else None
     if parts is None or parts[1] not in DEVICES or parts[2] not in OPERATORS:
@@ -139,7 +140,15 @@ def kernel(
             f" and operator {', '.join(OPERATORS[:-1])} or {OPERATORS[-1]}"
         )
 
+    for what, given in (("supports", supports), ("unpack", unpack)):
+        if not callable(given):
+            raise KernelError(f"{what} of {name} is a {type(given).__name__}; it must be a function")
+    if not isinstance(needs, tuple) or not all(isinstance(module, str) for module in needs):
+        raise KernelError(f"needs of {name} is a {type(needs).__name__}; it must be a tuple of names of modules")
+
     def register(bind: Bind) -> Kernel:
+        if not callable(bind):
+            raise KernelError(f"what is registered as {name} is a {type(bind).__name__}; it must be a function that binds")
         if name in _kernels:
             raise KernelError(f"a kernel named {name!r} is registered already; choose another variant")
         _kernels[name] = Kernel(name, bind, supports, unpack, needs)
@@ -148,22 +157,46 @@ def kernel(
     return register
 
 
+def _is_there(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except (ImportError, ValueError):  # the package around it is not there, or the name is none
+        return False
+
+
 def _load() -> None:
     global _loaded
     if _loaded:
         return
-    _loaded = True
-    for module in _BUILT_IN:
-        importlib.import_module(module)
-    for entry in importlib.metadata.entry_points(group=ENTRY_POINTS):
-        try:
-            entry.load()
-        except Exception as error:
-            raise KernelError(f"entry point {entry.name} = {entry.value} does not load: {_told(error)}") from error
+    _loaded = True  # what is loaded may itself ask which kernels there are
+    try:
+        for module in _BUILT_IN:
+            with _all_or_nothing():
+                importlib.import_module(module)
+        for entry in importlib.metadata.entry_points(group=ENTRY_POINTS):
+            with _all_or_nothing(f"entry point {entry.name} = {entry.value}"):
+                entry.load()
+    except BaseException:
+        _loaded = False  # the next one who asks is told, too
+        raise
+
+
+@contextmanager
+def _all_or_nothing(whose: str = "") -> Iterator[None]:
+    """What fails half way leaves no kernel behind. Of somebody else's code, whatever it raises is a KernelError."""
+    before = dict(_kernels)
+    try:
+        yield
+    except BaseException as error:
+        _kernels.clear()
+        _kernels.update(before)
+        if not whose or isinstance(error, KeyboardInterrupt):
+            raise
+        raise KernelError(f"{whose} does not load: {_told(error)}") from error
 
 
 def load_plugin(path: str | Path) -> list[str]:
-    """Run a Python file that registers kernels; gives their names. KernelError says what went wrong in it."""
+    """Run a Python file that registers kernels; gives their names. KernelError says what went wrong in it, and leaves none."""
     _load()
     file = Path(path)
     if not file.is_file():
@@ -173,12 +206,17 @@ def load_plugin(path: str | Path) -> list[str]:
     if spec is None or spec.loader is None:
         raise KernelError(f"{str(path)!r} is not a Python file; a plug-in is a .py file that registers kernels")
     module = importlib.util.module_from_spec(spec)
-    before = set(_kernels)
+    before, module_before = set(_kernels), sys.modules.get(module_name)
     sys.modules[module_name] = module
     try:
-        spec.loader.exec_module(module)
-    except (Exception, SystemExit) as error:
-        raise KernelError(f"plug-in {str(path)!r} does not load: {_told(error)}") from error
+        with _all_or_nothing(f"plug-in {str(path)!r}"):
+            spec.loader.exec_module(module)
+    except BaseException:
+        if module_before is None:
+            del sys.modules[module_name]
+        else:
+            sys.modules[module_name] = module_before
+        raise
     names = [name for name in _kernels if name not in before]
     if not names:
         raise KernelError(
@@ -188,13 +226,17 @@ def load_plugin(path: str | Path) -> list[str]:
 
 
 def _told(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}".splitlines()[0]
+    try:
+        text = str(error)
+    except Exception:  # somebody else's exception, somebody else's __str__
+        text = "it cannot be told"
+    return f"{type(error).__name__}: {text}".splitlines()[0]
 
 
 def get_kernel(name: str) -> Kernel:
     """The kernel of that name; KernelError lists those there are."""
     _load()
-    if name not in _kernels:
+    if not isinstance(name, str) or name not in _kernels:
         raise KernelError(f"no kernel is named {name!r}; there are {', '.join(_kernels)}")
     return _kernels[name]
 
@@ -206,7 +248,7 @@ def kernel_names(operator: str | None = None, device: str | None = None, missing
     """
     _load()
     for what, value, valid in (("operator", operator, OPERATORS), ("device", device, DEVICES)):
-        if value is not None and value not in valid:
+        if value is not None and not (isinstance(value, str) and value in valid):
             raise KernelError(f"no {what} is named {value!r}; there are {', '.join(valid)}")
     return [
         kernel.name

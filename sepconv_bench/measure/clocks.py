@@ -7,6 +7,7 @@ from collections.abc import Callable
 from itertools import repeat
 from time import perf_counter, perf_counter_ns
 
+MOST_THREADS = 8 * (os.cpu_count() or 1)  # beyond all use: they would do nothing but take turns
 SETTLE_SECONDS = 500e-6
 # How long an idle pool spins before it sleeps: longer than waking a thread takes (60 us on a virtual machine: below
 # that, the threads of a batch of short launches keep finding each other asleep), yet over within SETTLE_SECONDS, so

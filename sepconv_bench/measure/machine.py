@@ -18,7 +18,8 @@ from llvmlite import binding
 from numba import config, njit, prange
 from threadpoolctl import threadpool_info
 
-from sepconv_bench.measure.clocks import wait_policy
+from sepconv_bench.errors import InputError
+from sepconv_bench.measure.clocks import MOST_THREADS, wait_policy
 
 _PACKAGES = ("sepconv-bench", "numba", "llvmlite", "numpy", "scipy")
 _PEERS = ("torch", "onnxruntime")  # that may be missing
@@ -28,6 +29,14 @@ def default_threads() -> int:
     """Physical cores that this process may run on."""
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, min(allowed, psutil.cpu_count(logical=False) or allowed))
+
+
+def allowed_threads(asked: int | None) -> int:
+    """Threads to work with, the physical cores unless asked; InputError for so many that they would only hinder each other."""
+    if asked is not None and asked > MOST_THREADS:
+        told = f"the {os.cpu_count()} CPUs of this machine; at most {MOST_THREADS} are started"
+        raise InputError(f"{asked} threads are too many for {told}")
+    return asked or default_threads()
 
 
 def cpu_model() -> str:

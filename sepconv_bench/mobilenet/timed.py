@@ -12,6 +12,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property, partial
 from importlib.util import find_spec
+from itertools import chain
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +35,7 @@ from sepconv_bench.reference import Oracle
 OURS = "plan"
 _STEP_PEERS = ("torch", "onnxruntime")
 _TOLERANCE = 0.01  # of the spread of the logits, after 28 layers in float32
+_MAP_COPIES = 6  # of all maps: our two plans', each library's, and those of the oracle in float64
 _COPIES = 6  # of the weights that are in memory at a time: drawn, packed by each library, and in float64 for the oracle
 
 
@@ -85,7 +88,10 @@ class Timed:
     ) -> None:
         rng = np.random.default_rng(seed)
         self._layers = {name: mobilenet_v1(alpha, resolution, batch, name == "separable") for name in NETWORKS}
-        require_memory(4 * _COPIES * sum(map(parameters, self._layers.values())), "the weights of both networks")
+        weights_bytes = 4 * _COPIES * sum(map(parameters, self._layers.values()))
+        maps_bytes = 4 * _MAP_COPIES * sum(prod(one.shape.G_shape(one.operator)) for one in chain(*self._layers.values()))
+        told = f"both networks at a batch of {batch}, {maps_bytes / 2**30:,.2f} GiB for the maps and the rest for the weights,"
+        require_memory(weights_bytes + maps_bytes, told)
         given = read_weights(weights) if weights else None
         self._weights = {
             "separable": random_weights(self._layers["separable"], seed) if given is None else given,

@@ -6,16 +6,20 @@ A layer's are `<name>.weight` in the layout of torch, and `<name>.bias`; with a 
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from math import sqrt
+from math import prod, sqrt
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
 from sepconv_bench.errors import InputError, ShapeError
+from sepconv_bench.kernels.problem import require_memory
 from sepconv_bench.networks import Layer
 
+_COPIES = 3  # of what a file holds: as it is, and in float64 while it is looked at
 EPSILON = 1e-5  # of a batch norm, where the weights bring one
 _NORM = ("bn.weight", "bn.bias", "bn.running_mean", "bn.running_var")
 
@@ -68,8 +72,12 @@ def folded(weights: Mapping[str, np.ndarray], name: str, layer: Layer) -> tuple[
         if missing:
             raise ShapeError(f"there is no {name}.{missing[0]}, but another part of that batch norm")
         scale, shift, mean, variance = (given[part].astype(np.float64) for part in _NORM)
+        if not (variance >= 0).all():
+            raise ShapeError(f"{name}.bn.running_var holds {variance.min():g}; a variance is not negative")
         scale = scale / np.sqrt(variance + EPSILON)
         K, bias = K * scale[:, None, None, None], (bias - mean) * scale + shift
+    if not all((np.abs(one) <= np.finfo(np.float32).max).all() for one in (K, bias)):
+        raise ShapeError(f"{name} with its batch norm is beyond float32")
     return np.ascontiguousarray(K.transpose(2, 3, 1, 0), dtype=np.float32), bias.astype(np.float32)
 
 
@@ -100,18 +108,46 @@ def read_weights(path: Path) -> dict[str, np.ndarray]:
     if not path.is_file():
         raise InputError(f"there is no file {path}")
     try:
-        if path.suffix == ".npz":
-            with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-                weights = dict(arrays)
-        else:
-            from safetensors.numpy import load_file
-
-            weights = load_file(path)
+        weights = _read_npz(path) if path.suffix == ".npz" else _read_safetensors(path)
+    except InputError:
+        raise
     except ModuleNotFoundError:
         raise InputError(f"to read {path} safetensors is needed: pip install 'sepconv-bench[mobilenet]'") from None
     except Exception as error:  # of a broken file the readers raise whatever their parsers do
         raise InputError(f"{path} cannot be read as weights: {error}") from error
-    strange = [name for name, array in weights.items() if not np.issubdtype(array.dtype, np.number)]
-    if strange:
-        raise InputError(f"{strange[0]} in {path} holds {weights[strange[0]].dtype}, not numbers")
+    for name, array in weights.items():
+        if array.dtype.kind not in "fiu":
+            raise InputError(f"{name} in {path} holds {array.dtype}, not real numbers")
+        with np.errstate(invalid="ignore", over="ignore"):  # a NaN that signals
+            sound = (np.abs(array.astype(np.float64)) <= np.finfo(np.float32).max).all()
+        if not sound:
+            raise InputError(f"{name} in {path} holds a number that is NaN, infinite or beyond float32")
     return weights
+
+
+def _read_npz(path: Path) -> dict[str, np.ndarray]:
+    with zipfile.ZipFile(path) as parts:
+        # Each array may unpack into a thousand times its size in the file; and what is read is never a pickle.
+        require_memory(_COPIES * sum(part.file_size for part in parts.infolist()), f"the arrays of {path}")
+        for part in parts.infolist():
+            with parts.open(part) as file:
+                _refuse_more_than(part.file_size, file, part.filename)
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+        return {name: array for name, array in arrays.items() if isinstance(array, np.ndarray)}
+
+
+def _refuse_more_than(size: int, file: IO[bytes], name: str) -> None:
+    """ValueError where a header promises more than there is: numpy would make room for it first."""
+    if np.lib.format.read_magic(file) == (1, 0):
+        shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+    else:
+        shape, _, dtype = np.lib.format.read_array_header_2_0(file)
+    if prod(shape) * dtype.itemsize > size:
+        raise ValueError(f"{name} is said to be {shape} of {dtype}, and is {size} bytes long")
+
+
+def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
+    from safetensors.numpy import load_file
+
+    require_memory(_COPIES * path.stat().st_size, f"the arrays of {path}")
+    return load_file(path)

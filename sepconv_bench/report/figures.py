@@ -5,6 +5,8 @@ Every function takes the tidy tables and gives a matplotlib Figure, or None wher
 
 from __future__ import annotations
 
+import io
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from math import ceil
 from pathlib import Path
@@ -23,9 +25,13 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 
+from sepconv_bench import files
 from sepconv_bench.pairing import peer
+from sepconv_bench.report.plain import in_figure
 from sepconv_bench.shapes import AXES
 
+# What each figure is written as, and what must not be in it for the same results to give the same bytes.
+KINDS: dict[str, dict | None] = {"png": None, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
 STYLE = Path(__file__).with_name("style.mplstyle")
 # Okabe and Ito's palette, told apart by the colour-blind; each colour goes with a marker of its own, for print in grey.
 LOOKS = (
@@ -100,7 +106,7 @@ def rungs(ratios: pd.DataFrame) -> Figure | None:
     for axes, (title, rows) in zip(grid, parts, strict=True):
         _speedup_axes(axes, [rows for _, rows in parts])
         _points(axes, rows, _spread(rows), looks)
-        axes.set_title(title)
+        axes.set_title(in_figure(title))
     grid[0].set_ylabel(f"measured {_SPEEDUP}")
     _legend_below(figure, [*_look_handles("$D_K$ = ", looks), _promise_handle(), _slower_handle(), *_interval_handles(ratios)])
     return figure
@@ -134,7 +140,7 @@ def over(ratios: pd.DataFrame, axis: str) -> Figure | None:
         log_axis(axes.xaxis, sorted(rows[axis].unique()))
         log_axis(axes.yaxis)
         axes.set_xlabel(AXIS_NAMES[axis])
-        axes.set_title(title)
+        axes.set_title(in_figure(title))
     grid[0].set_ylabel(_SPEEDUP)
     theory = Line2D([], [], color=MEASURED_GREY, linestyle=(0, (5, 2)), linewidth=1.2, label="promised, $1/(1/N + 1/D_K^2)$")
     _legend_below(figure, [*_look_handles(f"${by}$ = ", looks), theory, *_interval_handles(rows)])
@@ -204,14 +210,24 @@ def roofline(timings: pd.DataFrame, ceilings: dict) -> Figure | None:
     return figure
 
 
-def save(figure: Figure, stem: Path) -> None:
-    """Write the figure as PNG, SVG and PDF files, the same bytes for the same results, and close it."""
-    with plt.style.context(["default", STYLE]):
-        figure.savefig(stem.with_suffix(".png"))
-        figure.set_layout_engine("none")  # as it is now; to lay it out takes as long as to draw it
-        figure.savefig(stem.with_suffix(".svg"), metadata={"Date": None})
-        figure.savefig(stem.with_suffix(".pdf"), metadata={"CreationDate": None})
+def save(figure: Figure, stem: Path) -> bytes:
+    """Write the figure as PNG, SVG and PDF files, the same bytes for the same results, and close it; gives the SVG.
+
+    InputError where they cannot be written.
+    """
+    drawn = {}
+    with plt.style.context(["default", STYLE]), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")  # of a name in a script that the font has not
+        warnings.filterwarnings("ignore", "constrained_layout not applied")  # of a name that leaves no room
+        for kind, metadata in KINDS.items():
+            buffer = io.BytesIO()
+            figure.savefig(buffer, format=kind, metadata=metadata)
+            figure.set_layout_engine("none")  # as it is now; to lay it out takes as long as to draw it
+            drawn[kind] = buffer.getvalue()
     plt.close(figure)
+    for kind, picture in drawn.items():
+        files.write(stem.with_name(f"{stem.name}.{kind}"), picture)
+    return drawn["svg"]
 
 
 def anchor(row: pd.Series) -> str:
@@ -245,7 +261,7 @@ def _told_winners(best: pd.DataFrame) -> str:
 
 def _whose(kernel: str) -> str:
     """A rung of ours or a user's variant; of a peer, whichever way it is used, the library."""
-    return peer(kernel) or kernel.split(".")[2]
+    return peer(kernel) or in_figure(kernel.split(".", 2)[2])
 
 
 def _slice(ratios: pd.DataFrame, axis: str, by: str) -> tuple[pd.DataFrame, dict[str, int]]:

@@ -16,10 +16,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from sepconv_bench import theory
+from sepconv_bench import files, theory
 from sepconv_bench.errors import ResultsError
 from sepconv_bench.history import History
 from sepconv_bench.report import figures
+from sepconv_bench.report.plain import in_figure
 from sepconv_bench.shapes import ConvShape
 
 THEORY = "1/N + 1/D_K^2"
@@ -50,7 +51,7 @@ def write_history(history: History, folder: Path) -> Path:
         )
         page = folder / "index.html"
         text = environment.get_template("history.html.j2").render(sections=sections, unread=history.unread)
-        page.write_text(text, encoding="utf-8")
+        files.write(page, text)
     except OSError as error:
         raise ResultsError(f"the report cannot be written into {folder}: {error.strerror}") from error
     return page
@@ -90,8 +91,7 @@ def _section(machine: str, table: pd.DataFrame, folder: Path) -> dict:
         if figure is None:
             continue
         name = "".join(letter if letter.isalnum() or letter in "-_" else "_" for letter in machine) + f"-{stem}"
-        figures.save(figure, folder / "figures" / name)
-        data = base64.b64encode((folder / "figures" / f"{name}.svg").read_bytes()).decode()
+        data = base64.b64encode(figures.save(figure, folder / "figures" / name)).decode()
         shown.append({"heading": heading, "told": told, "data": f"data:image/svg+xml;base64,{data}", "stem": stem})
     return {
         "machine": machine,
@@ -199,7 +199,7 @@ def cost_ratio(table: pd.DataFrame, labels: list[str]) -> Figure | None:
             colour, marker = figures.LOOKS[pairs.index(str(given.get("pair"))) % len(figures.LOOKS)]
             _line(axes, rows, rows.value, colour, marker)
         axes.set_ylim(bottom=0)
-        axes.set_title(name)
+        axes.set_title(in_figure(name))
         _runs_axis(axes, labels)
     panels[0][0].set_ylabel("$T_{\\mathrm{separable}}\\,/\\,T_{\\mathrm{standard}}$")
     handles = [_handle(number, pair) for number, pair in enumerate(pairs)]
@@ -229,7 +229,7 @@ def times(table: pd.DataFrame, labels: list[str]) -> Figure | None:
                 axes.plot([runs.min() - 0.3, runs.max() + 0.3], [level / first] * 2, color=colour, linewidth=3, alpha=0.3)
         axes.axhline(1, color="#999999", linewidth=0.9, zorder=1)
         axes.yaxis.set_major_formatter(lambda value, _: f"{100 * (value - 1):+.3g}%")
-        axes.set_title(operator.lower())
+        axes.set_title(in_figure(operator.lower()))
         _runs_axis(axes, labels)
     panels[0][0].set_ylabel("time against the first run")
     figure.legend(handles=[_handle(number, name) for number, name in enumerate(names)], loc="outside lower center", ncols=2)
@@ -269,7 +269,7 @@ def newest_eta(table: pd.DataFrame) -> Figure | None:
     found = [one for one in found if one[2].run == table.run.max()]
     if not found:
         return None
-    names = [f"{operator.lower()}.{_told(given)}" for operator, given, _ in found]
+    names = [in_figure(f"{operator.lower()}.{_told(given)}") for operator, given, _ in found]
     figure, axes = plt.subplots(figsize=(8.2, 0.9 + 0.28 * len(names)))
     y = np.arange(len(names))[::-1]
     axes.barh(y, [1 / newest.value for *_, newest in found], color="#0072B2", height=0.6)
@@ -291,7 +291,7 @@ def _runs_axis(axes: Axes, labels: list[str]) -> None:
     shown = np.unique(np.linspace(0, len(labels) - 1, min(len(labels), 16)).round().astype(int))
     axes.set_xticks(
         shown,
-        [labels[number] for number in shown],
+        [in_figure(labels[number]) for number in shown],
         rotation=45 if len(shown) > 3 else 0,
         ha="right" if len(shown) > 3 else "center",
     )
@@ -300,7 +300,7 @@ def _runs_axis(axes: Axes, labels: list[str]) -> None:
 
 def _handle(number: int, label: str) -> Line2D:
     colour, marker = figures.LOOKS[number % len(figures.LOOKS)]
-    return Line2D([], [], color=colour, marker=marker, markersize=5, linewidth=1, label=label)
+    return Line2D([], [], color=colour, marker=marker, markersize=5, linewidth=1, label=in_figure(label))
 
 
 def _told(given: dict) -> str:

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pandas as pd
 
+from sepconv_bench import files
 from sepconv_bench.errors import ResultsError
 from sepconv_bench.pairing import PEERS, peer
+from sepconv_bench.report.plain import in_markdown
 from sepconv_bench.results import Results, peers, timings, told_machine
 from sepconv_bench.shapes import OPERATORS
 
@@ -19,7 +21,7 @@ def ladder(results: Results) -> str:
     """A row a kernel of ours, and a row a peer in its fastest way on each shape: medians over the shapes of the results,
     and how many times as fast as each peer, geometric mean and least. ResultsError where there is no cell."""
     times, beside = timings(results), peers(results)
-    times = times[times.status == "ok"] if len(times) else times
+    times = times[(times.status == "ok") & times.time_s.notna()] if len(times) else times
     if times.empty:
         raise ResultsError(f"{results.path} holds no measured cell yet; `sepconv-bench run --resume` goes on measuring")
     times = times.assign(peer=times.kernel.map(peer))
@@ -43,7 +45,7 @@ def ladder(results: Results) -> str:
         "",
         f'Medians over {cells} shapes; "% of peak" of the multiply-add rate timed in the same rounds, highest in brackets.'
         ' "Beside": the peer\'s time over ours in paired samples, geometric mean and, in brackets, least and most.'
-        f" {told_machine(machine)}; {_versions(machine, shown)}.",
+        f" {in_markdown(told_machine(machine))}; {in_markdown(_versions(machine, shown))}.",
     ]
     return "\n".join(lines) + "\n"
 
@@ -59,10 +61,7 @@ def write_between_markers(table: str, page: Path) -> None:
             f"{page} needs one line <!-- ladder --> and, below it, one <!-- end of ladder -->; the table goes between"
         )
     written = _MARKERS.sub(lambda found: f"{found[1]}\n{table}\n{found[2]}", text)
-    try:
-        page.write_text(written, encoding="utf-8")
-    except OSError as error:
-        raise ResultsError(f"{page} cannot be written: {error.strerror}") from error
+    files.write(page, written)
 
 
 def _row(*cells: str) -> str:

@@ -7,6 +7,8 @@ from typing import Protocol
 
 import pandas as pd
 
+from sepconv_bench.report.plain import in_markdown
+
 _PICTURES = ("speedup", "why", "network")
 _MOST_ROWS = 100
 
@@ -26,10 +28,16 @@ def report(
     machine: dict, verdict: Sequence[str], pairs: pd.DataFrame, network: Sequence[str], figures: Sequence[Pictured]
 ) -> str:
     """`pairs` is the table `ratios`; figures are taken from figures/ beside the file."""
-    lines = [f"# What separable convolution buys on {plain(machine['machine'])}", "", *_items(verdict), *_items(network), ""]
+    lines = [
+        f"# What separable convolution buys on {in_markdown(machine['machine'])}",
+        "",
+        *_items(verdict),
+        *_items(network),
+        "",
+    ]
     for figure in figures:
         if figure.stem in _PICTURES:
-            lines += [f"## {figure.heading}", "", f"![{plain(figure.told)}](figures/{figure.stem}.png)", ""]
+            lines += [f"## {figure.heading}", "", f"![{in_markdown(figure.told)}](figures/{figure.stem}.png)", ""]
     best = pairs[pairs.best] if len(pairs) else pairs
     if len(best):
         lines += [
@@ -44,17 +52,12 @@ def report(
         lines += [f"{len(best) - _MOST_ROWS} more shapes are in `sepconv-bench export DIR`.", ""]
     versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
     where = f"{machine['cpu']}, {machine['threads']} threads; {versions}; commit {machine['commit'] or 'unknown'}."
-    lines += [plain(where)]
+    lines += [in_markdown(where)]
     return "\n".join(lines) + "\n"
 
 
-def plain(text: str) -> str:
-    """What came from outside, without meaning to Markdown or HTML."""
-    return "".join(f"&#{ord(letter)};" if letter in "&<>|`*[]\\\n\r" else letter for letter in text)
-
-
 def _items(sentences: Sequence[str]) -> list[str]:
-    return [f"* {plain(sentence)}" for sentence in sentences]
+    return [f"* {in_markdown(sentence)}" for sentence in sentences]
 
 
 def _row(row: pd.Series) -> str:

@@ -17,6 +17,7 @@ import pandas as pd
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
+from sepconv_bench import files
 from sepconv_bench.errors import ResultsError
 from sepconv_bench.report import figures, maps, markdown
 from sepconv_bench.report import network as networks
@@ -61,15 +62,13 @@ def write_report(results: Results, folder: Path) -> Path:
         raise ResultsError(f"{results.path} holds no measured cell yet; `sepconv-bench run --resume` goes on measuring")
     try:
         (folder / FIGURES).mkdir(parents=True, exist_ok=True)
-        for old in (folder / FIGURES).glob("*.*"):
-            old.unlink()
         shown = _drawn(_figures(times, pairs, reasons, runs[-1]["ceilings"]), folder / FIGURES, _told_points(pairs, reasons))
         whole = _drawn(_network_figures(steps, libraries), folder / FIGURES)
         page = folder / PAGE
         sentences = [*verdict(pairs), *told_reasons(reasons), *told_sums(sums(results))]
-        page.write_text(_render(runs, times, (pairs, reasons, sentences), shown, (steps, libraries, whole)), encoding="utf-8")
+        files.write(page, _render(runs, times, (pairs, reasons, sentences), shown, (steps, libraries, whole)))
         told = markdown.report(runs[-1]["machine"], sentences, pairs, networks.verdict(steps, libraries), [*shown, *whole])
-        (folder / MARKDOWN).write_text(told, encoding="utf-8")
+        files.write(folder / MARKDOWN, told)
     except OSError as error:
         raise ResultsError(f"the report cannot be written into {folder}: {error.strerror}") from error
     return page
@@ -195,9 +194,10 @@ def _drawn(drawn: Sequence[_Figure], folder: Path, points: Mapping[str, str] | N
     for one in drawn:
         figure = one.draw()
         if figure is None:
+            for kind in figures.KINDS:  # of an earlier report
+                (folder / f"{one.stem}.{kind}").unlink(missing_ok=True)
             continue
-        figures.save(figure, folder / one.stem)
-        picture = (folder / f"{one.stem}.svg").read_bytes()
+        picture = figures.save(figure, folder / one.stem)
         data = f"data:image/svg+xml;base64,{base64.b64encode(picture).decode()}"
         live = _live(picture, points) if points and one.stem == _LIVE else None
         shown.append(_Shown(one.stem, one.heading, one.told, data, one.tall, one.intervals, live))

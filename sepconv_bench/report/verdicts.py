@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from sepconv_bench.measure.verdicts import NEGLIGIBLE, NOISE, Verdict
-from sepconv_bench.report.markdown import plain
+from sepconv_bench.report.plain import in_markdown
 
 _WORDS = ("slower", "faster", "ambiguous", "same")
 
@@ -29,16 +29,16 @@ def markdown(verdicts: Sequence[Verdict], left_out: Mapping[str, str], old: str,
     bad = regressions(verdicts, threshold)
     told = f"**{len(bad)} slower by {threshold:.1%} or more**" if bad else f"nothing slower by {threshold:.1%} or more"
     lines = [
-        f"### {plain(new)} beside {plain(old)}: {told}",
+        f"### {in_markdown(new)} beside {in_markdown(old)}: {told}",
         "",
         "| | kernel and shape | change of time | 95 % interval, all together |",
         "|---|---|---:|---:|",
-        *(f"| {v.word} | {plain(v.name)} | {_share(v.ratio.value)} | {_interval(v)} |" for v in _in_order(verdicts)),
+        *(f"| {v.word} | {in_markdown(v.name)} | {_share(v.ratio.value)} | {_interval(v)} |" for v in _in_order(verdicts)),
         "",
         _summary(verdicts),
     ]
     if left_out:
-        lines += ["", "Not compared:", *(f"- {plain(name)}: {plain(reason)}" for name, reason in left_out.items())]
+        lines += ["", "Not compared:", *(f"- {in_markdown(name)}: {in_markdown(reason)}" for name, reason in left_out.items())]
     return "\n".join(lines) + "\n"
 
 

@@ -1,0 +1,17 @@
+"""What came from outside, without meaning to Markdown or to what draws the figures; pages escape by themselves."""
+
+from __future__ import annotations
+
+_LONGEST = 80  # letters of a name in a figure, which makes room for all of it
+_SIGNS = "&<>|`*[]\\$~"
+
+
+def in_markdown(text: object) -> str:
+    return "".join(f"&#{ord(letter)};" if letter in _SIGNS or not letter.isprintable() else letter for letter in str(text))
+
+
+def in_figure(text: object) -> str:
+    """A dollar would begin a formula, and a label that begins with an underscore is not drawn."""
+    told = "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in str(text))
+    told = told if len(told) <= _LONGEST else told[: _LONGEST - 3] + "..."
+    return " " * told.startswith("_") + told.replace("$", r"\$")
