@@ -19,6 +19,12 @@ from sepconv_bench.shapes import ConvShape
 
 _THREADS = 128
 _KEPT_WIDTH = 3  # of the widest window whose weights stay in registers
+_VECTOR_WIDTH = 5  # of the widest whose weights, of four channels, fit beside several new rows of F
+
+
+def fits_in_vectors(D_K: int, stride: int) -> bool:
+    """Whether a thread has the registers for a window of four channels, and `stride` rows of F, at a time."""
+    return D_K <= _VECTOR_WIDTH or stride == 1
 
 
 @cache
@@ -26,7 +32,7 @@ def depthwise_pass(shape: ConvShape, F: Layout, G: Layout, TH: int, TW: int, end
     """`run(F, K_hat, G)`; weights (D_K, D_K, M) as they are, and of one that `ends` with bias and ReLU6 the bias after them.
     Where TH or TW do not divide D_G the last strips overlap others, and write the same values again."""
     TH, TW = min(TH, shape.D_G), min(TW, shape.D_G)
-    vectors = F.aligned and G.aligned and shape.M % FLOATS == 0
+    vectors = F.aligned and G.aligned and shape.M % FLOATS == 0 and fits_in_vectors(shape.D_K, shape.stride)
     C = FLOATS if vectors else 1  # channels of a thread
     rows, columns = ceil(shape.D_G / TH), ceil(shape.D_G / TW)
     threads = shape.batch * rows * columns * (shape.M // C)
@@ -41,7 +47,7 @@ def depthwise_pass(shape: ConvShape, F: Layout, G: Layout, TH: int, TW: int, end
     LEAD, STEPS = np.uint32(OPEN - 1), np.uint32(TH + OPEN - 1)
     NOTHING = (np.float32(0),) * (OPEN * TW * C)
     KEPT = D_K <= _KEPT_WIDTH
-    blocks = 4 if D_K <= 5 else 3 if S == 1 else 2  # wider windows, and more rows at a time, want more registers
+    blocks = 4 if D_K <= 5 else 3  # wider windows want more registers
     load_window, load_rows = block_loader(D_K, D_K, C), block_loader(S, READ, C)
     store, shift = row_storer(TW, C, (OPEN - 1) * TW * C), shifted(TW * C)
     load_bias, end = block_loader(1, 1, C), ended((OPEN - 1) * TW * C)
