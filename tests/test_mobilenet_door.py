@@ -88,7 +88,8 @@ def test_timing_it_again_takes_the_place_of_what_was_there(folder):
         (stored,) = {json.dumps(cell.facts["network"]) for cell in results.parts()}
     with open_results(folder, write=True) as results:
         cell = results.parts()[-1]
-        measured = {"shape": vars(cell.shape), "outcomes": cell.outcomes, "samples": cell.samples, "converged": True}
+        told = {"peak_flop": cell.facts["peak_flop"], "converged": True}
+        measured = {"shape": vars(cell.shape), "outcomes": cell.outcomes, "samples": cell.samples} | told
         results.add_cell(1, ["cpu.separable.plan"], measured, json.loads(stored), "whole")
         assert len(results.parts()) == before
         assert results.parts()[-1].facts["converged"]

@@ -173,12 +173,21 @@ def _load() -> None:
         for module in _BUILT_IN:
             with _all_or_nothing():
                 importlib.import_module(module)
+        _in_order()
         for entry in importlib.metadata.entry_points(group=ENTRY_POINTS):
             with _all_or_nothing(f"entry point {entry.name} = {entry.value}"):
                 entry.load()
     except BaseException:
         _loaded = False  # the next one who asks is told, too
         raise
+
+
+def _in_order() -> None:
+    """Rungs as they follow each other, whichever of their modules somebody had imported before."""
+    rank = {module: number for number, module in enumerate(_BUILT_IN)}
+    known = sorted(_kernels.values(), key=lambda one: rank.get(getattr(one.bind, "__module__", ""), len(rank)))
+    _kernels.clear()
+    _kernels.update({one.name: one for one in known})
 
 
 @contextmanager

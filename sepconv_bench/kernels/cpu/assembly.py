@@ -12,6 +12,7 @@ _JUMP = re.compile(r"^\s+(?:j[a-z]+|b(?:\.[a-z]+)?|cbn?z|tbn?z)\s.*?(\.?L[\w.$]+
 # x86 with FMA; x86 without, where a product and a sum make one; ARM.
 _PACKED = (re.compile(r"\s+vfmadd\d+ps\s"), re.compile(r"\s+v?mulps\s"), re.compile(r"\s+fmla\s+v\d+\.4s"))
 # A vector moved to or from the stack. Addresses may be there: they cost an integer load, of which there are enough.
+_REMARK = re.compile(r"\s*#")
 _SPILL = re.compile(r"\(%rsp\).*%[xyz]mm|%[xyz]mm.*\(%rsp\)|\b[qv]\d+\b.*\[sp\b")
 
 
@@ -29,7 +30,7 @@ def inner_loop(function: Dispatcher, signature: tuple) -> InnerLoop:
     function.compile(signature)
     loops = [
         InnerLoop(max(sum(bool(packed.match(line)) for line in body) for packed in _PACKED), _spills(body), tuple(body))
-        for body in _innermost(function.inspect_asm(signature).splitlines())
+        for body in _innermost([line for line in function.inspect_asm(signature).splitlines() if not _REMARK.match(line)])
     ]
     best = max(loops, key=lambda loop: loop.multiply_adds, default=None)
     if best is None or not best.multiply_adds:

@@ -164,6 +164,19 @@ def prefetch(typingctx, address):
 
 
 @intrinsic
+def rolled(typingctx):
+    """Costs nothing, and keeps the loop that it stands in as it is: LLVM would unroll it for processors with a large cache of
+    decoded instructions, and spill registers that a tile has just enough of."""
+
+    def generate(context, builder, signature, args):
+        nothing = ir.InlineAsm(ir.FunctionType(ir.VoidType(), []), "", "", side_effect=True)
+        builder.call(nothing, [], attrs="convergent")  # a loop with a remainder may not hold such a thing twice
+        return context.get_dummy_value()
+
+    return types.void(), generate
+
+
+@intrinsic
 def load_taps(typingctx, tile, weights, tap, D_K, channels):
     """The tile's channels of a row of D_K taps, which lie `tap` apart. `channels`: how many there are; None says all."""
     if not isinstance(D_K, types.IntegerLiteral):

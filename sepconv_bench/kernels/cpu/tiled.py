@@ -29,6 +29,7 @@ from sepconv_bench.kernels.cpu.tile import (
     prefetch,
     rank_1,
     relu6,
+    rolled,
     settle,
     store,
     store_around,
@@ -139,6 +140,7 @@ def product_tile(tile: Tile, asks: bool, ends: bool = False) -> Dispatcher:
                 for m in range(run):
                     sums = rank_1(tile, sums, pixel + m * FLOAT, f_step, w)
                     w += NR_bytes
+                    rolled()
                     if asks:
                         prefetch(ahead)
                         ahead += pace
