@@ -14,6 +14,14 @@ from playwright.sync_api import Browser, sync_playwright
 QUICK = ("--time-limit", "0.1", "--target", "0.5")
 
 
+_LONG = ("test_sweep.py", "test_mobilenet.py", "test_cli.py", "test_tile.py", "test_ab.py", "test_kernels.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The files that take longest first, so that processes that share the tests end together."""
+    items.sort(key=lambda item: item.path.name not in _LONG)
+
+
 @pytest.fixture(scope="session")
 def sepconv() -> Callable[..., subprocess.CompletedProcess]:
     """Run `python -m sepconv_bench ...` for real; nothing of it happens in this process."""
