@@ -14,7 +14,7 @@ from math import prod
 
 from sepconv_bench import theory
 from sepconv_bench.errors import ShapeError
-from sepconv_bench.shapes import INCEPTION_V1, MOBILENET_V1, VGG_16, ConvShape
+from sepconv_bench.shapes import MOBILENET_V1, ConvShape, network_shapes
 
 ALPHAS = (0.25, 0.5, 0.75, 1.0)
 RESOLUTIONS = (128, 160, 192, 224)
@@ -28,10 +28,7 @@ _FIRST = 32  # channels of the first convolution, times alpha
 
 # Of the grids that hold each convolution of 3 x 3 and up of a network once, how often the network has it. The tables in
 # `shapes` say from which table of which paper they are: arXiv 1409.1556 (VGG-16), arXiv 1409.4842 (Inception-V1).
-OCCURRENCES = {
-    grid: Counter(ConvShape(D_K, M, N, D_G, stride) for D_K, stride, M, N, D_G in layers)
-    for grid, layers in (("vgg16", VGG_16), ("inception", INCEPTION_V1))
-}
+OCCURRENCES = {grid: Counter(network_shapes(grid)) for grid in ("vgg16", "inception")}
 TITLES = {"vgg16": "VGG-16", "inception": "Inception-V1"}
 
 
