@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import warnings
 from functools import cache
 from typing import Any
 
@@ -50,6 +51,13 @@ def stream() -> Any:
     from numba import cuda
 
     return cuda.stream()
+
+
+def configured(kernel: Any, blocks: int | tuple[int, int, int], threads: int) -> Any:
+    """A kernel with its grid, to be launched on our stream; small grids are meant, and Numba need not warn of them."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Grid size")
+        return kernel[blocks, threads, stream()]
 
 
 def multiprocessors() -> int:

@@ -1,76 +1,131 @@
-"""Are the tiles that kernels/cuda/tiles.py chooses the fastest on this GPU? Times every tile and split beside the chosen one.
+"""Are the tiles that kernels/cuda/tiles.py chooses the fastest on this GPU? Times all ways to cut the work beside the chosen.
 
-python docs/experiments/cuda_tiles.py [seconds a shape]
+python docs/experiments/cuda_tiles.py [all]
 
-Prints, for each shape of the grid `gpu` and each operator on it, the choice, the fastest, and the chosen one's time over the
-fastest's. Needs a GPU.
+Prints each way's time, in microseconds, for each operator on each of SHAPES (with `all` on the grid `gpu`, where the maps fit
+in 1 GiB), and at the end what the chosen ways lose to the fastest ones. Needs a GPU; compiles on all cores, times one by one.
 """
 
 from __future__ import annotations
 
+import multiprocessing
 import sys
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from math import ceil
+from statistics import geometric_mean, median
+from typing import Any
 
 import numpy as np
 
-from sepconv_bench import Problem, gpu
+from sepconv_bench import ConvShape, Problem, gpu
 from sepconv_bench.errors import InputError
-from sepconv_bench.kernels.cuda import rungs, tiles
-from sepconv_bench.measure.cuda import CudaClock
-from sepconv_bench.measure.sampler import Rules, sample
-from sepconv_bench.measure.statistics import ratio
-from sepconv_bench.shapes import ConvShape, get_grid
+from sepconv_bench.shapes import get_grid
+
+SHAPES = (
+    *(ConvShape(3, 64, 128, D_G) for D_G in (14, 28, 56, 112)),
+    *(ConvShape(3, 64, 128, D_G, batch=8) for D_G in (28, 56, 112)),
+    ConvShape(3, 128, 128, 28, batch=8),
+    ConvShape(3, 256, 512, 14, batch=32),
+    ConvShape(3, 512, 512, 14, batch=32),
+    # MobileNet-V1's, one image
+    ConvShape(3, 32, 64, 112),
+    ConvShape(3, 256, 256, 28),
+    ConvShape(3, 512, 512, 14),
+    ConvShape(3, 1024, 1024, 7),
+)
+OPERATORS = ("standard", "pointwise", "separable", "depthwise")
+MOST_BYTES = 1 << 30
+ROUNDS, SAMPLE_SECONDS = 7, 0.5e-3
+_lock: Any = None
 
 
-def contenders(operator: str, shape: ConvShape) -> tuple[dict, str]:
-    """What binds each way to cut the work, by name, and the name of the way that is chosen."""
-    rng = np.random.default_rng(0)
-    problem = Problem.draw(operator, shape, rng)
+def products(operator: str, shape: ConvShape) -> dict[str, Any]:
+    """Tiles and splits that are not hopeless, by name."""
+    from sepconv_bench.kernels.cuda import tiles
+
+    pixels, taps = shape.batch * shape.D_G**2, 1 if operator != "standard" else shape.D_K**2
+    found = {}
+    for tile in tiles.FUSED_TILES if operator == "separable" else tiles.TILES:
+        blocks = ceil(pixels / tile.BP) * ceil(shape.N / tile.BN)
+        room = max(1, 6 * tile.blocks * gpu.multiprocessors() // blocks)  # beyond which splits only add to the summing
+        for splits in tiles.SPLITS:
+            if splits <= min(room, taps * ceil(shape.M / tile.BK)) and (splits == 1 or splits in (2, 4, 8, 16)):
+                found[f"{tile.BP}x{tile.BN}x{tile.BK}/{tile.threads}/{splits}"] = (tile, splits)
+    return found
+
+
+def ways(operator: str, shape: ConvShape) -> tuple[dict[str, Any], str]:
+    """Launches by name, all on the same maps, and the name of the chosen one."""
+    from numba import cuda
+
+    from sepconv_bench.kernels.cuda import rungs, tiles
+    from sepconv_bench.kernels.device_array import DeviceArray
+
+    drawn = Problem.draw(operator, shape, np.random.default_rng(0))
+    F, G = (DeviceArray.of(name, cuda.to_device(array)) for name, array in (("F", drawn.F), ("G", drawn.G)))
+    problem = Problem(operator, shape, F, drawn.weights, G)  # type: ignore[arg-type]
     bind = rungs.fused if operator == "separable" else rungs.tiled
     if operator == "depthwise":
-        chosen, which = rungs.strip_of(shape), "choose_strip"
-        ways = {str(strip): strip for strip in tiles.STRIPS}
-        name = str(chosen)
+        which, candidates = "choose_strip", {f"{TH}x{TW}": (TH, TW) for TH, TW in tiles.STRIPS}
+        chosen = "{}x{}".format(*rungs.strip_of(shape))
     else:
-        fused = operator == "separable"
+        which, candidates = "choose_tile", products(operator, shape)
         of = rungs.of_one(shape) if operator == "pointwise" else shape
         layouts = [rungs.Layout.dense(each) for each in (of.F_shape("standard"), of.G_shape("standard"))]
-        product, which = rungs.product_of(of, *layouts, filtered=fused), "choose_tile"
-        there = tiles.FUSED_TILES if fused else tiles.TILES
-        ways = {
-            f"{tile.BP}x{tile.BN} / {splits}": (tile, splits)
-            for tile in there
-            for splits in tiles.SPLITS
-            if splits <= product.slices * product.tile.BK // tile.BK and (splits == 1 or splits % 4 == 0)
-        }
-        name = f"{product.tile.BP}x{product.tile.BN} / {product.splits}"
-        ways.setdefault(name, (product.tile, product.splits))
+        product = rungs.product_of(of, *layouts, filtered=operator == "separable")
+        chosen = f"{product.tile.BP}x{product.tile.BN}x{product.tile.BK}/{product.tile.threads}/{product.splits}"
+        candidates[chosen] = (product.tile, product.splits)
+    launches, ours = {}, getattr(rungs, which)
+    for name, way in candidates.items():
+        setattr(rungs, which, lambda *sizes, way=way: way)
+        launches[name] = bind(problem)
+        launches[name]()  # compiles
+    setattr(rungs, which, ours)
+    gpu.stream().synchronize()
+    return launches, chosen
 
-    def binder(way):
-        def bound(rng: np.random.Generator):
-            before = getattr(rungs, which)
-            setattr(rungs, which, lambda *sizes: way)
-            try:
-                return bind(problem)
-            finally:
-                setattr(rungs, which, before)
 
-        return bound
+def timed(task: tuple[str, ConvShape]) -> tuple[str, ConvShape, dict[str, float], str]:
+    """Median seconds of each way, in interleaved rounds."""
+    from sepconv_bench.measure.cuda import CudaClock
 
-    return {key: binder(way) for key, way in ways.items()}, name
+    operator, shape = task
+    launches, chosen = ways(operator, shape)
+    clock, rng, names = CudaClock(), np.random.default_rng(0), list(launches)
+    samples: dict[str, list[float]] = {name: [] for name in names}
+    with _lock:
+        each = {name: min(clock.batch_seconds(launches[name], 1) for _ in range(3)) for name in names}
+        for _ in range(ROUNDS):
+            for name in rng.permutation(names):
+                count = max(1, ceil(SAMPLE_SECONDS / each[name]))
+                samples[name].append(clock.batch_seconds(launches[name], count))
+    return operator, shape, {name: median(taken) for name, taken in samples.items()}, chosen
+
+
+def with_lock(lock: Any) -> None:
+    global _lock
+    _lock = lock
 
 
 def main() -> None:
     gpu.require_for_timing()
-    seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 3.0
-    clock, rng = CudaClock(), np.random.default_rng(0)
-    print("operator,shape,chosen,fastest,chosen over fastest")
-    for shape in get_grid("gpu").shapes:
-        for operator in ("standard", "pointwise", "separable", "depthwise"):
-            binds, chosen = contenders(operator, shape)
-            blocks = sample(binds, [], Rules(seconds=seconds), rng, clock=clock).blocks
-            fastest = min(blocks, key=lambda name: np.nanmedian(np.concatenate(blocks[name])))
-            times = 1.0 if fastest == chosen else ratio(blocks[chosen], blocks[fastest]).value
-            print(f"{operator},{shape},{chosen},{fastest},{times:.3f}", flush=True)
+    shapes = SHAPES
+    if sys.argv[1:] == ["all"]:
+        shapes = get_grid("gpu").shapes
+    shapes = tuple(s for s in shapes if 4 * s.batch * (s.M * s.D_F**2 + s.N * s.D_G**2) <= MOST_BYTES)
+    tasks = [(operator, shape) for operator in OPERATORS for shape in shapes]
+    context = multiprocessing.get_context("spawn")
+    losses: dict[str, list[float]] = {operator: [] for operator in OPERATORS}
+    print("operator,shape,way,microseconds,chosen")
+    workers = max(1, min(14, multiprocessing.cpu_count() - 1))
+    with ProcessPoolExecutor(workers, context, initializer=partial(with_lock, context.Lock())) as pool:
+        for operator, shape, seconds, chosen in pool.map(timed, tasks):
+            losses[operator].append(seconds[chosen] / min(seconds.values()))
+            for name, one in sorted(seconds.items(), key=lambda item: item[1]):
+                print(f"{operator},{shape},{name},{1e6 * one:.2f},{'*' * (name == chosen)}", flush=True)
+    for operator, lost in losses.items():
+        print(f"# {operator}: the chosen way takes {geometric_mean(lost):.3f} of the fastest's time, at worst {max(lost):.2f}")
 
 
 if __name__ == "__main__":

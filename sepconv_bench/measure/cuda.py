@@ -43,7 +43,8 @@ class CudaClock(Clock):
         self.slowed = 0  # samples during which NVML says that the clock was held down
         self._cuda: Any = cuda
         self._stream, self._queue_seconds = gpu.stream(), 20e-6
-        self._nap = kernels().nap
+        self._nap = gpu.configured(kernels().nap, 1, 1)
+        self._fill = gpu.configured(kernels().fill, 4 * gpu.multiprocessors(), _THREADS)
         self._nvml = _nvml_handle()
         self._junk = cuda.device_array(_FLUSH * _l2_bytes() // 4, np.float32) if cold else None
 
@@ -77,7 +78,7 @@ class CudaClock(Clock):
         for _ in range(launches):
             start, stop = self._event(), self._event()
             self._hold(2 * self._queue_seconds)
-            kernels().fill[4 * gpu.multiprocessors(), _THREADS, self._stream](self._junk)
+            self._fill(self._junk)
             start.record(self._stream)
             launch()
             stop.record(self._stream)
@@ -86,7 +87,7 @@ class CudaClock(Clock):
         return sum(self._cuda.event_elapsed_time(*pair) for pair in events) * 1e-3 / launches
 
     def _hold(self, seconds: float) -> None:
-        self._nap[1, 1, self._stream](1 + int(seconds * 1e9 / _NAP_NS))
+        self._nap(1 + int(seconds * 1e9 / _NAP_NS))
 
     def _event(self) -> Any:
         return self._cuda.event(timing=True)
@@ -107,7 +108,7 @@ def fma_peak(rng: np.random.Generator) -> Peak:
 
     blocks = _BLOCKS * gpu.multiprocessors()
     sums = cuda.device_array(blocks * _THREADS, np.float32)
-    launch = partial(kernels().fma[blocks, _THREADS, gpu.stream()], sums, np.float32(0.5))
+    launch = partial(gpu.configured(kernels().fma, blocks, _THREADS), sums, np.float32(0.5))
     return Peak(launch, 2 * _CHAINS * _UNROLLED * _STEPS * blocks * _THREADS, 32)
 
 
@@ -168,7 +169,7 @@ def _copy_bind(footprint: int, rng: np.random.Generator) -> Launch:
     from numba import cuda
 
     source, target = (cuda.device_array(footprint // 8, np.float32) for _ in range(2))
-    run = kernels().copy[8 * gpu.multiprocessors(), _THREADS, gpu.stream()]
+    run = gpu.configured(kernels().copy, 8 * gpu.multiprocessors(), _THREADS)
     passes = max(1, _COPIED_BYTES // footprint)
 
     def launch() -> None:

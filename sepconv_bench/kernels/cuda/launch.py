@@ -40,7 +40,7 @@ class Launch:
             for array in arrays:
                 if array.size > _MOST_FLOATS:
                     raise ShapeError(f"an array of {array.size:,} floats came; CUDA kernels index up to {_MOST_FLOATS:,}")
-        self._passes = [(one.run[one.grid, one.threads, gpu.stream()], arrays) for one, arrays in passes]
+        self._passes = [(gpu.configured(one.run, one.grid, one.threads), arrays) for one, arrays in passes]
         self._G = G
 
     def __call__(self) -> DeviceMap:

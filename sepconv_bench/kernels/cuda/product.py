@@ -17,7 +17,7 @@ from numba import cuda, float32, uint32
 
 from sepconv_bench.kernels.cuda.arrays import Layout
 from sepconv_bench.kernels.cuda.launch import Pass, bounds
-from sepconv_bench.kernels.cuda.vectors import FLOATS, SIMULATED, fma, load4, store4
+from sepconv_bench.kernels.cuda.vectors import FLOATS, SIMULATED, fma, load4, outer_sums, store4
 from sepconv_bench.shapes import ConvShape
 
 _SUM_THREADS, _SUM_BLOCKS = 128, 8
@@ -120,7 +120,8 @@ def product_pass(product: Product) -> Pass:
     WARPS_P, QUADS, N_QUADS = np.uint32(tile.warps_p), np.uint32(BK // FLOATS), np.uint32(tile.BN // FLOATS)
     PIXEL_LOADS = tuple(range(tile.BP * BK // FLOATS // tile.threads))
     WEIGHT_LOADS = tuple(range(BK * tile.BN // FLOATS // tile.threads))
-    TERMS, P_QUADS, T_QUADS = tuple(range(BK)), tuple(range(TP // FLOATS)), tuple(range(TN // FLOATS))
+    T_QUADS = tuple(range(TN // FLOATS))
+    add_slice = outer_sums(TP, TN, BK, tile.pitch, tile.BN)
     M, N, PADDED_N = np.uint32(product.shape.M), np.uint32(product.shape.N), np.uint32(product.padded_N)
     PIXELS, D_G, MAP = np.uint32(product.pixels), np.uint32(product.shape.D_G), np.uint32(product.shape.D_G**2)
     D_K, STRIDE, PADDED_M = np.uint32(product.shape.D_K), np.uint32(product.shape.stride), np.uint32(product.padded_M)
@@ -168,7 +169,7 @@ def product_pass(product: Product) -> Pass:
         for index in range(SUMS):
             sums[index] = float32(0)
         a, w = cuda.local.array(A_REGISTERS, float32), cuda.local.array(B_REGISTERS, float32)
-        p_terms, n_terms = cuda.local.array(TP, float32), cuda.local.array(TN, float32)
+        n_terms = cuda.local.array(TN, float32)
         begin = uint32(uint32(cuda.blockIdx.z) * SHARE)
         end = min(uint32(begin + SHARE), SLICES)
         # One step more than there are slices: while one is multiplied, the next is on its way into registers.
@@ -223,20 +224,8 @@ def product_pass(product: Product) -> Pass:
                                     a[load * FLOATS + c] = F[uint32(at + uint32(c))]
             if step > begin:
                 before = uint32(now ^ uint32(1))
-                for term in TERMS:
-                    for q in P_QUADS:
-                        at = before * A_FLOATS + uint32(term) * PITCH + my_pixel + uint32(16 * q)
-                        four = load4(A, uint32(at))
-                        for c in range(FLOATS):
-                            p_terms[q * FLOATS + c] = four[c]
-                    for q in T_QUADS:
-                        at = before * B_FLOATS + uint32(term) * BN + my_n + uint32(32 * q)
-                        four = load4(B, uint32(at))
-                        for c in range(FLOATS):
-                            n_terms[q * FLOATS + c] = four[c]
-                    for p in range(TP):
-                        for n in range(TN):
-                            sums[p * TN + n] = fma(p_terms[p], n_terms[n], sums[p * TN + n])
+                first_a = uint32(before * A_FLOATS + my_pixel)
+                add_slice(sums, A, first_a, B, uint32(before * B_FLOATS + my_n))
             if step < end:
                 for load in PIXEL_LOADS:
                     slot = uint32(thread + uint32(load) * THREADS)

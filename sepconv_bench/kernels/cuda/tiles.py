@@ -10,19 +10,28 @@ from sepconv_bench.shapes import ConvShape
 
 # From much reuse to many blocks.
 TILES = (
+    Tile(TP=16, TN=8, warps_p=4, warps_n=2, BK=8, blocks=1),  # 256 x 128
     Tile(TP=8, TN=8, warps_p=4, warps_n=2, BK=8, blocks=2),  # 128 x 128
+    Tile(TP=8, TN=8, warps_p=4, warps_n=2, BK=16, blocks=2),  # 128 x 128
+    Tile(TP=16, TN=8, warps_p=2, warps_n=2, BK=8, blocks=2),  # 128 x 128
+    Tile(TP=16, TN=8, warps_p=4, warps_n=1, BK=8, blocks=2),  # 256 x 64
     Tile(TP=8, TN=8, warps_p=2, warps_n=2, BK=8, blocks=4),  # 64 x 128
+    Tile(TP=8, TN=8, warps_p=2, warps_n=2, BK=16, blocks=4),  # 64 x 128
     Tile(TP=8, TN=8, warps_p=4, warps_n=1, BK=8, blocks=4),  # 128 x 64
+    Tile(TP=8, TN=8, warps_p=4, warps_n=1, BK=16, blocks=3),  # 128 x 64
     Tile(TP=8, TN=4, warps_p=2, warps_n=2, BK=8, blocks=4),  # 64 x 64
+    Tile(TP=8, TN=4, warps_p=2, warps_n=2, BK=16, blocks=4),  # 64 x 64
     Tile(TP=8, TN=4, warps_p=4, warps_n=1, BK=16, blocks=4),  # 128 x 32
+    Tile(TP=4, TN=8, warps_p=4, warps_n=2, BK=16, blocks=2),  # 64 x 128 of 256 threads
     Tile(TP=4, TN=4, warps_p=2, warps_n=2, BK=16, blocks=8),  # 32 x 64
+    Tile(TP=4, TN=4, warps_p=2, warps_n=2, BK=32, blocks=5),  # 32 x 64
     Tile(TP=4, TN=4, warps_p=2, warps_n=1, BK=16, blocks=8),  # 32 x 32
 )
 # Of fused: those whose threads filter one quad of channels a slice; beside their sums there are no registers for two.
 FUSED_TILES = tuple(tile for tile in TILES if 4 * tile.threads == tile.BP * tile.BK)
 SPLITS = (1, 2, 3, 4, 6, 8, 12, 16)
 # A depthwise thread computes TH x TW pixels of four channels.
-STRIPS = ((8, 2), (4, 2), (2, 2), (2, 1), (1, 1))
+STRIPS = ((16, 2), (8, 2), (8, 1), (4, 4), (4, 2), (4, 1), (2, 2), (2, 1), (1, 1))
 
 # Of a multiprocessor: multiply-adds a cycle; cycles from asking for a slice to having it; what a second kernel costs.
 _MULTIPLY_ADDS, _LATENCY, _LAUNCH = 128, 700, 4000

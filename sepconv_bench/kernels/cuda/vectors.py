@@ -78,6 +78,23 @@ if SIMULATED:
 
         return add
 
+    def outer_sums(TP: int, TN: int, terms: int, pitch: int, BN: int) -> Callable:
+        """`add(sums, A, first_a, B, first_b)`: to the TP x TN sums, an array of a thread's own, as many products of a column of
+        A and a row of B; from one term to the next it is `pitch` floats in A and BN in B.
+
+        Of a column quads are read 16 floats apart, of a row 32: between them lie those of the other threads of a warp.
+        """
+
+        def add(sums, A, first_a, B, first_b):
+            for term in range(terms):
+                p_terms = [x for q in range(TP // FLOATS) for x in load4(A, first_a + term * pitch + 16 * q)]
+                n_terms = [x for q in range(TN // FLOATS) for x in load4(B, first_b + term * BN + 32 * q)]
+                for p in range(TP):
+                    for n in range(TN):
+                        sums[p * TN + n] += p_terms[p] * n_terms[n]
+
+        return add
+
     def ended(first: int) -> Callable:
         """`end(values, bias)`: of the values from number `first` on min(max(value + bias, 0), 6), the others as they are.
 
@@ -212,6 +229,38 @@ else:
                 return context.make_tuple(builder, signature.return_type, added)
 
             return sums(sums, a, b), generate
+
+        return add
+
+    @cache
+    def outer_sums(TP: int, TN: int, terms: int, pitch: int, BN: int) -> Callable:
+        @intrinsic
+        def add(typingctx, sums, A, first_a, B, first_b):
+            def generate(context, builder, signature, args):
+                def start(array, first):
+                    data = make_array(signature.args[array])(context, builder, args[array]).data
+                    return builder.gep(data, [builder.zext(_index(context, builder, signature, args, first), ir.IntType(64))])
+
+                def constant(number):
+                    return ir.Constant(_INDEX, number)
+
+                a, b = start(1, 2), start(3, 4)
+                own = make_array(signature.args[0])(context, builder, args[0]).data
+                places = [builder.gep(own, [constant(number)]) for number in range(TP * TN)]
+                added = [builder.load(place) for place in places]
+                for term in range(terms):
+                    p_terms = [
+                        x for q in range(TP // FLOATS) for x in _load(builder, a, constant(term * pitch + 16 * q), FLOATS)
+                    ]
+                    n_terms = [x for q in range(TN // FLOATS) for x in _load(builder, b, constant(term * BN + 32 * q), FLOATS)]
+                    for p in range(TP):
+                        for n in range(TN):
+                            added[p * TN + n] = builder.fma(p_terms[p], n_terms[n], added[p * TN + n])
+                for place, value in zip(places, added, strict=True):
+                    builder.store(value, place)
+                return context.get_dummy_value()
+
+            return types.void(sums, A, first_a, B, first_b), generate
 
         return add
 

@@ -43,7 +43,7 @@ def settle() -> None:
     torch.backends.cudnn.allow_tf32 = False
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.benchmark = True
-    context: AbstractContextManager = torch.cuda.stream(torch.cuda.ExternalStream(gpu.stream().handle.value))
+    context: AbstractContextManager = torch.cuda.stream(torch.cuda.ExternalStream(int(gpu.stream())))
     context.__enter__()
 
 
