@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from math import inf, isfinite
 from typing import TypeVar
@@ -94,6 +94,29 @@ class OnData(Contender):
         return oracle.error(bound.G), "it changed its own input" if changed else ""
 
 
+class OnGpu(OnData):
+    """A kernel on a problem whose maps lie on the GPU, and stay there: to move them for each block would take longer than the
+    block."""
+
+    def bind(self, rng: np.random.Generator) -> Launch:
+        from sepconv_bench.kernels.cuda import arrays
+
+        drawn, _ = self._drawn()
+        F, G = arrays.twin(drawn.F), arrays.nothing(drawn.G.shape)  # type: ignore[arg-type]
+        self._bound = replace(drawn, F=F, G=G)  # type: ignore[arg-type]
+        return self._bind(self._bound)
+
+    def judge(self) -> tuple[float, str]:
+        from sepconv_bench.kernels.cuda import arrays
+
+        assert self._bound is not None
+        G, (drawn, oracle) = self._bound.G, self._drawn()
+        changed = arrays.differ(self._bound.F, drawn.F)  # type: ignore[arg-type]
+        images = np.concatenate([arrays.OnGpu().host(G[number : number + 1]) for number in oracle.images])  # type: ignore[arg-type]
+        error = oracle.error_of(images) if arrays.finite(G) else inf  # type: ignore[arg-type]
+        return error, "it changed its own input" if changed else ""
+
+
 @dataclass
 class Outcome:
     """What became of one contender."""
@@ -136,6 +159,10 @@ class Contest:
             # A kernel may compile at its first launch: that is no part of the launch's time.
             given, outcome.launch_s, late = _watched(launch)
             outcome.compile_s = compiling + late
+            if self._clock is not None and self._clock.queues:
+                # It compiled as well, and came back before it was done.
+                first, outcome.launch_s = outcome.launch_s, self._clock.batch_seconds(launch, 1)
+                outcome.compile_s += first
             contender.unpack(given)
         except _RAISED as error:
             outcome.status, outcome.reason = "failed", _told(error)

@@ -56,7 +56,7 @@ def stream() -> Any:
 def configured(kernel: Any, blocks: int | tuple[int, int, int], threads: int) -> Any:
     """A kernel with its grid, to be launched on our stream; small grids are meant, and Numba need not warn of them."""
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Grid size")
+        warnings.filterwarnings("ignore", ".*Grid size")
         return kernel[blocks, threads, stream()]
 
 

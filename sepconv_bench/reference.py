@@ -6,7 +6,7 @@ a bound on the rounding that float32 may honestly show.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from math import prod
 
 import numpy as np
@@ -100,7 +100,10 @@ def tolerance(
 
 
 class Oracle:
-    """The right answer to one operator on one set of arrays, and the verdict on a kernel's answer."""
+    """The right answer to one operator on one set of arrays, and the verdict on a kernel's answer.
+
+    With `images`, numbers within the batch, those alone are computed and compared; of the others G must be finite.
+    """
 
     def __init__(
         self,
@@ -109,8 +112,12 @@ class Oracle:
         F: np.ndarray,
         weights: tuple[np.ndarray, ...],
         biases: tuple[np.ndarray, ...] = (),
+        images: Sequence[int] | None = None,
     ) -> None:
         stride = 1 if operator == "pointwise" else shape.stride
+        self.images = range(len(F)) if images is None else images
+        if images is not None:
+            F = F[list(images)]
         self.G = convolve(operator, F, weights, stride, biases)
         self.tolerance = tolerance(operator, shape, F, weights, stride, biases)
 
@@ -118,4 +125,10 @@ class Oracle:
         """Worst error of G in units of what rounding explains: at most 1 is right; NaN or Inf in G is infinity."""
         if not np.isfinite(G).all():
             return float("inf")
-        return float((np.abs(G - self.G) / self.tolerance).max())
+        return self.error_of(G if len(self.images) == len(G) else G[list(self.images)])
+
+    def error_of(self, images: np.ndarray) -> float:
+        """The same of `images` of G alone."""
+        if not np.isfinite(images).all():
+            return float("inf")
+        return float((np.abs(images - self.G) / self.tolerance).max())

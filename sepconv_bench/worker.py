@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import cached_property, partial
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -23,9 +23,10 @@ from typing import Any
 import numpy as np
 
 from sepconv_bench import gpu
-from sepconv_bench.contest import Contender, Contest, OnData
+from sepconv_bench.contest import Contender, Contest, OnData, OnGpu
 from sepconv_bench.errors import InputError
 from sepconv_bench.kernels import registry
+from sepconv_bench.kernels.device_array import DeviceArray
 from sepconv_bench.kernels.problem import Problem, arrays_bytes, require_memory
 from sepconv_bench.measure import ceilings, machine
 from sepconv_bench.measure.ceilings import Peak
@@ -34,8 +35,12 @@ from sepconv_bench.measure.sampler import Rules
 from sepconv_bench.mobilenet.timed import OURS, Timed
 from sepconv_bench.reference import Oracle, oracle_bytes
 from sepconv_bench.shapes import ConvShape
+from sepconv_bench.theory import multiplications
 
 _PR_SET_PDEATHSIG = 1
+# Beyond so many multiplications the oracle computes the first image of a batch, the last and one between; float64 on the host
+# takes a second or two for that.
+_MOST_CHECKED = 4_000_000_000
 
 
 class _Marker:
@@ -91,13 +96,15 @@ class _Worker:
     def check(self, job: dict) -> dict:
         """One kernel against the oracle on one shape."""
         shape, rng = ConvShape(**job["shape"]), np.random.default_rng(job["seed"])
-        return asdict(Contest(_Cell(shape, rng).contenders([job["kernel"]]), rng, self._mark).checked(job["kernel"]))
+        return asdict(
+            Contest(_Cell(shape, rng, self._device).contenders([job["kernel"]]), rng, self._mark).checked(job["kernel"])
+        )
 
     def measure(self, job: dict) -> dict:
         """Check, then time, the kernels of one cell."""
         shape = ConvShape(**job["shape"])
         rng = np.random.default_rng([job["seed"], *asdict(shape).values()])
-        contenders = _Cell(shape, rng).contenders(job["kernels"])
+        contenders = _Cell(shape, rng, self._device).contenders(job["kernels"])
         return {"shape": asdict(shape)} | self._timed(contenders, Rules(**job["rules"]), rng)
 
     def network(self, job: dict) -> dict:
@@ -132,21 +139,40 @@ class _Worker:
 class _Cell:
     """One shape: its data, drawn once, and the oracle's answers to it."""
 
-    def __init__(self, shape: ConvShape, rng: np.random.Generator) -> None:
+    def __init__(self, shape: ConvShape, rng: np.random.Generator, device: str) -> None:
         self._shape, self._rng = shape, rng
+        self._on_gpu = device == "cuda" and not gpu.simulated()
         self._drawn: dict[str, tuple[Problem, Oracle]] = {}
 
     def contenders(self, names: Sequence[str]) -> dict[str, Contender]:
         kernels = [registry.get_kernel(name) for name in names]
-        return {kernel.name: OnData.of(kernel, partial(self._draw, kernel.operator)) for kernel in kernels}
+        kind = OnGpu if self._on_gpu else OnData
+        return {kernel.name: kind.of(kernel, partial(self._draw, kernel.operator)) for kernel in kernels}
 
     def _draw(self, operator: str) -> tuple[Problem, Oracle]:
         if operator not in self._drawn:
-            needed = 2 * arrays_bytes(operator, self._shape) + oracle_bytes(operator, self._shape)
+            images = self._images(operator)
+            needed = 2 * arrays_bytes(operator, self._shape)
+            needed += oracle_bytes(operator, replace(self._shape, batch=len(images)))
             require_memory(needed, f"{operator} on {self._shape}, a kernel's copy of it and the oracle's float64")
             problem = Problem.draw(operator, self._shape, self._rng)
-            self._drawn[operator] = problem, Oracle(operator, self._shape, problem.F, problem.weights)
+            oracle = Oracle(operator, self._shape, problem.F, problem.weights, images=images)
+            self._drawn[operator] = (_on_gpu(problem) if self._on_gpu else problem), oracle
         return self._drawn[operator]
+
+    def _images(self, operator: str) -> list[int]:
+        batch = self._shape.batch
+        if batch <= 3 or multiplications(operator, self._shape) <= _MOST_CHECKED:
+            return list(range(batch))
+        return [0, int(self._rng.integers(1, batch - 1)), batch - 1]
+
+
+def _on_gpu(problem: Problem) -> Problem:
+    """With its F on the GPU, and a G that is there only for its shape."""
+    from sepconv_bench.kernels.cuda import arrays
+
+    F = DeviceArray.of("F", arrays.copied(problem.F).reshape(problem.F.shape))
+    return replace(problem, F=F, G=np.broadcast_to(np.float32(0), problem.G.shape))  # type: ignore[arg-type]
 
 
 def _die_with_parent() -> None:

@@ -50,6 +50,8 @@ def batch_seconds(launch: Callable[[], object], launches: int) -> float:
 class Clock:
     """How a sample is taken: the host's way, a batch of launches between two looks at the clock."""
 
+    queues = False  # whether launches come back before they are done
+
     def settle(self) -> None:
         """Wait until nothing that ran before disturbs."""
         settle()

@@ -37,6 +37,8 @@ class CudaClock(Clock):
     microseconds that Python takes to ask for it. `cold`: before each launch more than L2 holds is written, and not timed.
     """
 
+    queues = True
+
     def __init__(self, cold: bool = False) -> None:
         from numba import cuda
 
@@ -167,14 +169,15 @@ def _l2_bytes() -> int:
 
 def _copy_bind(footprint: int, rng: np.random.Generator) -> Launch:
     from numba import cuda
+    from numba.cuda.cudadrv import driver
 
     source, target = (cuda.device_array(footprint // 8, np.float32) for _ in range(2))
-    run = gpu.configured(kernels().copy, 8 * gpu.multiprocessors(), _THREADS)
-    passes = max(1, _COPIED_BYTES // footprint)
+    passes, stream = max(1, _COPIED_BYTES // footprint), gpu.stream()
 
     def launch() -> None:
         for number in range(passes):
-            run(*((source, target) if number % 2 == 0 else (target, source)))
+            one, other = (source, target) if number % 2 == 0 else (target, source)
+            driver.device_to_device(one, other, one.nbytes, stream=stream)
 
     return launch
 
@@ -205,15 +208,9 @@ def kernels() -> Any:
         sums[cuda.grid(1)] = total
 
     @cuda.jit
-    def copy(source, target):
-        step = cuda.gridsize(1)
-        for index in range(cuda.grid(1), len(source), step):
-            target[index] = source[index]
-
-    @cuda.jit
     def fill(target):
         step = cuda.gridsize(1)
         for index in range(cuda.grid(1), len(target), step):
             target[index] = float32(0)
 
-    return SimpleNamespace(nap=nap, fma=fma, copy=copy, fill=fill)
+    return SimpleNamespace(nap=nap, fma=fma, fill=fill)

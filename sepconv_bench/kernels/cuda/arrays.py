@@ -100,6 +100,54 @@ def placed(array: np.ndarray | DeviceArray) -> DeviceMap:
     return DeviceMap(_at(first, (last - first) // 4, array.owner), Layout.of(array), array.shape)  # type: ignore[arg-type]
 
 
+def twin(array: DeviceArray) -> DeviceArray:
+    """The same values in new memory."""
+    new = nothing(array.shape)
+    placed(new).floats.copy_to_device(placed(array).floats, stream=gpu.stream())
+    return new
+
+
+def nothing(shape: tuple[int, ...]) -> DeviceArray:
+    """A dense map of NaN on the device."""
+    from numba.cuda.cudadrv import driver  # the simulator has none
+
+    _require(4 * prod(shape))
+    floats = cuda.device_array(shape, np.float32, stream=gpu.stream())
+    driver.device_memset(floats, 0xFF, floats.nbytes, gpu.stream())  # of four such bytes, as a float, is NaN
+    return DeviceArray.of("a map", floats)
+
+
+def differ(one: DeviceArray, other: DeviceArray) -> bool:
+    """Whether any element of one dense map is not the other's; NaN is no one's equal."""
+    flag = cuda.to_device(np.zeros(1, np.int32), stream=gpu.stream())
+    arrays = (placed(one).floats, placed(other).floats, flag)
+    gpu.configured(_flag_differences, 8 * gpu.multiprocessors(), 256)(*arrays)
+    return bool(flag.copy_to_host(stream=gpu.stream())[0])
+
+
+def finite(array: DeviceArray) -> bool:
+    """Whether no element of a dense map is NaN or infinite."""
+    flag = cuda.to_device(np.zeros(1, np.int32), stream=gpu.stream())
+    gpu.configured(_flag_what_is_not_finite, 8 * gpu.multiprocessors(), 256)(placed(array).floats, flag)
+    return not flag.copy_to_host(stream=gpu.stream())[0]
+
+
+@cuda.jit
+def _flag_differences(one, other, flag):
+    step = cuda.gridsize(1)
+    for index in range(cuda.grid(1), len(one), step):
+        if one[index] != other[index]:
+            flag[0] = 1
+
+
+@cuda.jit
+def _flag_what_is_not_finite(values, flag):
+    step = cuda.gridsize(1)
+    for index in range(cuda.grid(1), len(values), step):
+        if not abs(values[index]) < np.float32(np.inf):
+            flag[0] = 1
+
+
 def _at(address: int, count: int, owner: object) -> Any:
     """The floats from an address on; in the simulator that is one of the host's."""
     if SIMULATED:

@@ -185,21 +185,21 @@ def product_pass(product: Product) -> Pass:
                     four = load4(K, uint32(row * PADDED_N + first_n + quad * uint32(4)))
                     for c in range(FLOATS):
                         w[load * FLOATS + c] = four[c]
-                for load in PIXEL_LOADS:
-                    slot = uint32(thread + uint32(load) * THREADS)
-                    mine = uint32(m + (slot % QUADS) * uint32(4))
-                    base = uint32(bases[load] + m)
-                    for c in range(FLOATS):
-                        a[load * FLOATS + c] = float32(0)
-                    if FILTERED and ENDS:
-                        four = load4(K_hat, uint32(BIAS_HAT + mine))
-                        for c in range(FLOATS):
-                            a[load * FLOATS + c] = four[c]
-                    if FILTERED:
-                        for i in range(WIDTH):
-                            for j in range(WIDTH):
-                                at = uint32(base + uint32(i) * F_ROW + uint32(j) * F_PIXEL)
-                                weights = load4(K_hat, uint32(uint32(i * WIDTH + j) * PADDED_M + mine))
+                # All of a thread's pixels have the same quad of channels in a slice.
+                quad = uint32((thread % QUADS) * uint32(4))
+                mine = uint32(m + quad)
+                for index in range(A_REGISTERS):
+                    a[index] = float32(0)
+                if FILTERED and ENDS:
+                    four = load4(K_hat, uint32(BIAS_HAT + mine))
+                    for index in range(A_REGISTERS):
+                        a[index] = four[index % FLOATS]
+                if FILTERED:
+                    for i in range(WIDTH):
+                        for j in range(WIDTH):
+                            weights = load4(K_hat, uint32(uint32(i * WIDTH + j) * PADDED_M + mine))
+                            for load in PIXEL_LOADS:
+                                at = uint32(bases[load] + m + uint32(i) * F_ROW + uint32(j) * F_PIXEL)
                                 if F_VECTORS:
                                     if EVERY_QUAD or mine < M:
                                         four = load4(F, at)
@@ -211,8 +211,9 @@ def product_pass(product: Product) -> Pass:
                                             a[load * FLOATS + c] = fma(
                                                 weights[c], F[uint32(at + uint32(c))], a[load * FLOATS + c]
                                             )
-                    else:
-                        at = uint32(base + (tap // D_K) * F_ROW + (tap % D_K) * F_PIXEL)
+                else:
+                    for load in PIXEL_LOADS:
+                        at = uint32(bases[load] + m + (tap // D_K) * F_ROW + (tap % D_K) * F_PIXEL)
                         if F_VECTORS:
                             if EVERY_QUAD or mine < M:
                                 four = load4(F, at)

@@ -10,32 +10,31 @@ from sepconv_bench.shapes import ConvShape
 
 # From much reuse to many blocks.
 TILES = (
-    Tile(TP=16, TN=8, warps_p=4, warps_n=2, BK=8, blocks=1),  # 256 x 128
-    Tile(TP=8, TN=8, warps_p=4, warps_n=2, BK=8, blocks=2),  # 128 x 128
     Tile(TP=8, TN=8, warps_p=4, warps_n=2, BK=16, blocks=2),  # 128 x 128
-    Tile(TP=16, TN=8, warps_p=2, warps_n=2, BK=8, blocks=2),  # 128 x 128
-    Tile(TP=16, TN=8, warps_p=4, warps_n=1, BK=8, blocks=2),  # 256 x 64
-    Tile(TP=8, TN=8, warps_p=2, warps_n=2, BK=8, blocks=4),  # 64 x 128
     Tile(TP=8, TN=8, warps_p=2, warps_n=2, BK=16, blocks=4),  # 64 x 128
-    Tile(TP=8, TN=8, warps_p=4, warps_n=1, BK=8, blocks=4),  # 128 x 64
     Tile(TP=8, TN=8, warps_p=4, warps_n=1, BK=16, blocks=3),  # 128 x 64
-    Tile(TP=8, TN=4, warps_p=2, warps_n=2, BK=8, blocks=4),  # 64 x 64
     Tile(TP=8, TN=4, warps_p=2, warps_n=2, BK=16, blocks=4),  # 64 x 64
     Tile(TP=8, TN=4, warps_p=4, warps_n=1, BK=16, blocks=4),  # 128 x 32
-    Tile(TP=4, TN=8, warps_p=4, warps_n=2, BK=16, blocks=2),  # 64 x 128 of 256 threads
     Tile(TP=4, TN=4, warps_p=2, warps_n=2, BK=16, blocks=8),  # 32 x 64
-    Tile(TP=4, TN=4, warps_p=2, warps_n=2, BK=32, blocks=5),  # 32 x 64
     Tile(TP=4, TN=4, warps_p=2, warps_n=1, BK=16, blocks=8),  # 32 x 32
 )
-# Of fused: those whose threads filter one quad of channels a slice; beside their sums there are no registers for two.
-FUSED_TILES = tuple(tile for tile in TILES if 4 * tile.threads == tile.BP * tile.BK)
+# Of fused, whose threads filter as well.
+FUSED_TILES = (
+    *(tile for tile in TILES if (tile.BP, tile.BN) != (64, 128)),
+    Tile(TP=8, TN=8, warps_p=4, warps_n=2, BK=8, blocks=2),  # 128 x 128
+    Tile(TP=8, TN=8, warps_p=2, warps_n=2, BK=16, blocks=3),  # 64 x 128
+    Tile(TP=8, TN=8, warps_p=2, warps_n=2, BK=8, blocks=4),  # 64 x 128
+    Tile(TP=4, TN=8, warps_p=4, warps_n=2, BK=16, blocks=2),  # 64 x 128 of 256 threads
+    Tile(TP=8, TN=4, warps_p=2, warps_n=2, BK=8, blocks=4),  # 64 x 64
+)
 SPLITS = (1, 2, 3, 4, 6, 8, 12, 16)
 # A depthwise thread computes TH x TW pixels of four channels.
 STRIPS = ((16, 2), (8, 2), (8, 1), (4, 4), (4, 2), (4, 1), (2, 2), (2, 1), (1, 1))
 
 # Of a multiprocessor: multiply-adds a cycle; cycles from asking for a slice to having it; what a second kernel costs.
-_MULTIPLY_ADDS, _LATENCY, _LAUNCH = 128, 700, 4000
-_BYTES = 2000  # that the whole memory gives in a cycle
+_MULTIPLY_ADDS, _LATENCY, _LAUNCH = 128, 490, 500
+_BYTES = 7000  # that the whole memory gives in a cycle
+_READS = 0.3  # what a read of shared memory a multiply-add costs
 _STRIP_THREADS = 1024  # of a multiprocessor, below which reads are not hidden
 
 
@@ -55,7 +54,7 @@ def _cycles(
     blocks = ceil(pixels / tile.BP) * ceil(N / tile.BN) * splits
     slices = ceil(taps * ceil(terms / tile.BK) / splits)
     # Reads of shared memory keep small tiles from their multiply-adds: a vector of four a quad of sums' side.
-    work = tile.BP * tile.BN * tile.BK / _MULTIPLY_ADDS * max(1.0, 4 * (1 / tile.TP + 1 / tile.TN))
+    work = tile.BP * tile.BN * tile.BK / _MULTIPLY_ADDS * (1 + _READS * (4 * (1 / tile.TP + 1 / tile.TN) - 1))
     work += tile.BP * tile.BK * window / _MULTIPLY_ADDS
     resident = min(tile.blocks, ceil(blocks / multiprocessors))
     waves = ceil(blocks / (multiprocessors * resident))
