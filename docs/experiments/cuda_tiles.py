@@ -49,7 +49,7 @@ def products(operator: str, shape: ConvShape) -> dict[str, Any]:
     window = shape.D_K**2 if operator == "separable" else 0
     ours = tiles.FUSED_TILES if operator == "separable" else tiles.TILES
     cycles = {
-        (tile, splits): tiles._cycles(tile, splits, pixels, shape.N, shape.M, taps, gpu.multiprocessors(), window)
+        (tile, splits): tiles.product_cycles(tile, splits, pixels, shape.N, shape.M, taps, gpu.multiprocessors(), window)
         for tile in ours
         for splits in tiles.SPLITS
         if splits <= taps * ceil(shape.M / tile.BK)

@@ -127,12 +127,17 @@ def product_pass(product: Product) -> Pass:
     D_K, STRIDE, PADDED_M = np.uint32(product.shape.D_K), np.uint32(product.shape.stride), np.uint32(product.padded_M)
     F_IMAGE, F_ROW, F_PIXEL = (np.uint32(step) for step in (product.F.image, product.F.row, product.F.pixel))
     G_IMAGE, G_ROW, G_PIXEL = (np.uint32(step) for step in (product.G.image, product.G.row, product.G.pixel))
+    LOADS_P = len(PIXEL_LOADS)
     SLICES, SHARE = np.uint32(product.slices), np.uint32(ceil(product.slices / product.splits))
     TAP_SLICES = np.uint32(product.padded_M // BK)
     WIDTH = product.shape.D_K
     F_VECTORS = product.F.aligned and product.shape.M % FLOATS == 0
     EVERY_QUAD = product.shape.M % BK == 0
     G_VECTORS = product.G.aligned and product.shape.N % FLOATS == 0
+    # Two neighbours in a row share all but the first and the last column of their windows.
+    PAIRED = product.filtered and F_VECTORS and product.shape.stride == 1 and product.shape.D_G % 2 == 0 and LOADS_P % 2 == 0
+    PAIRS, RUN = tuple(range(LOADS_P // 2)), 2 if PAIRED else 1  # neighbours that a thread brings in
+    ROUND = np.uint32(RUN * tile.threads // (BK // FLOATS))  # pixels from one of its runs to the next
     FILTERED, SPLIT, ENDS = product.filtered, product.splits > 1, product.ends
     # Where the biases begin: after the weights.
     BIAS_HAT = np.uint32(product.shape.D_K**2 * product.padded_M)
@@ -140,7 +145,6 @@ def product_pass(product: Product) -> Pass:
     A_FLOATS, B_FLOATS = np.uint32(BK * tile.pitch), np.uint32(BK * tile.BN)
     A_SHARED, B_SHARED = 2 * BK * tile.pitch, 2 * BK * tile.BN
     A_REGISTERS, B_REGISTERS, SUMS = FLOATS * len(PIXEL_LOADS), FLOATS * len(WEIGHT_LOADS), TP * TN
-    LOADS_P = len(PIXEL_LOADS)
 
     @cuda.jit(**bounds(tile.threads, tile.blocks))
     def run(F, K_hat, K, G):
@@ -156,14 +160,15 @@ def product_pass(product: Product) -> Pass:
         my_pixel = uint32((warp % WARPS_P) * uint32(4 * TP) + (lane >> uint32(3)) * uint32(4))
         my_n = uint32((warp // WARPS_P) * uint32(8 * TN) + (lane & uint32(7)) * uint32(4))
 
-        # Where the pixels are whose quads of channels this thread brings in; those beyond the map repeat the last one.
+        # A thread brings in one quad of channels of a few pixels; those beyond the map repeat the last one, or the last two.
+        my_quad, my_load = uint32((thread % QUADS) * uint32(4)), uint32((thread // QUADS) * uint32(RUN))
         bases = cuda.local.array(LOADS_P, uint32)
         for load in PIXEL_LOADS:
-            slot = uint32(thread + uint32(load) * THREADS)
-            pixel = min(uint32(first_pixel + slot // QUADS), uint32(PIXELS - uint32(1)))
+            pixel = min(uint32(first_pixel + my_load + uint32(load // RUN) * ROUND), uint32(PIXELS - uint32(RUN)))
+            pixel = uint32(pixel + uint32(load % RUN))
             b, kl = uint32(pixel // MAP), uint32(pixel % MAP)
             k, l = uint32(kl // D_G), uint32(kl % D_G)
-            bases[load] = uint32(b * F_IMAGE + (k * F_ROW + l * F_PIXEL) * STRIDE + (slot % QUADS) * uint32(4))
+            bases[load] = uint32(b * F_IMAGE + (k * F_ROW + l * F_PIXEL) * STRIDE + my_quad)
 
         sums = cuda.local.array(SUMS, float32)
         for index in range(SUMS):
@@ -185,16 +190,29 @@ def product_pass(product: Product) -> Pass:
                     four = load4(K, uint32(row * PADDED_N + first_n + quad * uint32(4)))
                     for c in range(FLOATS):
                         w[load * FLOATS + c] = four[c]
-                # All of a thread's pixels have the same quad of channels in a slice.
-                quad = uint32((thread % QUADS) * uint32(4))
-                mine = uint32(m + quad)
+                mine = uint32(m + my_quad)
                 for index in range(A_REGISTERS):
                     a[index] = float32(0)
                 if FILTERED and ENDS:
                     four = load4(K_hat, uint32(BIAS_HAT + mine))
                     for index in range(A_REGISTERS):
                         a[index] = four[index % FLOATS]
-                if FILTERED:
+                if PAIRED:
+                    if EVERY_QUAD or mine < M:
+                        for pair in PAIRS:
+                            for i in range(WIDTH):
+                                at = uint32(bases[2 * pair] + m + uint32(i) * F_ROW)
+                                left = load4(F, at)
+                                for j in range(WIDTH):
+                                    weights = load4(K_hat, uint32(uint32(i * WIDTH + j) * PADDED_M + mine))
+                                    at = uint32(at + F_PIXEL)
+                                    right = load4(F, at)
+                                    for c in range(FLOATS):
+                                        one, other = 2 * pair * FLOATS + c, (2 * pair + 1) * FLOATS + c
+                                        a[one] = fma(weights[c], left[c], a[one])
+                                        a[other] = fma(weights[c], right[c], a[other])
+                                    left = right
+                elif FILTERED:
                     for i in range(WIDTH):
                         for j in range(WIDTH):
                             weights = load4(K_hat, uint32(uint32(i * WIDTH + j) * PADDED_M + mine))
@@ -229,13 +247,12 @@ def product_pass(product: Product) -> Pass:
                 add_slice(sums, A, first_a, B, uint32(before * B_FLOATS + my_n))
             if step < end:
                 for load in PIXEL_LOADS:
-                    slot = uint32(thread + uint32(load) * THREADS)
-                    pixel, term = uint32(slot // QUADS), uint32((slot % QUADS) * uint32(4))
+                    pixel = uint32(my_load + uint32(load // RUN) * ROUND + uint32(load % RUN))
                     if FILTERED and ENDS:
                         for c in range(FLOATS):
                             a[load * FLOATS + c] = min(max(a[load * FLOATS + c], float32(0)), float32(6))
                     for c in range(FLOATS):
-                        A[uint32(now * A_FLOATS + (term + uint32(c)) * PITCH + pixel)] = a[load * FLOATS + c]
+                        A[uint32(now * A_FLOATS + (my_quad + uint32(c)) * PITCH + pixel)] = a[load * FLOATS + c]
                 for load in WEIGHT_LOADS:
                     slot = uint32(thread + uint32(load) * THREADS)
                     at = uint32(now * B_FLOATS + (slot // N_QUADS) * BN + (slot % N_QUADS) * uint32(4))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from math import ceil
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,6 @@ from sepconv_bench.kernels.cuda.loops import loops_pass
 from sepconv_bench.kernels.cuda.product import Product, padded, product_pass, sum_pass
 from sepconv_bench.kernels.cuda.tiled import depthwise_pass
 from sepconv_bench.kernels.cuda.tiles import FUSED_TILES, TILES, choose_strip, choose_tile, fuses
-from sepconv_bench.kernels.cuda.vectors import FLOATS
 from sepconv_bench.kernels.problem import Problem
 from sepconv_bench.shapes import ConvShape
 
@@ -71,8 +69,7 @@ def product_of(shape: ConvShape, F: Layout, G: Layout, filtered: bool = False, e
 
 def strip_of(shape: ConvShape) -> tuple[int, int]:
     """TH x TW of depthwise that suits this GPU."""
-    threads = shape.batch * shape.D_G**2 * ceil(shape.M / FLOATS)
-    return choose_strip(shape.D_K, shape.D_G, threads, gpu.multiprocessors())
+    return choose_strip(shape, gpu.multiprocessors())
 
 
 def of_one(shape: ConvShape) -> ConvShape:

@@ -14,10 +14,10 @@ from numba import cuda, uint32
 
 from sepconv_bench.kernels.cuda.arrays import Layout
 from sepconv_bench.kernels.cuda.launch import Pass, bounds
+from sepconv_bench.kernels.cuda.tiles import STRIP_THREADS
 from sepconv_bench.kernels.cuda.vectors import FLOATS, block_loader, ended, multiply_adds, row_storer, shifted
 from sepconv_bench.shapes import ConvShape
 
-_THREADS = 128
 _KEPT_WIDTH = 3  # of the widest window whose weights stay in registers
 _VECTOR_WIDTH = 5  # of the widest whose weights, of four channels, fit beside several new rows of F
 
@@ -64,7 +64,7 @@ def depthwise_pass(shape: ConvShape, F: Layout, G: Layout, TH: int, TW: int, end
         )
     )
 
-    @cuda.jit(**bounds(_THREADS, blocks))
+    @cuda.jit(**bounds(STRIP_THREADS, blocks))
     def run(F, K_hat, G):
         index = uint32(cuda.blockIdx.x * cuda.blockDim.x + cuda.threadIdx.x)
         if index >= THREADS:
@@ -91,4 +91,4 @@ def depthwise_pass(shape: ConvShape, F: Layout, G: Layout, TH: int, TW: int, end
             row = uint32(row + STRIDE)
             step = uint32(step + uint32(1))
 
-    return Pass(run, 3, (ceil(threads / _THREADS), 1, 1), _THREADS, blocks)
+    return Pass(run, 3, (ceil(threads / STRIP_THREADS), 1, 1), STRIP_THREADS, blocks)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from math import ceil
 
 from sepconv_bench.kernels.cuda.product import Tile
+from sepconv_bench.kernels.cuda.vectors import FLOATS
 from sepconv_bench.shapes import ConvShape
 
 # From much reuse to many blocks.
@@ -29,13 +30,19 @@ FUSED_TILES = (
 )
 SPLITS = (1, 2, 3, 4, 6, 8, 12, 16)
 # A depthwise thread computes TH x TW pixels of four channels.
-STRIPS = ((16, 2), (8, 2), (8, 1), (4, 4), (4, 2), (4, 1), (2, 2), (2, 1), (1, 1))
+# A depthwise thread computes TH x TW pixels of four channels; of equals the first is taken.
+STRIPS = ((4, 2), (2, 2), (8, 2), (4, 1), (2, 1), (1, 1))
+STRIP_THREADS = 128  # of a block
 
-# Of a multiprocessor: multiply-adds a cycle; cycles from asking for a slice to having it; what a second kernel costs.
-_MULTIPLY_ADDS, _LATENCY, _LAUNCH = 128, 490, 500
-_BYTES = 7000  # that the whole memory gives in a cycle
-_READS = 0.3  # what a read of shared memory a multiply-add costs
-_STRIP_THREADS = 1024  # of a multiprocessor, below which reads are not hidden
+# What follows is fitted to the times of docs/experiments/cuda_tiles.py on an H100, in cycles of 0.8 ns. Of products: what a
+# multiprocessor multiplies and adds; from asking for a slice to having it; what a round of blocks costs beside its slices, and
+# a second kernel; what a read of shared memory a multiply-add costs, and a tap of a window.
+_MULTIPLY_ADDS, _LATENCY, _ROUND, _LAUNCH = 128, 430, 1180, 1950
+_READS, _TAPS = 0.28, 8.5
+# Of strips: from one row to the next; instructions a row beside those that read, write and multiply; blocks at once, of which
+# registers allow a few. Bytes a cycle: of sums that are split, and of depthwise.
+_ROW_LATENCY, _ROW_INSTRUCTIONS, _STRIP_BLOCKS = 350, 50, 4
+_SUMMED_BYTES, _MOVED_BYTES = 5080, 2500
 
 
 def choose_tile(
@@ -43,10 +50,10 @@ def choose_tile(
 ) -> tuple[Tile, int]:
     """Tile and splits with the fewest cycles for `pixels` x N sums of `taps` x `terms`."""
     each = ((tile, splits) for tile in tiles for splits in SPLITS if splits <= taps * ceil(terms / tile.BK))
-    return min(each, key=lambda one: _cycles(one[0], one[1], pixels, N, terms, taps, multiprocessors))
+    return min(each, key=lambda one: product_cycles(one[0], one[1], pixels, N, terms, taps, multiprocessors))
 
 
-def _cycles(
+def product_cycles(
     tile: Tile, splits: int, pixels: int, N: int, terms: int, taps: int, multiprocessors: int, window: int = 0
 ) -> float:
     """A block needs a slice's latency at least for each slice; blocks on one multiprocessor share its multiply-adds. Of fused,
@@ -54,31 +61,39 @@ def _cycles(
     blocks = ceil(pixels / tile.BP) * ceil(N / tile.BN) * splits
     slices = ceil(taps * ceil(terms / tile.BK) / splits)
     # Reads of shared memory keep small tiles from their multiply-adds: a vector of four a quad of sums' side.
-    work = tile.BP * tile.BN * tile.BK / _MULTIPLY_ADDS * (1 + _READS * (4 * (1 / tile.TP + 1 / tile.TN) - 1))
-    work += tile.BP * tile.BK * window / _MULTIPLY_ADDS
+    work = tile.BP * tile.BN * tile.BK * (1 + _READS * (4 * (1 / tile.TP + 1 / tile.TN) - 1))
+    work = (work + _TAPS * tile.BP * tile.BK * window) / _MULTIPLY_ADDS
     resident = min(tile.blocks, ceil(blocks / multiprocessors))
-    waves = ceil(blocks / (multiprocessors * resident))
-    summing = splits > 1 and _LAUNCH + 8 * pixels * N * splits / _BYTES
-    return waves * slices * max(_LATENCY, resident * work) + summing
+    rounds = ceil(blocks / (multiprocessors * resident))
+    summing = (_LAUNCH + 8 * pixels * N * splits / _SUMMED_BYTES) * (splits > 1)
+    return rounds * (slices * max(_LATENCY, resident * work) + _ROUND) + summing
 
 
 def fuses(shape: ConvShape, multiprocessors: int) -> bool:
     """Whether separable takes fewer cycles in one pass than in two.
 
     One pass filters each pixel again for every tile of channels. Two need a second launch, and memory that gives F and takes
-    the intermediate map; the product that follows finds that map in L2. Reckoned, as all of this file, and not yet timed.
+    the intermediate map.
     """
-    pixels = shape.batch * shape.D_G**2
-    sizes = (pixels, shape.N, shape.M, 1, multiprocessors)
-    one = _cycles(*choose_tile(*sizes, FUSED_TILES), *sizes, window=shape.D_K**2)
+    sizes = (shape.batch * shape.D_G**2, shape.N, shape.M, 1, multiprocessors)
+    one = product_cycles(*choose_tile(*sizes, FUSED_TILES), *sizes, window=shape.D_K**2)
+    filtering = strip_cycles(choose_strip(shape, multiprocessors), shape, multiprocessors)
+    return one <= product_cycles(*choose_tile(*sizes), *sizes) + _LAUNCH + filtering
+
+
+def choose_strip(shape: ConvShape, multiprocessors: int) -> tuple[int, int]:
+    """TH x TW of a depthwise thread with the fewest cycles."""
+    return min(STRIPS, key=lambda strip: strip_cycles(strip, shape, multiprocessors))
+
+
+def strip_cycles(strip: tuple[int, int], shape: ConvShape, multiprocessors: int) -> float:
+    """A strip goes down TH rows and those that its windows reach beyond; blocks on one multiprocessor share its instructions,
+    and all of them memory."""
+    (TH, TW), D_K, stride = strip, shape.D_K, shape.stride
+    threads = shape.batch * ceil(shape.D_G / TH) * ceil(shape.D_G / TW) * ceil(shape.M / FLOATS)
+    blocks = threads / STRIP_THREADS / multiprocessors
+    resident = max(1.0, min(_STRIP_BLOCKS, blocks))
+    rows = TH + ceil(D_K / stride) - 1
+    instructions = FLOATS * TW * D_K**2 + stride * ((TW - 1) * stride + D_K) + TW + _ROW_INSTRUCTIONS
     moved = 4 * shape.batch * shape.M * (shape.D_F**2 + shape.D_G**2)
-    return one <= _cycles(*choose_tile(*sizes), *sizes) + _LAUNCH + moved / _BYTES
-
-
-def choose_strip(D_K: int, D_G: int, threads: int, multiprocessors: int) -> tuple[int, int]:
-    """TH x TW of a depthwise thread; `threads` is how many there were with one pixel each."""
-    for TH, TW in STRIPS:
-        wasted = ceil(D_G / TH) * TH * ceil(D_G / TW) * TW / D_G**2
-        if threads * wasted / (TH * TW) >= _STRIP_THREADS * multiprocessors:
-            return TH, TW
-    return STRIPS[-1]
+    return max(max(1.0, blocks / resident) * rows * max(_ROW_LATENCY, 0.63 * resident * instructions), moved / _MOVED_BYTES)
