@@ -19,14 +19,13 @@ TILES = (
     Tile(TP=4, TN=4, warps_p=2, warps_n=2, BK=16, blocks=8),  # 32 x 64
     Tile(TP=4, TN=4, warps_p=2, warps_n=1, BK=16, blocks=8),  # 32 x 32
 )
-# Of fused, whose threads filter as well.
+# Of fused, whose threads filter as well and want the registers for it.
 FUSED_TILES = (
-    *(tile for tile in TILES if (tile.BP, tile.BN) != (64, 128)),
-    Tile(TP=8, TN=8, warps_p=4, warps_n=2, BK=8, blocks=2),  # 128 x 128
+    Tile(TP=8, TN=8, warps_p=4, warps_n=2, BK=16, blocks=2),  # 128 x 128
     Tile(TP=8, TN=8, warps_p=2, warps_n=2, BK=16, blocks=3),  # 64 x 128
-    Tile(TP=8, TN=8, warps_p=2, warps_n=2, BK=8, blocks=4),  # 64 x 128
-    Tile(TP=4, TN=8, warps_p=4, warps_n=2, BK=16, blocks=2),  # 64 x 128 of 256 threads
-    Tile(TP=8, TN=4, warps_p=2, warps_n=2, BK=8, blocks=4),  # 64 x 64
+    Tile(TP=8, TN=4, warps_p=2, warps_n=2, BK=16, blocks=4),  # 64 x 64
+    Tile(TP=4, TN=4, warps_p=2, warps_n=2, BK=16, blocks=6),  # 32 x 64
+    Tile(TP=4, TN=4, warps_p=2, warps_n=1, BK=16, blocks=8),  # 32 x 32
 )
 SPLITS = (1, 2, 3, 4, 6, 8, 12, 16)
 # A depthwise thread computes TH x TW pixels of four channels.
