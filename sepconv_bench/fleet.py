@@ -371,7 +371,8 @@ class _Sweep:
 @contextmanager
 def _connected(scheduler: str) -> Iterator[Client]:
     """A client of the scheduler; InputError if none answers within seconds."""
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what it would say is said here, in a line
+    for name in ("distributed", "tornado.application"):  # what they would say is said here, in a line
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     try:
         client = Client(scheduler, timeout=_CONNECT_SECONDS)
     except (OSError, TimeoutError, ValueError, RuntimeError) as error:

@@ -132,7 +132,7 @@ def test_mobilenet_is_nothing_but_registers_and_vectors():
     Plan(layers, random_weights(layers), recorded)
     place, *steps, classifier, ends = recorded.steps
     assert len(steps) == 14
-    for number, splits in ((0, 1), (1, 1), (2, 1), (6, 4), (7, 8)):
+    for number, splits in ((0, 1), (1, 1), (2, 1), (6, 4), (12, 8)):
         product, *summed = steps[number]
         code = compiled(product)
         assert_sound(product, code)
@@ -149,10 +149,12 @@ def test_mobilenet_is_nothing_but_registers_and_vectors():
         assert blocks_resident(code, one.threads) >= one.blocks
 
 
-def test_mobilenet_blocks_are_fused_where_that_is_reckoned_to_pay():
-    assert all(fuses(layer.shape, MULTIPROCESSORS) for layer in mobilenet_v1() if layer.operator == "depthwise")
-    # A wide window that would be applied again for each of many tiles of channels.
-    assert not fuses(ConvShape(7, 512, 4096, 14, batch=8), MULTIPROCESSORS)
+def test_a_block_is_fused_where_that_is_reckoned_to_pay():
+    for shape in (ConvShape(3, 64, 128, 112, batch=8), ConvShape(3, 32, 64, 112)):
+        assert fuses(shape, MULTIPROCESSORS)
+    # Windows that would be applied again for each of many tiles of channels.
+    for shape in (ConvShape(3, 512, 512, 14, batch=32), ConvShape(7, 512, 4096, 14, batch=8)):
+        assert not fuses(shape, MULTIPROCESSORS)
 
 
 def test_sums_of_splits_and_loops_compile_too():
