@@ -1,7 +1,4 @@
-"""The plan's device where that is an NVIDIA GPU: maps in its memory, and our CUDA kernels on our stream.
-
-Right in Numba's simulator, and sound as machine code; not yet timed on a GPU.
-"""
+"""The plan's device where that is an NVIDIA GPU: maps in its memory, and our CUDA kernels on our stream."""
 
 from __future__ import annotations
 

@@ -91,7 +91,8 @@ def headline(ratios: pd.DataFrame) -> Figure | None:
     axes.set_ylabel(f"measured {_SPEEDUP}")
     roofline = [_roofline_handle()] if best.roofline_speedup.notna().any() else []
     handles = [*_look_handles("$D_K$ = ", looks), _promise_handle(), *roofline, *_interval_handles(best)]
-    axes.legend(handles=handles, loc="upper left")
+    # The line may pass behind it.
+    axes.legend(handles=handles, loc="upper left", frameon=True, framealpha=0.9, edgecolor="none")
     return figure
 
 
@@ -161,7 +162,9 @@ def roofline(timings: pd.DataFrame, ceilings: dict) -> Figure | None:
     figure, axes = plt.subplots(figsize=(8.2, 5.6))
     left = min(intensity.min() / 1.6, 0.5 / max(ridge.values()))
     x = np.geomspace(left, intensity.max() * 2.0, 200)
-    shown = [levels[0], min(levels, key=lambda level: abs(level["footprint"] - (1 << 20))), levels[-1]]
+    # The least, the most, and what a level of cache in between holds: L2, of a GPU as of a CPU.
+    between = 32 * levels[0]["footprint"]
+    shown = [levels[0], min(levels, key=lambda level: abs(level["footprint"] - between)), levels[-1]]
     for level, dash in zip(shown, ((0, ()), (0, (5, 2)), (0, (1, 1.5))), strict=True):
         axes.plot(
             x,
@@ -385,8 +388,10 @@ def _speedup_axes(axes: Axes, parts: Sequence[pd.DataFrame]) -> None:
     axes.plot(line, line, color="#222222", linewidth=1.2, zorder=1)
     axes.set_xlim(*x)
     axes.set_ylim(*y)
-    for side in (axes.xaxis, axes.yaxis):
-        log_axis(side)
+    # Where all promises are about the same, 1, 2 and 5 of a decade are too far apart.
+    narrow = x[1] < 4 * x[0]
+    log_axis(axes.xaxis, [tick for tick in range(1, ceil(x[1])) if tick > x[0]] if narrow else ())
+    log_axis(axes.yaxis)
     axes.set_xlabel("promised speedup  $1/(1/N + 1/D_K^2)$")
 
 
