@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import socket
 import tempfile
 import threading
@@ -216,7 +217,7 @@ def measure(
     in the end, because a host was lost for good.
     """
     order = Order.of(settings, threads)
-    with _connected(scheduler) as client:
+    with _stops_held(), _connected(scheduler) as client:
         workers = _offering(client, scheduler)
         total = len(settings.grid.shapes) * (1 if share else len(workers))
         tell(Progress(0, total, f"hosts that offer to measure: {len(workers)}; asking what they are"))
@@ -368,6 +369,32 @@ class _Sweep:
         self._tell_progress(Progress(self._total - left, self._total, line))
 
 
+_stops: list[int] = []  # signals that have come while they were held
+
+
+@contextmanager
+def _stops_held() -> Iterator[None]:
+    """Within a call of Dask's Ctrl-C would leave half a request behind, and a client that never closes: it is heeded between
+    two of them, and but once."""
+    kept = {}
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, signal.SIGTERM):
+            if signal.getsignal(number) != signal.SIG_IGN:
+                kept[number] = signal.signal(number, lambda number, frame: _stops.append(number))
+    try:
+        yield
+        _heed_stops()
+    finally:
+        if not _stops:
+            for number, handler in kept.items():
+                signal.signal(number, handler)
+
+
+def _heed_stops() -> None:
+    if _stops:
+        raise KeyboardInterrupt
+
+
 @contextmanager
 def _connected(scheduler: str) -> Iterator[Client]:
     """A client of the scheduler; InputError if none answers within seconds."""
@@ -386,6 +413,7 @@ def _connected(scheduler: str) -> Iterator[Client]:
 def _workers(client: Client) -> dict[str, dict]:
     """Every worker of the scheduler by its address; InputError where the scheduler has gone."""
     told: dict = {}
+    _heed_stops()
     with suppress(OSError, TimeoutError):
         told = client.scheduler_info(n_workers=-1)
     if client.status != "running" or "workers" not in told:

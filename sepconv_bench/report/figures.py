@@ -74,11 +74,11 @@ def headline(ratios: pd.DataFrame) -> Figure | None:
     figure, axes = plt.subplots(figsize=(7.2, 6.0))
     looks = _looks(best.D_K)
     _speedup_axes(axes, [best])
-    for (_, row), x in zip(best.iterrows(), _spread(best), strict=True):
-        colour, _ = looks[row.D_K]
-        axes.plot([x, x], sorted([row.speedup, row.roofline_speedup]), color=colour, alpha=0.3, linewidth=0.8, zorder=2)
-        axes.plot(x, row.roofline_speedup, marker="_", markersize=7, color=colour, zorder=3)
-    _points(axes, best, _spread(best), looks)
+    x = _spread(best)
+    colours = [looks[D_K][0] for D_K in best.D_K]
+    axes.vlines(x, best.speedup, best.roofline_speedup, colors=colours, alpha=0.3, linewidth=0.8, zorder=2)
+    axes.scatter(x, best.roofline_speedup, s=49, marker="_", c=colours, linewidths=1.0, zorder=3)
+    _points(axes, best, x, looks)
     right = (axes.get_xlim()[1], 1)
     axes.annotate(
         "separable is slower", right, xytext=(-6, -4), textcoords="offset points", ha="right", va="top", color="#777777"
