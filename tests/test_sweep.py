@@ -180,12 +180,12 @@ def _run(folder: Path, *more: str) -> subprocess.Popen:
 def test_killed_at_random_moments_and_resumed_it_ends_with_every_cell_once(tmp_path: Path):
     rng = random.Random(7)
     killed = Counter()
-    for _ in range(40):
+    for attempt in range(9):
         process = _run(tmp_path)
         # A few lines on, then a random moment: most moments of so short a sweep lie before its first cell.
         lines = list(itertools.islice(process.stdout, rng.randint(0, 5)))
         try:
-            process.wait(rng.uniform(0.0, 0.6))
+            process.wait(rng.uniform(0.0, 0.6) if attempt < 8 else 120)
         except subprocess.TimeoutExpired:
             workers = psutil.Process(process.pid).children(recursive=True)
             process.send_signal(signal.SIGKILL)

@@ -225,7 +225,8 @@ def save(figure: Figure, stem: Path) -> bytes:
         for kind, metadata in KINDS.items():
             buffer = io.BytesIO()
             figure.savefig(buffer, format=kind, metadata=metadata)
-            figure.set_layout_engine("none")  # as it is now; to lay it out takes as long as to draw it
+            with plt.rc_context({"figure.constrained_layout.use": False}):
+                figure.set_layout_engine(None)  # as it is now; to lay it out again takes as long as to draw it
             drawn[kind] = buffer.getvalue()
     plt.close(figure)
     for kind, picture in drawn.items():
