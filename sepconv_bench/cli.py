@@ -16,7 +16,7 @@ from typing import Any
 import click
 
 from sepconv_bench import files, gpu
-from sepconv_bench.errors import InputError
+from sepconv_bench.errors import InputError, Stopped
 from sepconv_bench.measure.clocks import MOST_THREADS
 from sepconv_bench.measure.sampler import Rules
 from sepconv_bench.shapes import AXES, GRIDS, NETWORKS, Grid, get_grid, grid_from_axes, network_shapes
@@ -745,7 +745,7 @@ def _told_where_it_stopped(folders: Sequence[Path], grid: Grid) -> Iterator[None
 
     try:
         yield
-    except KeyboardInterrupt:
+    except Stopped:
         told = []
         for folder in folders:
             there = set()
@@ -761,7 +761,7 @@ def _stop(number: int, frame: object) -> None:
     """Once: what must still be done before the end takes a moment, and is not to be cut short."""
     for each in _STOPS:
         signal.signal(each, lambda number, frame: None)  # of SIG_IGN Python complains where one is on its way already
-    raise KeyboardInterrupt
+    raise Stopped
 
 
 _STOPS = (signal.SIGINT, signal.SIGTERM)
@@ -781,7 +781,7 @@ def main(arguments: list[str] | None = None) -> None:
         _refuse(error.format_message())
     except InputError as error:
         _refuse(str(error))
-    except (click.Abort, KeyboardInterrupt):
+    except (click.Abort, KeyboardInterrupt, Stopped):
         click.echo(f"{PROGRAM}: stopped", err=True)
         sys.exit(_INTERRUPTED)
     except BrokenPipeError:

@@ -5,6 +5,10 @@ class InputError(ValueError):
     """A request that does not fit: the message says what came and what would fit, in one line."""
 
 
+class Stopped(BaseException):
+    """Ctrl-C, or a request to end. Not a KeyboardInterrupt, before which libraries print lines of their own."""
+
+
 class ShapeError(InputError):
     """Sizes or arrays that no operator of this suite can take."""
 

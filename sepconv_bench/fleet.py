@@ -28,7 +28,7 @@ from distributed import CancelledError, Client, Future, KilledWorker, get_worker
 from distributed.worker import WORKER_ANY_RUNNING
 
 from sepconv_bench import gpu, sweep
-from sepconv_bench.errors import InputError
+from sepconv_bench.errors import InputError, Stopped
 from sepconv_bench.measure.machine import commit, default_threads
 from sepconv_bench.results import Results
 from sepconv_bench.shapes import ConvShape
@@ -392,7 +392,7 @@ def _stops_held() -> Iterator[None]:
 
 def _heed_stops() -> None:
     if _stops:
-        raise KeyboardInterrupt
+        raise Stopped
 
 
 @contextmanager
