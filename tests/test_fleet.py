@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -133,7 +134,10 @@ def workers(folder: Path, scheduler: str) -> Iterator[dict[str, Started]]:
 @contextmanager
 def run(scheduler: str, *arguments: object) -> Iterator[subprocess.Popen]:
     command = [sys.executable, "-m", "sepconv_bench", "run", "--cluster", scheduler, *AXES, *map(str, arguments)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    # Whoever runs these tests in the background may ignore Ctrl-C; the run then would, too.
+    heeded = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, text=True, preexec_fn=heeded, **pipes) as process:
         try:
             yield process
         finally:
