@@ -1,9 +1,11 @@
 """Are the tiles that kernels/cuda/tiles.py chooses the fastest on this GPU? Times all ways to cut the work beside the chosen.
 
-python docs/experiments/cuda_tiles.py [all]
+python docs/experiments/cuda_tiles.py [all | TIMES.csv]
 
 Prints each way's time, in microseconds, for each operator on each of SHAPES (with `all` on the grid `gpu`, where the maps fit
 in 1 GiB), and at the end what the chosen ways lose to the fastest ones. Needs a GPU; compiles on all cores, times one by one.
+
+Of a file of such times it says, without a GPU, what was lost by the ways chosen then and by those that are chosen now.
 """
 
 from __future__ import annotations
@@ -116,7 +118,35 @@ def with_lock(lock: Any) -> None:
     _lock = lock
 
 
+def told(path: str) -> None:
+    import pandas as pd
+
+    from sepconv_bench.kernels.cuda import tiles
+
+    for operator, rows in pd.read_csv(path).groupby("operator", sort=False):
+        then, now = [], []
+        for text, each in rows.groupby("shape", sort=False):
+            sizes = dict(part.split("=") for part in text.split())
+            shape = ConvShape(**{name: int(size) for name, size in sizes.items()})
+            times = each.groupby("way").microseconds.min()
+            then += [one.microseconds / times.min() for one in each[each.chosen.eq("*")].itertuples()]
+            if operator == "depthwise":
+                way = "{}x{}".format(*tiles.choose_strip(shape, 132))
+            else:
+                taps = shape.D_K**2 if operator == "standard" else 1
+                among, window = (tiles.FUSED_TILES, shape.D_K**2) if operator == "separable" else (tiles.TILES, 0)
+                tile, splits = tiles.choose_tile(shape.batch * shape.D_G**2, shape.N, shape.M, taps, 132, among, window)
+                way = f"{tile.BP}x{tile.BN}x{tile.BK}/{tile.threads}/{splits}"
+            if way in times:
+                now.append(times[way] / times.min())
+        print(f"{operator}: chosen then {geometric_mean(then):.3f} of the fastest's time, at worst {max(then):.2f};", end=" ")
+        print(f"now {geometric_mean(now):.3f}, at worst {max(now):.2f} ({len(now)} shapes of {rows['shape'].nunique()})")
+
+
 def main() -> None:
+    if sys.argv[1:] and sys.argv[1].endswith(".csv"):
+        told(sys.argv[1])
+        return
     gpu.require_for_timing()
     shapes = SHAPES
     if sys.argv[1:] == ["all"]:

@@ -63,7 +63,8 @@ def separable(problem: Problem, biases: Sequence[np.ndarray]) -> Launch:
 def product_of(shape: ConvShape, F: Layout, G: Layout, filtered: bool = False, ends: bool = False) -> Product:
     """The product of standard on `shape`, or with `filtered` of fused, with the tile that suits this GPU."""
     pixels, taps = shape.batch * shape.D_G**2, 1 if filtered else shape.D_K**2
-    tile, splits = choose_tile(pixels, shape.N, shape.M, taps, gpu.multiprocessors(), FUSED_TILES if filtered else TILES)
+    tiles, window = (FUSED_TILES, shape.D_K**2) if filtered else (TILES, 0)
+    tile, splits = choose_tile(pixels, shape.N, shape.M, taps, gpu.multiprocessors(), tiles, window)
     return Product(shape, F, G, filtered, tile, splits, ends)
 
 

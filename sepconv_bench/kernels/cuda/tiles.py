@@ -46,11 +46,11 @@ _SECOND = 1.17  # of two passes, measured over reckoned
 
 
 def choose_tile(
-    pixels: int, N: int, terms: int, taps: int, multiprocessors: int, tiles: Sequence[Tile] = TILES
+    pixels: int, N: int, terms: int, taps: int, multiprocessors: int, tiles: Sequence[Tile] = TILES, window: int = 0
 ) -> tuple[Tile, int]:
-    """Tile and splits with the fewest cycles for `pixels` x N sums of `taps` x `terms`."""
+    """Tile and splits with the fewest cycles for `pixels` x N sums of `taps` x `terms`; `window` as below."""
     each = ((tile, splits) for tile in tiles for splits in SPLITS if splits <= taps * ceil(terms / tile.BK))
-    return min(each, key=lambda one: product_cycles(one[0], one[1], pixels, N, terms, taps, multiprocessors))
+    return min(each, key=lambda one: product_cycles(one[0], one[1], pixels, N, terms, taps, multiprocessors, window))
 
 
 def product_cycles(
@@ -76,7 +76,8 @@ def fuses(shape: ConvShape, multiprocessors: int) -> bool:
     the intermediate map; the second waits for it more than is reckoned.
     """
     sizes = (shape.batch * shape.D_G**2, shape.N, shape.M, 1, multiprocessors)
-    one = product_cycles(*choose_tile(*sizes, FUSED_TILES), *sizes, window=shape.D_K**2)
+    window = shape.D_K**2
+    one = product_cycles(*choose_tile(*sizes, FUSED_TILES, window), *sizes, window)
     filtering = strip_cycles(choose_strip(shape, multiprocessors), shape, multiprocessors)
     return one <= _SECOND * (product_cycles(*choose_tile(*sizes), *sizes) + _LAUNCH + filtering)
 
