@@ -133,7 +133,7 @@ def test_mobilenet_is_nothing_but_registers_and_vectors():
     place, *steps, classifier, ends = recorded.steps
     assert len(steps) == 14
     # Of fused, how many quads of G_hat a thread filters a slice.
-    for number, splits, quads in ((0, 1, 0), (1, 1, 1), (2, 1, 2), (6, 4, 2), (12, 8, 2)):
+    for number, splits, quads in ((0, 1, 0), (1, 1, 1), (2, 1, 2), (6, 8, 2), (12, 16, 2)):
         product, *summed = steps[number]
         code = compiled(product)
         assert_sound(product, code)
