@@ -13,6 +13,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
+import dask
 import psutil
 import pytest
 
@@ -28,6 +29,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux has 
 SHAPES = cross(D_K=(1, 3), M=(2, 4), N=(2,), D_G=(4,))
 AXES = ("--D_K", "1,3", "--M", "2,4", "--N", "2", "--D_G", "4")
 KERNELS = "cpu.standard.numpy,cpu.separable.numpy"
+SCHEDULER = ("--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--dashboard-address", ":0")
 # Never narrow enough: a cell takes its whole time, in which something can happen to it.
 RULES = Rules(0.0001, 0.6)
 SLOW = ("--kernels", KERNELS, "--threads", "1", "--target", RULES.target, "--time-limit", RULES.seconds)
@@ -112,8 +114,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def scheduler(folder: Path) -> Iterator[str]:
     """The address of a scheduler."""
-    arguments = ("--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--dashboard-address", ":0")
-    started = Started(folder, "scheduler", "scheduler", *arguments)
+    started = Started(folder, "scheduler", "scheduler", *SCHEDULER)
     try:
         yield started.says(r"Scheduler at:\s+(tcp://\S+)")
     finally:
@@ -253,6 +254,31 @@ def test_hosts_that_are_not_alike_do_not_share_a_grid(folder: Path, scheduler: s
         odd.says("Registered to")
         with pytest.raises(InputError, match=r"--share needs hosts that are alike: left has llvm_cpu .*, odd has x86-64;"):
             fleet.measure(scheduler, with_plugin(stopped.with_name("tells.py")), 1, True, refuse, lambda step: None)
+
+
+def test_no_worker_is_taken_for_lost_while_the_client_looks_at_its_cluster(scheduler: str, workers: dict[str, Started]):
+    with dask.config.set({"distributed.client.scheduler-info-interval": "1ms"}), fleet._connected(scheduler) as client:
+        for _ in range(300):
+            assert {worker["name"] for worker in fleet._workers(client).values()} >= set(workers)
+
+
+def test_a_scheduler_that_is_lost_is_told_in_a_line_for_as_long_as_one_asks(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(fleet, "_CONNECT_SECONDS", 1)  # of trying again, after which the client closes
+    started = Started(folder, "lost", "scheduler", *SCHEDULER)
+    try:
+        with fleet._connected(started.says(r"Scheduler at:\s+(tcp://\S+)")) as client:
+            assert fleet._workers(client) == {}
+            started.process.kill()
+            states = set()
+            while "closed" not in states:
+                with pytest.raises(InputError, match="the Dask scheduler was lost on the way"):
+                    fleet._workers(client)
+                states.add(client.status)
+                time.sleep(0.05)
+            with pytest.raises(InputError, match="the Dask scheduler was lost on the way"):
+                fleet._workers(client)
+    finally:
+        started.stop()
 
 
 def test_two_workers_on_one_host_are_refused(folder: Path, scheduler: str, workers: dict[str, Started]):
