@@ -189,7 +189,7 @@ def run(
 def _told_doubts(results: Any, strict: bool) -> bool:
     """Say which ratios of the fastest kernels are in doubt, on standard error if that ends the run; whether there are any."""
     from sepconv_bench.report.page import told_doubts
-    from sepconv_bench.results import ratios
+    from sepconv_bench.tables import ratios
 
     pairs = ratios(results)
     doubted = told_doubts(pairs[pairs.best]) if len(pairs) else ""
@@ -299,6 +299,7 @@ def mobilenet(
     from sepconv_bench.report.network import told_layers
     from sepconv_bench.report.page import write_report
     from sepconv_bench.sweep import NetworkSettings, sweep_networks
+    from sepconv_bench.tables import layers, network
 
     alphas, resolutions = _some_of("alpha", alpha, ALPHAS), _some_of("resolution", resolution, RESOLUTIONS)
     if device == "cuda":
@@ -321,7 +322,7 @@ def mobilenet(
             sweep_networks(settings, opened, tell)
         with store.open_results(folder) as results:
             page = write_report(results, folder)
-            click.echo(told_layers(store.layers(results), store.network(results)))
+            click.echo(told_layers(layers(results), network(results)))
     click.echo(f"report: {page}")
 
 
@@ -429,9 +430,10 @@ def export(folder: Path, table: str, form: str, output: Path | None) -> None:
     the sums over VGG-16 or Inception-V1 where every cell of their grids is there, MobileNet-V1's parts (network: each kernel's
     time, layers: side by side), or every sample behind the first five."""
     from sepconv_bench import results as store
+    from sepconv_bench import tables
 
     with store.open_results(folder) as results:
-        text = store.written(store.table(results, table), form)
+        text = tables.written(tables.table(results, table), form)
     if output is None:
         sys.stdout.buffer.write(text)
     else:
@@ -525,6 +527,7 @@ def predict(
     from sepconv_bench.measure.machine import default_threads
     from sepconv_bench.prediction import Model, read_layers
     from sepconv_bench.report import predicted as told
+    from sepconv_bench.tables import written
 
     given = {axis: text for axis, text in axes.items() if text is not None}
     ways = [f"--{name}" for name in given] + ["--network"] * bool(network) + ["--csv"] * bool(layers_file)
@@ -545,7 +548,7 @@ def predict(
         click.echo(told.told_total(model.total(shapes), len(shapes)))
     click.echo(told.told_accuracy(model.accuracy))
     if output is not None:
-        files.write(output, store.written(predicted, "csv"))
+        files.write(output, written(predicted, "csv"))
 
 
 _threshold_option = click.option(

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from conftest import QUICK
 
-from sepconv_bench import gpu
+from sepconv_bench import gpu, tables
 from sepconv_bench import results as store
 
 README = Path(__file__).parents[1] / "README.md"
@@ -162,7 +162,7 @@ def test_the_readmes_plugin_is_checked_timed_and_plotted(sepconv, tmp_path):
     )
     assert done.returncode == 0, done.stderr
     with store.open_results(tmp_path / "out") as results:
-        mine = store.ratios(results).query("separable_kernel == @name")
+        mine = tables.ratios(results).query("separable_kernel == @name")
     assert len(mine) == 2
     assert mine.speedup.gt(0).all()
     assert f'<td class="name">{name}</td>' in (tmp_path / "out" / "index.html").read_text()

@@ -19,7 +19,8 @@ from sepconv_bench.mobilenet.reference import probabilities
 from sepconv_bench.mobilenet.weights import random_weights
 from sepconv_bench.networks import WHOLE, mobilenet_v1
 from sepconv_bench.reference import Oracle
-from sepconv_bench.results import network, open_results
+from sepconv_bench.results import open_results
+from sepconv_bench.tables import network
 
 REASON = gpu.missing()
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(REASON is not None, reason=f"CUDA kernels are {REASON}")]

@@ -15,7 +15,7 @@ import psutil
 import pytest
 from conftest import QUICK
 
-from sepconv_bench import files
+from sepconv_bench import files, tables
 from sepconv_bench import results as store
 from sepconv_bench.errors import InputError
 
@@ -44,7 +44,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 def test_a_torn_file_is_made_whole_by_whoever_reads_it(torn, swept):
     with store.open_results(torn) as mended, store.open_results(swept) as original:
-        assert store.samples(mended).equals(store.samples(original))
+        assert tables.samples(mended).equals(tables.samples(original))
 
 
 def test_a_torn_file_that_is_set_aside_is_whole_and_spoils_no_new_one(torn, swept):
@@ -54,7 +54,7 @@ def test_a_torn_file_that_is_set_aside_is_whole_and_spoils_no_new_one(torn, swep
     (torn / "earlier").mkdir()
     kept.rename(torn / "earlier" / store.FILE_NAME)
     with store.open_results(torn / "earlier") as mended, store.open_results(swept) as original:
-        assert store.samples(mended).equals(store.samples(original))
+        assert tables.samples(mended).equals(tables.samples(original))
 
 
 def test_a_journal_of_no_use_is_not_left_to_the_next_file(tmp_path):
@@ -120,11 +120,11 @@ def test_a_run_that_finds_no_more_room_keeps_its_cells_and_goes_on_later(tmp_pat
     assert done.stderr.count("\n") == 1
     assert "cannot be written" in done.stderr
     with store.open_results(tmp_path / "out") as results:
-        before = store.samples(results)
+        before = tables.samples(results)
     resumed = sepconv(*SMALL, "--resume", "--output", tmp_path / "out")
     assert resumed.returncode == 0, resumed.stderr
     with store.open_results(tmp_path / "out") as results:
-        after = store.samples(results)
+        after = tables.samples(results)
         assert len(results.cells()) == 4
     assert after.iloc[: len(before)].equals(before)
 
@@ -196,7 +196,7 @@ def test_a_signal_for_all_is_not_taken_for_a_kernels_fault(tmp_path):
     _, errors = process.communicate(timeout=120)
     assert process.returncode == 0, errors
     with store.open_results(tmp_path) as results:
-        assert set(store.timings(results).status) == {"ok"}
+        assert set(tables.timings(results).status) == {"ok"}
         assert len(results.cells()) == 4
 
 

@@ -17,7 +17,7 @@ import dask
 import psutil
 import pytest
 
-from sepconv_bench import fleet
+from sepconv_bench import fleet, tables
 from sepconv_bench import results as store
 from sepconv_bench.errors import InputError
 from sepconv_bench.measure.sampler import Rules
@@ -219,7 +219,7 @@ def test_ctrl_c_keeps_what_has_come_back(stopped: Path):
         assert cells(folder).total() == 1, "the cell in flight was measured to its end"
         with store.open_results(folder) as results:
             (found,) = results.runs()
-            table = store.timings(results)
+            table = tables.timings(results)
         assert found["machine"]["host"] == folder.name.rpartition("-")[2]
         # The plug-in has travelled, and the kernels' process has the environment of a local run and not the nanny's.
         (reason,) = set(table[table.variant == "tells"].reason)

@@ -22,7 +22,8 @@ from sepconv_bench.mobilenet.plan import Plan
 from sepconv_bench.mobilenet.weights import random_weights, read_weights
 from sepconv_bench.networks import mobilenet_v1, multiply_adds
 from sepconv_bench.report.network import COLUMNS, rows_of
-from sepconv_bench.results import layers, network, open_results, ratios
+from sepconv_bench.results import open_results
+from sepconv_bench.tables import layers, network, ratios
 
 SMALL = ("--alpha", "0.25", "--resolution", "128")
 LIBRARIES = {"plan", "torch", "torch-prepacked", "torch-compiled", "onnxruntime"}

@@ -10,6 +10,7 @@ import psutil
 import pytest
 
 from sepconv_bench import results as store
+from sepconv_bench import tables
 from sepconv_bench.measure.doctor import diagnose
 from sepconv_bench.measure.noise import SIGNS, doubts
 
@@ -70,7 +71,7 @@ def test_the_plain_signs():
 
 def test_the_tables_carry_the_marks(swept):
     with store.open_results(swept) as results:
-        pairs, times = store.ratios(results), store.timings(results)
+        pairs, times = tables.ratios(results), tables.timings(results)
     for table in (pairs, times):
         assert {sign for told in table.doubts for sign in told.split()} <= set(SIGNS)
     assert (pairs.doubts.str.contains("wide") == ~pairs.converged).all()

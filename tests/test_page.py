@@ -3,16 +3,21 @@ point is; with scripts tables sort and filter, without them everything is there.
 
 from __future__ import annotations
 
+import io
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
+from PIL import Image, ImageColor
 from playwright.sync_api import Browser, Page
 
 from sepconv_bench import results as store
+from sepconv_bench import tables
 from sepconv_bench.report import figures, maps, reasons
+from sepconv_bench.report import page as module
 
 PHONE, DESK = {"width": 390, "height": 844}, {"width": 1280, "height": 900}
 
@@ -51,8 +56,7 @@ def column(page: Page, name: str) -> int:
 
 def test_every_picture_is_seen(page):
     assert page.evaluate("[...document.images].every(image => image.complete && image.naturalWidth > 300)")
-    pictures = page.locator("main img").count() + page.locator("main .live svg").count()
-    assert pictures == 9
+    assert page.locator("main img").count() == 9
     assert all(page.locator("main img").nth(number).get_attribute("alt") for number in range(page.locator("main img").count()))
 
 
@@ -116,21 +120,87 @@ def test_rows_are_filtered_by_words_and_by_numbers(page):
 
 def test_a_point_says_which_shape_it_is_and_leads_to_its_row(page, swept):
     with store.open_results(swept) as results:
-        table = store.ratios(results)
-    best = table[table.best]
-    for _, row in best.iloc[[0, -1]].iterrows():
-        anchor = figures.anchor(row)
-        point = page.locator(f".live a[href='#{anchor}']").first
-        point.locator("use, path").first.hover(force=True)
-        hint = page.locator(".hint")
+        table = tables.ratios(results)
+    picture, hint = page.locator("img.live"), page.locator(".hint")
+    for number, row in table[table.best].iloc[[0, -1]].iterrows():
+        target = page.locator(f"tr#speedup-{number}")
+        x, y = map(float, target.get_attribute("data-place").split())
+        picture.scroll_into_view_if_needed()
+        box = picture.bounding_box()
+        at = (box["x"] + x * box["width"] + 3, box["y"] + y * box["height"] - 3)
+        page.mouse.move(*at)
         assert f"measured {row.speedup:.2f}x" in hint.inner_text()
         assert f"M {row.M}, N {row.N}" in hint.inner_text()
-    point.locator("use, path").first.click(force=True)
-    assert page.evaluate("location.hash") == f"#{anchor}"
-    target = page.locator("tr:target")
-    assert f"{row.speedup:.2f}" in target.inner_text()
+    page.mouse.click(*at)
+    assert page.evaluate("location.hash") == f"#speedup-{number}"
+    assert f"{row.speedup:.2f}" in page.locator("tr:target").inner_text()
     page.mouse.move(2, 2)
     assert page.locator(".hint").is_hidden()
+
+
+def test_a_place_is_where_its_point_was_drawn(committed):
+    """The mark under it in the picture has the colour of its D_K."""
+    with store.open_results(committed) as results:
+        ratios = tables.ratios(results)
+    figure = figures.headline(ratios)
+    figure.set_dpi(200)
+    figures.plt.close(figure)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    picture = np.asarray(Image.open(buffer).convert("RGB")).astype(int)
+    looks = {
+        D_K: ImageColor.getrgb(figures.LOOKS[rank][0]) for rank, D_K in enumerate(sorted(ratios[ratios.best].D_K.unique()))
+    }
+    places = figures.places(figure, ratios)
+    assert places.keys() == set(ratios.index[ratios.best])
+    for number, (x, y) in places.items():
+        down, across = round(y * picture.shape[0]), round(x * picture.shape[1])
+        around = picture[down - 10 : down + 11, across - 10 : across + 11].reshape(-1, 3)
+        assert np.abs(around - looks[ratios.D_K[number]]).sum(axis=1).min() < 12
+
+
+def test_of_thousands_of_rows_the_first_are_laid_out_and_the_others_found(swept, tmp_path, browser, monkeypatch):
+    monkeypatch.setattr(module, "_ROWS_AT_FIRST", 3)
+    monkeypatch.setattr(module, "_figures", lambda *told: [])
+    with store.open_results(swept) as results:
+        report, ratios = module.write_report(results, tmp_path), tables.ratios(results)
+    context = browser.new_context(viewport=DESK)
+    page = context.new_page()
+    page.goto(report.as_uri())
+    assert len(rows(page)) == 3
+    measured = column(page, "measured")
+    page.locator("[aria-label=Speedups] thead th").nth(measured).locator("button").click()
+    assert [float(row[measured]) for row in rows(page)] == [round(speedup, 2) for speedup in ratios.speedup.nsmallest(3)]
+    page.get_by_label("Filter speedups").fill("n=16")
+    count = int((ratios.N == 16).sum())
+    assert len(rows(page)) == 3 < count
+    assert f"{count} of {len(ratios)} rows" in page.locator("label.filter output").first.inner_text()
+    hidden = ratios.index[ratios.best & (ratios.N != 16)][0]
+    page.evaluate(f"location.hash = '#speedup-{hidden}'")
+    assert page.locator("tr:target").is_visible()
+    page.evaluate("location.hash = ''")
+    page.get_by_role("button", name=f"Show all {count} rows").click()
+    assert len(rows(page)) == count
+    assert page.get_by_role("button", name="Show all").count() == 0
+    page.get_by_label("Filter speedups").fill("")
+    assert len(rows(page)) == len(ratios)
+    context.close()
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(report.as_uri())
+    assert len(rows(page)) == len(ratios), "without scripts it is all there"
+    context.close()
+
+
+def test_thousands_of_points_are_drawn_as_a_picture(committed, tmp_path, monkeypatch):
+    with store.open_results(committed) as results:
+        ratios = tables.ratios(results)
+    few = figures.save(figures.headline(ratios), tmp_path / "few")
+    monkeypatch.setattr(figures, "_CROWD", 50)
+    many = figures.save(figures.headline(ratios), tmp_path / "many")
+    assert (few.count(b"<image "), many.count(b"<image ") > 0) == (0, True)
+    drawn = [picture.count(b"<path ") + picture.count(b"<use ") for picture in (few, many)]
+    assert drawn[0] - drawn[1] > 3 * len(ratios[ratios.best]), "points, their bars and their rooflines"
 
 
 def test_it_can_be_used_by_keyboard(page):
@@ -155,7 +225,7 @@ def test_without_scripts_it_is_all_there(report, browser):
     page = context.new_page()
     page.goto(report.as_uri())
     assert page.locator("[aria-label=Speedups] tbody tr").count() >= 12
-    assert page.locator(".live a title").count() >= 6
+    assert "Point at a shape" not in page.locator("figcaption").first.inner_text()
     assert page.locator("input, th button").count() == 0
     context.close()
 
@@ -170,7 +240,7 @@ def test_the_markdown_says_the_same(report):
 
 def test_factors_in_the_figure_end_at_the_dots(committed):
     with store.open_results(committed) as results:
-        why = store.why(results)
+        why = tables.why(results)
     axes = reasons.reasons(why).axes[0]
     (dots,) = (collection.get_offsets() for collection in axes.collections if len(collection.get_offsets()) > 2)
     ends: dict[int, float] = {}
@@ -185,7 +255,7 @@ def test_factors_in_the_figure_end_at_the_dots(committed):
 
 def test_reasons_are_counted_in_words(committed):
     with store.open_results(committed) as results:
-        why = store.why(results)
+        why = tables.why(results)
     best = why[why.best]
     told = " ".join(reasons.told_reasons(why))
     below = best[(best.speedup < best.theory_speedup) & (best.dominant != "none")]
@@ -197,7 +267,7 @@ def test_reasons_are_counted_in_words(committed):
 
 def test_the_crossover_marks_who_loses(committed):
     with store.open_results(committed) as results:
-        ratios = store.ratios(results)
+        ratios = tables.ratios(results)
     figure = maps.crossover(ratios)
     best = ratios[ratios.best]
     assert figure.axes[0].get_title(loc="left") == f"fastest of each: loses on {(best.speedup < 1).sum()} of {len(best)}"
@@ -207,7 +277,7 @@ def test_the_crossover_marks_who_loses(committed):
 
 def test_maps_need_more_than_a_line(committed):
     with store.open_results(committed) as results:
-        ratios, times = store.ratios(results), store.timings(results)
+        ratios, times = tables.ratios(results), tables.timings(results)
     assert maps.plane(ratios[ratios.D_K == 3]) is None
     assert maps.efficiency(times[(times.M == 64) & (times.N == 64)]) is None
     assert maps.rungs_to_the_peak(times.iloc[:0]) is None

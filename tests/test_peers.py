@@ -15,7 +15,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from sepconv_bench import ConvShape, Problem, get_kernel, kernel_names
+from sepconv_bench import ConvShape, Problem, get_kernel, kernel_names, tables
 from sepconv_bench import results as store
 from sepconv_bench.errors import ResultsError
 from sepconv_bench.measure.clocks import pool_environment
@@ -141,7 +141,7 @@ def test_the_worker_measures_and_pairs_them(tmp_path):
     settings = Settings(Grid("test", "", (ConvShape(3, 8, 17, 7, 2, 2),)), kernels, rules=Rules(0.5, 0.5))
     sweep(settings, lambda: store.create(tmp_path), lambda step: None)
     with store.open_results(tmp_path) as results:
-        timings, ratios = store.timings(results), store.ratios(results)
+        timings, ratios = tables.timings(results), tables.ratios(results)
         versions = results.runs()[0]["machine"]["versions"]
     assert set(timings.status) == {"ok"}, timings[["kernel", "status", "reason"]]
     assert timings.time_s.gt(0).all()
@@ -180,7 +180,7 @@ def test_the_result_of_the_last_launch_is_unpacked_and_verified(tmp_path):
     settings = Settings(Grid("test", "", (ConvShape(1, 3, 4, 5),)), kernels, (str(plugin),), rules=Rules(0.5, 0.05))
     sweep(settings, lambda: store.create(tmp_path), lambda step: None)
     with store.open_results(tmp_path) as results:
-        table = store.timings(results).set_index("variant")
+        table = tables.timings(results).set_index("variant")
     assert table.status.to_dict() == {"elsewhere": "wrong", "cannot": "failed"}
     assert "differs from the oracle's by" in table.reason["elsewhere"]
     assert table.reason["elsewhere"].endswith("after it was launched many times")

@@ -15,6 +15,7 @@ import pandas as pd
 import pytest
 
 from sepconv_bench import results as store
+from sepconv_bench import tables
 from sepconv_bench.errors import ResultsError
 from sepconv_bench.report import figures
 from sepconv_bench.report.page import verdict, write_report
@@ -69,7 +70,7 @@ def test_every_figure_is_on_the_page_and_in_files(page, swept):
 
 def test_the_page_has_the_numbers_of_the_table(page, swept):
     with store.open_results(swept) as results:
-        ratios = store.ratios(results)
+        ratios = tables.ratios(results)
     for _, row in ratios.iterrows():
         assert f"{row.speedup:.2f}" in page.text
         assert f"{row.speedup_lo:.2f} to {row.speedup_hi:.2f}" in page.text

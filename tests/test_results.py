@@ -17,6 +17,7 @@ from scipy import stats
 from sepconv_bench import results as store
 from sepconv_bench.errors import ResultsError
 from sepconv_bench.shapes import OPERATORS, ConvShape
+from sepconv_bench.tables import TABLES
 
 SHAPE = ["D_K", "M", "N", "D_G", "stride", "batch"]
 TIMINGS = {
@@ -37,7 +38,7 @@ def exported(sepconv: Callable, folder: Path, name: str) -> pd.DataFrame:
 
 @pytest.fixture(scope="module")
 def tables(swept: Path, sepconv: Callable) -> dict[str, pd.DataFrame]:
-    return {name: exported(sepconv, swept, name) for name in store.TABLES}
+    return {name: exported(sepconv, swept, name) for name in TABLES}
 
 
 def test_the_tables_have_what_they_promise(tables):
@@ -107,7 +108,7 @@ def test_peers_beside_ours_are_the_ratios_of_paired_samples(tables):
         assert row.least_at == str(ConvShape(D_K, M, N, D_G, stride, batch))
 
 
-@pytest.mark.parametrize("name", [name for name in store.TABLES if name not in ("network", "layers", "sums")])
+@pytest.mark.parametrize("name", [name for name in TABLES if name not in ("network", "layers", "sums")])
 def test_the_formats_hold_the_same_table(swept, sepconv, tables, tmp_path, name):
     as_json = sepconv("export", swept, "--table", name, "--format", "json")
     records = json.loads(as_json.stdout)

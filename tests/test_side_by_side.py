@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 
 from sepconv_bench import results as store
+from sepconv_bench import tables
 from sepconv_bench.errors import ResultsError
 from sepconv_bench.report import figures
 from sepconv_bench.report.machines import cells, side_by_side, verdict, write_comparison
@@ -49,7 +50,7 @@ def compared(folders: list[Path]) -> pd.DataFrame:
 def test_the_table_has_the_common_shapes_as_each_folder_has_them(folders):
     table = compared(folders)
     with store.open_results(folders[0]) as results:
-        ratios, timings = store.ratios(results), store.timings(results)
+        ratios, timings = tables.ratios(results), tables.timings(results)
     expected = ratios[ratios.best & (ratios.D_K == 3)].set_index([*AXES])
     here, there = (table[table.machine == folder.name].set_index([*AXES]) for folder in folders)
     assert len(here) == len(there) == len(expected) == 3

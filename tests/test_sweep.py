@@ -20,6 +20,7 @@ import pytest
 from conftest import QUICK
 
 from sepconv_bench import results as store
+from sepconv_bench import tables
 from sepconv_bench.errors import InputError, ResultsError
 from sepconv_bench.measure.sampler import Rules
 from sepconv_bench.shapes import ConvShape, Grid, cross
@@ -100,7 +101,7 @@ def picky(problem):
 
 def timings(folder: Path) -> pd.DataFrame:
     with store.open_results(folder) as results:
-        return store.timings(results)
+        return tables.timings(results)
 
 
 def cells(folder: Path) -> Counter:

@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sepconv_bench import ConvShape, KernelError, Problem, ShapeError, kernel, kernel_names
+from sepconv_bench import ConvShape, KernelError, Problem, ShapeError, kernel, kernel_names, tables
 from sepconv_bench import results as store
 from sepconv_bench.errors import InputError
 from sepconv_bench.history import read as read_history
@@ -325,7 +325,7 @@ def test_a_machine_means_nothing_to_markdown(swept, tmp_path):
 def test_an_outcome_that_no_kernel_can_have_is_damage(column, value, swept, tmp_path):
     _changed(swept, tmp_path, f"UPDATE outcomes SET {column} = ? WHERE kernel = 'cpu.standard.loops'", value)
     with store.open_results(tmp_path) as results, pytest.raises(InputError, match=f"is damaged: {column} of an outcome"):
-        store.timings(results)
+        tables.timings(results)
 
 
 def test_a_message_holds_nothing_that_a_terminal_obeys(sepconv, tmp_path):

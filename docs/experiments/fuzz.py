@@ -252,6 +252,7 @@ def plugins() -> Target:
 
 def reads_results(data: bytes, folder: Path, report: bool = False) -> None:
     from sepconv_bench import results as store
+    from sepconv_bench import tables
     from sepconv_bench.report.ladder import ladder
     from sepconv_bench.report.page import write_report
 
@@ -259,8 +260,8 @@ def reads_results(data: bytes, folder: Path, report: bool = False) -> None:
     (folder / f"{store.FILE_NAME}-journal").unlink(missing_ok=True)
     with store.open_results(folder) as results:
         results.done()
-        for name in store.TABLES:
-            store.written(store.table(results, name), "csv")
+        for name in tables.TABLES:
+            tables.written(tables.table(results, name), "csv")
         ladder(results)
         if report:
             write_report(results, folder)

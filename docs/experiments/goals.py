@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from sepconv_bench import results as store
+from sepconv_bench import tables
 
 BESIDE_THE_BEST_PEER = {
     "cpu.standard.tiled": (1.0, 0.85),
@@ -30,7 +31,7 @@ def asked(value, goal):
 
 if __name__ == "__main__":
     with store.open_results(Path(sys.argv[1])) as results:
-        timings, ratios, peers = store.timings(results), store.ratios(results), store.peers(results)
+        timings, ratios, peers = tables.timings(results), tables.ratios(results), tables.peers(results)
     row("best peer's time / ours", "geomean (goal)", "least (goal)", "at", "cells")
     row("---", "---", "---", "---", "---")
     best = peers[peers.peer == "best"].set_index("kernel")

@@ -12,8 +12,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from sepconv_bench.results import open_results, ratios
+from sepconv_bench.results import open_results
 from sepconv_bench.shapes import AXES
+from sepconv_bench.tables import ratios
 
 KEY = [*AXES, "standard_kernel", "separable_kernel"]
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from math import ceil
 from pathlib import Path
 from textwrap import fill
@@ -20,6 +20,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.collections import Collection
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
@@ -28,7 +29,6 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLoca
 from sepconv_bench import files
 from sepconv_bench.pairing import peer
 from sepconv_bench.report.plain import in_figure
-from sepconv_bench.shapes import AXES
 
 # What each figure is written as, and what must not be in it for the same results to give the same bytes.
 KINDS: dict[str, dict | None] = {"png": None, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
@@ -43,6 +43,7 @@ LOOKS = (
     ("#56B4E9", "P"),
     ("#000000", "X"),
 )
+_CROWD = 2500  # marks in a figure
 MEASURED_GREY = "#444444"
 _OPERATOR_MARKERS = {"standard": "o", "depthwise": "^", "pointwise": "s", "separable": "D"}
 AXIS_NAMES = {
@@ -219,6 +220,7 @@ def save(figure: Figure, stem: Path) -> bytes:
     InputError where they cannot be written.
     """
     drawn = {}
+    _draw_crowds_as_pictures(figure)
     with plt.style.context(["default", STYLE]), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing from font")  # of a name in a script that the font has not
         warnings.filterwarnings("ignore", "constrained_layout not applied")  # of a name that leaves no room
@@ -234,9 +236,20 @@ def save(figure: Figure, stem: Path) -> bytes:
     return drawn["svg"]
 
 
-def anchor(row: pd.Series) -> str:
-    """By what a point in a figure finds its shape in the page's table."""
-    return "cell-" + "-".join(str(int(row[axis])) for axis in AXES)
+def places(headline: Figure, ratios: pd.DataFrame) -> dict[Hashable, tuple[float, float]]:
+    """Where the points of a saved `headline` are, by the index of their row: shares of its width from the left, of its height
+    from the top."""
+    best = ratios[ratios.best]
+    at = headline.axes[0].transData.transform(np.column_stack([_spread(best), best.speedup])) / headline.bbox.size
+    return dict(zip(best.index, ((float(x), 1 - float(y)) for x, y in at), strict=True))
+
+
+def _draw_crowds_as_pictures(figure: Figure) -> None:
+    """Thousands of marks make a heavy page that opens slowly: then they are pixels, and everything else stays as it is."""
+    many = {marks: max(np.shape(marks.get_offsets())[0], len(marks.get_paths())) for marks in figure.findobj(Collection)}
+    if sum(many.values()) > _CROWD:
+        for marks, count in many.items():
+            marks.set_rasterized(count > 1)
 
 
 # ---------------------------------------------------------------------------------------------- parts
@@ -369,8 +382,8 @@ def _bars(axes: Axes, x: np.ndarray | pd.Series, rows: pd.DataFrame, colour: str
     high = rows.speedup_hi.replace(np.inf, np.nan).fillna(rows.speedup)
     axes.vlines(x, rows.speedup_lo.replace(0, np.nan).fillna(rows.speedup), high, color=colour, linewidth=1.6, zorder=4)
     faces = ["white" if doubts else colour for doubts in rows.doubts]
-    points = axes.scatter(x, rows.speedup, s=34, marker=marker, c=faces, edgecolors=colour, linewidths=1.2, zorder=5)
-    points.set_urls([f"#{anchor(row)}" for _, row in rows.iterrows()])
+    scale = min(1.0, (400 / len(rows)) ** 0.5)  # so that a crowd shows where it is densest
+    axes.scatter(x, rows.speedup, s=34 * scale, marker=marker, c=faces, edgecolors=colour, linewidths=1.2 * scale, zorder=5)
 
 
 def _speedup_axes(axes: Axes, parts: Sequence[pd.DataFrame]) -> None:

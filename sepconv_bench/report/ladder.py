@@ -11,8 +11,9 @@ from sepconv_bench import files
 from sepconv_bench.errors import ResultsError
 from sepconv_bench.pairing import PEERS, peer
 from sepconv_bench.report.plain import in_markdown
-from sepconv_bench.results import Results, peers, timings, told_machine
+from sepconv_bench.results import Results, told_machine
 from sepconv_bench.shapes import OPERATORS
+from sepconv_bench.tables import peers, timings
 
 _MARKERS = re.compile(r"(<!-- ladder\b[^\n]*-->\n).*?(<!-- end of ladder -->)", re.S)
 

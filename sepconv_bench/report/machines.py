@@ -18,8 +18,9 @@ from matplotlib.lines import Line2D
 
 from sepconv_bench.errors import ResultsError
 from sepconv_bench.report import figures
-from sepconv_bench.results import Results, ratios, timings, told_machine
+from sepconv_bench.results import Results, told_machine
 from sepconv_bench.shapes import AXES, ConvShape
+from sepconv_bench.tables import ratios, timings
 
 _SHAPE = [*AXES]
 _TEMPLATE = "machines.html.j2"

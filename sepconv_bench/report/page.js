@@ -35,31 +35,58 @@ function matcher(query, headings) {
 
 for (const table of document.querySelectorAll("table.sortable")) {
   const headings = Array.from(table.tHead.rows[0].cells, (heading) => heading.textContent);
-  for (const [column, heading] of Array.from(table.tHead.rows[0].cells).entries()) {
-    const button = document.createElement("button");
-    button.type = "button";
-    button.append(...heading.childNodes);
-    button.addEventListener("click", () => sortBy(table, column, button));
-    heading.append(button);
-  }
+  const rows = table.tBodies[0].rows;
+  let most = Number(table.dataset.rowsAtFirst);
   const region = table.parentElement;
   const label = document.createElement("label");
   const input = document.createElement("input");
   const shown = document.createElement("output");
+  const all = document.createElement("button");
+  // Of the rows that match only the first are laid out.
+  const show = () => {
+    const matches = matcher(input.value, headings);
+    let count = 0;
+    for (const row of rows) {
+      row.hidden = !matches(row);
+      if (!row.hidden) count += 1;
+      row.classList.toggle("more", count > most);
+    }
+    shown.textContent = input.value.trim() ? ` ${count} of ${rows.length} rows` : "";
+    all.hidden = count <= most;
+    all.textContent = `Show all ${count} rows`;
+  };
+  for (const [column, heading] of Array.from(table.tHead.rows[0].cells).entries()) {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.append(...heading.childNodes);
+    button.addEventListener("click", () => { sortBy(table, column, button); show(); });
+    heading.append(button);
+  }
   input.type = "search";
   input.placeholder = "N=64 measured<5 fused";
   label.className = "filter";
   label.append(`Filter ${region.getAttribute("aria-label").toLowerCase()}: `, input, shown);
   region.before(label);
-  input.addEventListener("input", () => {
-    const matches = matcher(input.value, headings);
-    let count = 0;
-    for (const row of table.tBodies[0].rows) {
-      row.hidden = !matches(row);
-      count += !row.hidden;
-    }
-    shown.textContent = input.value.trim() ? ` ${count} of ${table.tBodies[0].rows.length} rows` : "";
-  });
+  input.addEventListener("input", show);
+  all.type = "button";
+  all.className = "all";
+  all.addEventListener("click", () => { most = Infinity; show(); });
+  region.after(all);
+  show();
+}
+
+// What a row of the first table says of the point that stands for it.
+function told(row) {
+  const table = row.closest("table");
+  const cells = Object.fromEntries(Array.from(table.tHead.rows[0].cells, (heading, at) => [heading.textContent, row.cells[at].textContent]));
+  const sizes = ["D_K", "M", "N", "D_G", "stride", "batch"].filter((name) => cells[name] !== "1" || !["stride", "batch"].includes(name));
+  return [
+    sizes.map((name) => `${name} ${cells[name]}`).join(", "),
+    `measured ${cells.measured}x (${cells["95 % interval"]})`,
+    `promised ${cells.promised}x`,
+    `${cells.standard} / ${cells.separable}`,
+    cells.why,
+  ].join("\n");
 }
 
 const hint = document.createElement("div");
@@ -67,19 +94,28 @@ hint.className = "hint";
 hint.hidden = true;
 hint.setAttribute("role", "status");
 document.body.append(hint);
-for (const figure of document.querySelectorAll(".live")) {
-  for (const title of figure.querySelectorAll("a > title")) {
-    title.parentElement.dataset.told = title.textContent;
-    title.parentElement.setAttribute("aria-label", title.textContent);
-    title.remove(); // or the browser would show it a second time
-  }
-  figure.addEventListener("pointermove", (event) => {
-    const point = event.target.closest("a[data-told]");
-    hint.hidden = !point;
-    if (!point) return;
-    hint.textContent = point.dataset.told;
+const REACH = 10; // pixels around a point
+for (const picture of document.querySelectorAll("img.live")) {
+  const points = Array.from(document.querySelectorAll("tr[data-place]"), (row) => [row, ...row.dataset.place.split(" ").map(Number)]);
+  const under = (event) => {
+    const box = picture.getBoundingClientRect();
+    const away = ([, x, y]) => Math.hypot(box.left + x * box.width - event.clientX, box.top + y * box.height - event.clientY);
+    const nearest = points.reduce((best, point) => (away(point) < away(best) ? point : best));
+    return away(nearest) <= REACH ? nearest[0] : null;
+  };
+  picture.parentElement.querySelector("figcaption").append(" Point at a shape to see it; a click leads to its row.");
+  picture.addEventListener("pointermove", (event) => {
+    const row = under(event);
+    hint.hidden = !row;
+    picture.style.cursor = row ? "pointer" : "";
+    if (!row) return;
+    hint.textContent = told(row);
     hint.style.left = `${Math.min(event.clientX + 14, window.innerWidth - hint.offsetWidth - 8)}px`;
     hint.style.top = `${event.clientY + 14}px`;
   });
-  figure.addEventListener("pointerleave", () => { hint.hidden = true; });
+  picture.addEventListener("pointerleave", () => { hint.hidden = true; });
+  picture.addEventListener("click", (event) => {
+    const row = under(event);
+    if (row) location.hash = row.id;
+  });
 }

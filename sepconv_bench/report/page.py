@@ -5,11 +5,10 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from math import log
 from pathlib import Path
-from xml.etree import ElementTree
 
 import jinja2
 import numpy as np
@@ -23,24 +22,23 @@ from sepconv_bench.report import figures, maps, markdown
 from sepconv_bench.report import network as networks
 from sepconv_bench.report.reasons import reasons as draw_reasons
 from sepconv_bench.report.reasons import told_reasons
-from sepconv_bench.results import FASTEST, Results, layers, network, ratios, sums, timings, why
+from sepconv_bench.results import Results
+from sepconv_bench.shapes import AXES
+from sepconv_bench.tables import FASTEST, layers, network, ratios, sums, timings, why
 
 PAGE = "index.html"
 MARKDOWN = "report.md"
 FIGURES = "figures"
 _TEMPLATE = "page.html.j2"
-
-
 _SCRIPT = "page.js"
 _MOST_ROWS = 5000  # of a table on the page; what is beyond is a download
-_LIVE = "speedup"  # the figure whose points say which shape they are
-_SVG, _XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
+_ROWS_AT_FIRST = 200  # of a table, where scripts run: a browser lays out thousands for seconds
 
 
 @dataclass(frozen=True)
 class _Shown:
-    """A figure on the page: file stem, heading, what it shows in words for those who cannot see it, and the picture; that
-    is an SVG element where `live`."""
+    """A figure on the page: file stem, heading, what it shows in words for those who cannot see it, and the picture; `places`
+    are those of its points, by the rows that they stand for."""
 
     stem: str
     heading: str
@@ -48,7 +46,7 @@ class _Shown:
     data: str
     tall: bool
     intervals: bool
-    live: Markup | None = None
+    places: Mapping[Hashable, tuple[float, float]]
 
 
 def write_report(results: Results, folder: Path) -> Path:
@@ -62,7 +60,7 @@ def write_report(results: Results, folder: Path) -> Path:
         raise ResultsError(f"{results.path} holds no measured cell yet; `sepconv-bench run --resume` goes on measuring")
     try:
         (folder / FIGURES).mkdir(parents=True, exist_ok=True)
-        shown = _drawn(_figures(times, pairs, reasons, runs[-1]["ceilings"]), folder / FIGURES, _told_points(pairs, reasons))
+        shown = _drawn(_figures(times, pairs, reasons, runs[-1]["ceilings"]), folder / FIGURES)
         whole = _drawn(_network_figures(steps, libraries), folder / FIGURES)
         page = folder / PAGE
         sentences = [*verdict(pairs), *told_reasons(reasons), *told_sums(sums(results))]
@@ -76,7 +74,8 @@ def write_report(results: Results, folder: Path) -> Path:
 
 @dataclass(frozen=True)
 class _Figure:
-    """Who draws a figure; `tall` where it is narrower than the page, `intervals` where its bars are intervals."""
+    """Who draws a figure; `tall` where it is narrower than the page, `intervals` where its bars are intervals; `places` tells
+    where rows of a table are points in it."""
 
     stem: str
     heading: str
@@ -84,6 +83,7 @@ class _Figure:
     draw: Callable[[], Figure | None]
     tall: bool = True
     intervals: bool = False
+    places: Callable[[Figure], dict[Hashable, tuple[float, float]]] = lambda figure: {}
 
 
 def _figures(times: pd.DataFrame, pairs: pd.DataFrame, reasons: pd.DataFrame, ceilings: dict) -> list[_Figure]:
@@ -95,6 +95,7 @@ def _figures(times: pd.DataFrame, pairs: pd.DataFrame, reasons: pd.DataFrame, ce
             " the formula, the dash above or below a point what perfect kernels would reach on this machine.",
             lambda: figures.headline(pairs),
             intervals=True,
+            places=lambda figure: figures.places(figure, pairs),
         ),
         _Figure(
             "why",
@@ -188,8 +189,7 @@ def _network_figures(steps: pd.DataFrame, libraries: pd.DataFrame) -> list[_Figu
     ]
 
 
-def _drawn(drawn: Sequence[_Figure], folder: Path, points: Mapping[str, str] | None = None) -> list[_Shown]:
-    """`points`: what to say about a point, by its anchor."""
+def _drawn(drawn: Sequence[_Figure], folder: Path) -> list[_Shown]:
     shown = []
     for one in drawn:
         figure = one.draw()
@@ -199,48 +199,8 @@ def _drawn(drawn: Sequence[_Figure], folder: Path, points: Mapping[str, str] | N
             continue
         picture = figures.save(figure, folder / one.stem)
         data = f"data:image/svg+xml;base64,{base64.b64encode(picture).decode()}"
-        live = _live(picture, points) if points and one.stem == _LIVE else None
-        shown.append(_Shown(one.stem, one.heading, one.told, data, one.tall, one.intervals, live))
+        shown.append(_Shown(one.stem, one.heading, one.told, data, one.tall, one.intervals, one.places(figure)))
     return shown
-
-
-def _live(picture: bytes, points: Mapping[str, str]) -> Markup:
-    """The SVG as an element of the page, whose points say what they are and lead to their rows."""
-    ElementTree.register_namespace("", _SVG)
-    ElementTree.register_namespace("xlink", _XLINK)
-    svg = ElementTree.fromstring(picture)
-    for unwanted in svg.findall(f"{{{_SVG}}}metadata"):
-        svg.remove(unwanted)
-    for link in svg.iter(f"{{{_SVG}}}a"):
-        leads_to = link.attrib.pop(f"{{{_XLINK}}}href", "")
-        told = points.get(leads_to.removeprefix("#"))
-        if told is not None:
-            del link.attrib["target"]
-            # The table says the same; a thousand stops on the way there would help nobody.
-            link.attrib |= {"href": leads_to, "role": "link", "tabindex": "-1"}
-            title = ElementTree.Element(f"{{{_SVG}}}title")
-            title.text = told
-            link.insert(0, title)
-    return Markup(ElementTree.tostring(svg, encoding="unicode"))
-
-
-def _told_points(pairs: pd.DataFrame, reasons: pd.DataFrame) -> dict[str, str]:
-    """What a point of the fastest kernels stands for, by its anchor."""
-    if pairs.empty:
-        return {}
-    told = {}
-    for (_, row), reason in zip(pairs.iterrows(), reasons.told, strict=True):
-        if row.best:
-            more = "".join(f", {name} {row[name]}" for name in ("stride", "batch") if row[name] != 1)
-            lines = (
-                f"D_K {row.D_K}, M {row.M}, N {row.N}, D_G {row.D_G}{more}",
-                f"measured {row.speedup:.2f}x ({row.speedup_lo:.2f} to {row.speedup_hi:.2f})",
-                f"promised {row.theory_speedup:.2f}x",
-                f"{row.standard_kernel} / {row.separable_kernel}",
-                reason,
-            )
-            told[figures.anchor(row)] = "\n".join(lines)
-    return told
 
 
 def _render(
@@ -271,10 +231,11 @@ def _render(
             "columns": networks.COLUMNS,
             "rows": networks.rows_of(steps),
         },
-        ratios=_ratio_rows(pairs, reasons),
+        ratios=_ratio_rows(pairs, reasons, {row: place for figure in shown for row, place in figure.places.items()}),
         timings=_timing_rows(times),
         failures=[row for _, row in times[~times.status.isin(["ok", "unsupported"])].iterrows()],
         failed_parts=[row for _, row in libraries[~libraries.status.isin(["ok", "unsupported"])].iterrows()],
+        rows_at_first=_ROWS_AT_FIRST,
         script=Markup(script),  # ours, and not to be escaped
         script_hash=f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}",
     )
@@ -374,7 +335,7 @@ def _machine_facts(machine: dict, runs: list[dict]) -> list[tuple[str, str]]:
 
 
 def _shape(row: pd.Series) -> dict[str, int]:
-    return {name: int(row[name]) for name in ("D_K", "M", "N", "D_G", "stride", "batch")}
+    return {name: int(row[name]) for name in AXES}
 
 
 @dataclass(frozen=True)
@@ -385,7 +346,7 @@ class _Rows:
     left_out: int
 
 
-def _ratio_rows(pairs: pd.DataFrame, reasons: pd.DataFrame) -> _Rows:
+def _ratio_rows(pairs: pd.DataFrame, reasons: pd.DataFrame, places: Mapping[Hashable, tuple[float, float]]) -> _Rows:
     if pairs.empty:
         return _Rows([], 0)
     told = pairs.assign(why=reasons.told.to_numpy())
@@ -393,7 +354,8 @@ def _ratio_rows(pairs: pd.DataFrame, reasons: pd.DataFrame) -> _Rows:
     rows = [
         {
             **_shape(row),
-            "anchor": figures.anchor(row),
+            "anchor": f"speedup-{number}",
+            "place": places.get(number),
             "standard": row.standard_kernel,
             "separable": row.separable_kernel,
             "best": row.best,
@@ -406,7 +368,7 @@ def _ratio_rows(pairs: pd.DataFrame, reasons: pd.DataFrame) -> _Rows:
             "doubts": row.doubts,
             "why": row.why,
         }
-        for _, row in kept.iterrows()
+        for number, row in kept.iterrows()
     ]
     return _Rows(rows, len(told) - len(kept))
 
