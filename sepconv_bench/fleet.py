@@ -29,7 +29,7 @@ from distributed.worker import WORKER_ANY_RUNNING
 
 from sepconv_bench import gpu, sweep
 from sepconv_bench.errors import InputError, Stopped
-from sepconv_bench.measure.machine import commit, default_threads
+from sepconv_bench.measure.machine import allowed_threads, commit
 from sepconv_bench.results import Results
 from sepconv_bench.shapes import ConvShape
 from sepconv_bench.sweep import Progress, Settings, Worker
@@ -99,7 +99,7 @@ class _Process:
                 (folder / str(number)).mkdir()
                 paths.append(folder / str(number) / name)
                 paths[-1].write_text(text, encoding="utf-8")
-            self.settings = replace(order.settings, threads=order.threads or default_threads(), plugins=tuple(map(str, paths)))
+            self.settings = replace(order.settings, threads=allowed_threads(order.threads), plugins=tuple(map(str, paths)))
             self.worker: Worker = stack.enter_context(sweep.worker_for(self.settings, _wanted, _set_by_the_nanny()))
             self.hello = self.worker.start()
             self._stack = stack.pop_all()

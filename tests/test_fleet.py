@@ -256,6 +256,11 @@ def test_hosts_that_are_not_alike_do_not_share_a_grid(folder: Path, scheduler: s
             fleet.measure(scheduler, with_plugin(stopped.with_name("tells.py")), 1, True, refuse, lambda step: None)
 
 
+def test_threads_that_are_too_many_for_a_host_are_refused_by_it(scheduler: str, workers: dict[str, Started]):
+    with pytest.raises(InputError, match=r"(left|right): 100000 threads are too many for the \d+ CPUs of this machine"):
+        fleet.measure(scheduler, settings(), 100_000, False, refuse, lambda step: None)
+
+
 def test_no_worker_is_taken_for_lost_while_the_client_looks_at_its_cluster(scheduler: str, workers: dict[str, Started]):
     with dask.config.set({"distributed.client.scheduler-info-interval": "1ms"}), fleet._connected(scheduler) as client:
         for _ in range(300):
