@@ -159,7 +159,6 @@ def run(
     """
     from sepconv_bench import results as store
     from sepconv_bench.measure.machine import allowed_threads
-    from sepconv_bench.report.page import write_report
     from sepconv_bench.sweep import Settings, sweep
 
     if cold and device != "cuda":
@@ -180,10 +179,16 @@ def run(
         with _told_where_it_stopped([folder], grid), _progress() as tell:
             sweep(settings, lambda: _opened(folder, resume), tell)
         with store.open_results(folder) as results:
-            click.echo(f"report: {write_report(results, folder)}")
+            _draw_report(results, folder)
             doubted = _told_doubts(results, strict)
     if doubted and strict:
         sys.exit(1)
+
+
+def _draw_report(results: Any, folder: Path) -> None:
+    from sepconv_bench.report.page import write_report  # matplotlib and all: not before there is something to draw
+
+    click.echo(f"report: {write_report(results, folder)}")
 
 
 def _told_doubts(results: Any, strict: bool) -> bool:
@@ -219,7 +224,6 @@ def _run_on_hosts(
     from sepconv_bench import fleet
     from sepconv_bench import results as store
     from sepconv_bench.report.machines import write_comparison
-    from sepconv_bench.report.page import write_report
 
     above = Path("reports") if share else Path("reports") / "fleet"
     folders: list[Path] = []
@@ -237,7 +241,7 @@ def _run_on_hosts(
             found = [reading.enter_context(store.open_results(folder)) for folder in folders]
             held = [results for results in found if results.done()]
             for results in held:
-                click.echo(f"report: {write_report(results, results.path.parent)}")
+                _draw_report(results, results.path.parent)
             doubted = [_told_doubts(results, strict) for results in held]
             if len(held) > 1:
                 click.echo(f"report: {write_comparison(held, output or above)}")
@@ -296,10 +300,7 @@ def mobilenet(
     from sepconv_bench import results as store
     from sepconv_bench.measure.machine import allowed_threads
     from sepconv_bench.networks import ALPHAS, RESOLUTIONS
-    from sepconv_bench.report.network import told_layers
-    from sepconv_bench.report.page import write_report
     from sepconv_bench.sweep import NetworkSettings, sweep_networks
-    from sepconv_bench.tables import layers, network
 
     alphas, resolutions = _some_of("alpha", alpha, ALPHAS), _some_of("resolution", resolution, RESOLUTIONS)
     if device == "cuda":
@@ -321,9 +322,15 @@ def mobilenet(
         with _progress() as tell:
             sweep_networks(settings, opened, tell)
         with store.open_results(folder) as results:
-            page = write_report(results, folder)
-            click.echo(told_layers(layers(results), network(results)))
-    click.echo(f"report: {page}")
+            _tell_layers(results)
+            _draw_report(results, folder)
+
+
+def _tell_layers(results: Any) -> None:
+    from sepconv_bench.report.network import told_layers
+    from sepconv_bench.tables import layers, network
+
+    click.echo(told_layers(layers(results), network(results)))
 
 
 def _machine_name(device: str, threads: int) -> str:

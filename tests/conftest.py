@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -10,6 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+
+from sepconv_bench.cli import main
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -32,6 +35,25 @@ def sepconv() -> Callable[..., subprocess.CompletedProcess]:
     def run(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess:
         command = [sys.executable, "-m", "sepconv_bench", *map(str, arguments)]
         return subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=cwd, check=False)
+
+    return run
+
+
+@pytest.fixture
+def door(capsys: pytest.CaptureFixture[str]) -> Callable[..., subprocess.CompletedProcess]:
+    """Run the command line in this process, a fraction of the time: for words that are refused, and for what reads files."""
+
+    def run(*arguments: object) -> subprocess.CompletedProcess:
+        before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        code = 0
+        try:
+            main([str(argument) for argument in arguments])
+        except SystemExit as ended:
+            code = int(ended.code or 0)
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+        return subprocess.CompletedProcess(arguments, code, *capsys.readouterr())
 
     return run
 

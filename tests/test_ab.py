@@ -190,41 +190,41 @@ def _with_times(swept: Path, folder: Path, change: Callable[[str], float]) -> Pa
     return folder
 
 
-def test_two_results_files_are_compared_kernel_by_kernel(swept, sepconv, tmp_path):
+def test_two_results_files_are_compared_kernel_by_kernel(swept, door, tmp_path):
     other = _with_times(swept, tmp_path / "other", lambda kernel: 1000.0 if kernel == "cpu.depthwise.numpy" else 1.0)
     # So much that no neighbour's noise in the few blocks of `swept` hides it.
-    done = sepconv("compare", swept, other, "--markdown", tmp_path / "told.md")
+    done = door("compare", swept, other, "--markdown", tmp_path / "told.md")
     assert done.returncode == 1, done.stderr
     slower = [line for line in done.stdout.splitlines() if line.startswith("slower")]
     assert len(slower) == 6
     assert all("cpu.depthwise.numpy" in line and "x 1e+03" in line for line in slower)
     assert "x 1e+03" in (tmp_path / "told.md").read_text()
-    assert sepconv("compare", other, swept).returncode == 0
+    assert door("compare", other, swept).returncode == 0
 
 
-def test_drift_of_the_whole_machine_is_no_regression(swept, sepconv, tmp_path):
+def test_drift_of_the_whole_machine_is_no_regression(swept, door, tmp_path):
     drifted = _with_times(swept, tmp_path / "drifted", lambda kernel: 3.0)
-    done = sepconv("compare", swept, drifted)
+    done = door("compare", swept, drifted)
     assert done.returncode == 0, done.stderr
     assert "slower  " not in done.stdout
 
 
-def test_what_only_one_file_has_is_named(swept, sepconv, tmp_path):
+def test_what_only_one_file_has_is_named(swept, door, tmp_path):
     shape = ("--D_K", "1", "--N", "4", "--M", "8", "--D_G", "7", "--stride", "2", "--batch", "2")
-    done = sepconv("run", *shape, "--time-limit", "0.1",
+    done = door("run", *shape, "--time-limit", "0.1",
                    "--kernels", "cpu.pointwise.numpy,cpu.pointwise.parallel", "--output", tmp_path / "part")  # fmt: skip
     assert done.returncode == 0, done.stderr
-    done = sepconv("compare", swept, tmp_path / "part")
+    done = door("compare", swept, tmp_path / "part")
     assert "not compared: cpu.pointwise.parallel" in done.stdout
     assert "the old results have no time of it" in done.stdout
     assert "cpu.pointwise.numpy" in done.stdout
 
 
-def test_files_without_a_shape_in_common_are_refused(swept, sepconv, tmp_path):
-    done = sepconv("run", "--D_K", "2", "--M", "2", "--N", "2", "--D_G", "3", "--time-limit", "0.1",
+def test_files_without_a_shape_in_common_are_refused(swept, door, tmp_path):
+    done = door("run", "--D_K", "2", "--M", "2", "--N", "2", "--D_G", "3", "--time-limit", "0.1",
                    "--kernels", "cpu.*.numpy", "--output", tmp_path / "foreign")  # fmt: skip
     assert done.returncode == 0, done.stderr
-    done = sepconv("compare", swept, tmp_path / "foreign")
+    done = door("compare", swept, tmp_path / "foreign")
     assert done.returncode == 2
     assert "have no kernel on a shape in common" in done.stderr
     assert done.stderr.count("\n") == 1

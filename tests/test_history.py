@@ -138,8 +138,8 @@ def test_a_step_is_found_where_it_is(read):
     assert steps(np.ones(6)) == [(0, 6, 1.0)]
 
 
-def test_the_page_says_it_and_escapes_what_came_from_outside(recorded, sepconv, tmp_path):
-    done = sepconv("report", "--asv", recorded, "--output", tmp_path / "out")
+def test_the_page_says_it_and_escapes_what_came_from_outside(recorded, door, tmp_path):
+    done = door("report", "--asv", recorded, "--output", tmp_path / "out")
     assert done.returncode == 0, done.stderr
     page = (tmp_path / "out" / "index.html").read_text()
     assert "here|<b>" not in page
@@ -175,12 +175,12 @@ def test_a_broken_file_is_left_out_and_said(damage, told, recorded, tmp_path):
     assert write_history(found, tmp_path / "page").read_text().count("Left out: ") == 1
 
 
-def test_without_anything_to_read_it_ends_in_one_line(recorded, sepconv, tmp_path):
+def test_without_anything_to_read_it_ends_in_one_line(recorded, door, tmp_path):
     copied = _copy(recorded, tmp_path)
     for path in (copied / "here|<b>").glob("*.json"):
         path.write_text("{")
     for folder, told in ((copied, "holds no result that can be read"), (tmp_path / "nosuch", "there is no")):
-        done = sepconv("report", "--asv", folder, "--output", tmp_path / "out")
+        done = door("report", "--asv", folder, "--output", tmp_path / "out")
         assert done.returncode == 2
         assert told in done.stderr
         assert done.stderr.count("\n") == 1
@@ -190,8 +190,8 @@ def test_without_anything_to_read_it_ends_in_one_line(recorded, sepconv, tmp_pat
 @pytest.mark.parametrize(
     ("words", "told"), [((), "neither came"), (("x", "--asv", "y"), "both came"), (("x", "--output", "y"), "--asv")]
 )
-def test_a_report_is_of_one_thing(words, told, sepconv):
-    done = sepconv("report", *words)
+def test_a_report_is_of_one_thing(words, told, door):
+    done = door("report", *words)
     assert done.returncode == 2
     assert told in done.stderr
 

@@ -18,9 +18,9 @@ def table(swept, sepconv) -> str:
     return done.stdout
 
 
-def test_its_numbers_are_those_of_the_tables(table, swept, sepconv):
+def test_its_numbers_are_those_of_the_tables(table, swept, door):
     timings, peers = (
-        pd.read_csv(io.StringIO(sepconv("export", swept, "--table", name).stdout)) for name in ("timings", "peers")
+        pd.read_csv(io.StringIO(door("export", swept, "--table", name).stdout)) for name in ("timings", "peers")
     )
     rows = {cells[0]: cells[1:] for line in table.splitlines() if (cells := [cell.strip() for cell in line.split("|")[1:-1]])}
     assert rows[""] == ["GFLOP/s", "% of peak", "beside numpy"]
@@ -40,11 +40,11 @@ def test_its_numbers_are_those_of_the_tables(table, swept, sepconv):
     assert "Medians over 6 shapes" in table
 
 
-def test_it_goes_between_its_markers_as_often_as_it_is_asked(table, swept, sepconv, tmp_path):
+def test_it_goes_between_its_markers_as_often_as_it_is_asked(table, swept, door, tmp_path):
     page = tmp_path / "page.md"
     page.write_text(PAGE)
     for _ in range(2):
-        assert sepconv("ladder", swept, "--into", page).returncode == 0
+        assert door("ladder", swept, "--into", page).returncode == 0
         before, after = PAGE.split("old\n")
         assert page.read_text() == f"{before}\n{table}\n{after}"
 
@@ -58,11 +58,11 @@ def test_it_goes_between_its_markers_as_often_as_it_is_asked(table, swept, sepco
         (b"\xff\xfe", "is not UTF-8"),
     ],
 )
-def test_a_page_without_its_markers_is_left_as_it_is(page, told, swept, sepconv, tmp_path):
+def test_a_page_without_its_markers_is_left_as_it_is(page, told, swept, door, tmp_path):
     path = tmp_path / "page.md"
     before = page if isinstance(page, bytes) else page.encode()
     path.write_bytes(before)
-    done = sepconv("ladder", swept, "--into", path)
+    done = door("ladder", swept, "--into", path)
     assert done.returncode == 2
     assert told in done.stderr
     assert done.stderr.count("\n") == 1
@@ -70,18 +70,18 @@ def test_a_page_without_its_markers_is_left_as_it_is(page, told, swept, sepconv,
 
 
 @pytest.mark.parametrize(("name", "told"), [("nosuch.md", "nosuch.md cannot be read"), (".", "is a directory")])
-def test_a_page_that_is_not_there_or_is_a_folder(name, told, swept, sepconv, tmp_path):
-    done = sepconv("ladder", swept, "--into", tmp_path / name)
+def test_a_page_that_is_not_there_or_is_a_folder(name, told, swept, door, tmp_path):
+    done = door("ladder", swept, "--into", tmp_path / name)
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
     assert told in done.stderr
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_a_page_that_may_not_be_written(swept, sepconv, tmp_path):
+def test_a_page_that_may_not_be_written(swept, door, tmp_path):
     path = tmp_path / "page.md"
     path.write_text(PAGE)
     path.chmod(0o444)
-    done = sepconv("ladder", swept, "--into", path)
+    done = door("ladder", swept, "--into", path)
     assert done.returncode == 2
     assert "cannot be written" in done.stderr

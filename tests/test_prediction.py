@@ -146,9 +146,9 @@ def test_a_file_that_does_not_fit_is_refused_with_its_line(text, told, tmp_path)
         read_layers(path)
 
 
-def test_from_the_command_line(committed, sepconv, tmp_path):
+def test_from_the_command_line(committed, door, tmp_path):
     out = tmp_path / "predicted.csv"
-    done = sepconv("predict", committed, "--D_K", "3,5", "--M", "48", "--N", "100", "--D_G", "20", "--output", out)
+    done = door("predict", committed, "--D_K", "3,5", "--M", "48", "--N", "100", "--D_G", "20", "--output", out)
     assert done.returncode == 0, done.stderr
     assert "in the median" in done.stdout
     table = pd.read_csv(out)
@@ -156,7 +156,7 @@ def test_from_the_command_line(committed, sepconv, tmp_path):
     assert (table.speedup_lo < table.speedup).all()
     assert (table.speedup < table.speedup_hi).all()
     assert f"{table.speedup[0]:.3g} (" in done.stdout
-    done = sepconv("predict", committed, "--network", "mobilenet")
+    done = door("predict", committed, "--network", "mobilenet")
     assert done.returncode == 0, done.stderr
     assert "all 13: standard" in done.stdout
     assert "8.72x is promised" in done.stdout
@@ -171,14 +171,14 @@ def test_from_the_command_line(committed, sepconv, tmp_path):
         ("--D_K 0", "D_K is 0"),
     ],
 )
-def test_wrong_words_get_one_line(arguments, told, committed, sepconv):
-    done = sepconv("predict", committed, *arguments.split())
+def test_wrong_words_get_one_line(arguments, told, committed, door):
+    done = door("predict", committed, *arguments.split())
     assert done.returncode == 2
     assert told in done.stderr
     assert done.stderr.count("\n") == 1
 
 
-def test_few_cells_are_told_from_the_command_line(swept, sepconv):
-    done = sepconv("predict", swept, "--D_K", "3")
+def test_few_cells_are_told_from_the_command_line(swept, door):
+    done = door("predict", swept, "--D_K", "3")
     assert done.returncode == 2
     assert "6 shapes have a standard and a separable kernel" in done.stderr

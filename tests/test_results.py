@@ -109,12 +109,12 @@ def test_peers_beside_ours_are_the_ratios_of_paired_samples(tables):
 
 
 @pytest.mark.parametrize("name", [name for name in TABLES if name not in ("network", "layers", "sums")])
-def test_the_formats_hold_the_same_table(swept, sepconv, tables, tmp_path, name):
-    as_json = sepconv("export", swept, "--table", name, "--format", "json")
+def test_the_formats_hold_the_same_table(swept, door, tables, tmp_path, name):
+    as_json = door("export", swept, "--table", name, "--format", "json")
     records = json.loads(as_json.stdout)
     assert list(records[0]) == list(tables[name])
     file = tmp_path / "table.parquet"
-    assert sepconv("export", swept, "--table", name, "--format", "parquet", "--output", file).returncode == 0
+    assert door("export", swept, "--table", name, "--format", "parquet", "--output", file).returncode == 0
     frame = pd.read_parquet(file)
     assert len(frame) == len(records) == len(tables[name])
     column = next(name for name in ("time_s", "ratio", "speedup", "geomean") if name in frame)
@@ -210,10 +210,10 @@ def _foreign(path: Path) -> None:
         (_foreign, "not one of sepconv-bench's"),
     ],
 )
-def test_a_file_that_is_not_sound_is_refused_in_one_line(swept, tmp_path, sepconv, spoil, told):
+def test_a_file_that_is_not_sound_is_refused_in_one_line(swept, tmp_path, door, spoil, told):
     spoil(_copy(swept, tmp_path))
     for command in ("report", "export"):
-        done = sepconv(command, tmp_path)
+        done = door(command, tmp_path)
         assert done.returncode == 2
         assert done.stderr.count("\n") == 1, done.stderr
         assert pd.Series([done.stderr]).str.contains(told).all(), done.stderr

@@ -92,8 +92,8 @@ def test_each_machine_has_its_marks_in_the_figure_and_the_promise_stands_beside_
     figures.plt.close("all")
 
 
-def test_report_takes_several_folders(folders, tmp_path: Path, sepconv: Callable):
-    done = sepconv("report", *folders, "--output", tmp_path / "out")
+def test_report_takes_several_folders(folders, tmp_path: Path, door: Callable):
+    done = door("report", *folders, "--output", tmp_path / "out")
     assert done.returncode == 0, done.stderr
     page = (tmp_path / "out" / "index.html").read_text()
     assert {"machines.png", "machines.svg"} <= {file.name for file in (tmp_path / "out" / "figures").iterdir()}

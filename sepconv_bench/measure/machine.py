@@ -11,11 +11,8 @@ from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 
-import numba
 import numpy as np
 import psutil
-from llvmlite import binding
-from numba import config, njit, prange
 from threadpoolctl import threadpool_info
 
 from sepconv_bench.errors import InputError
@@ -57,11 +54,14 @@ def machine_name(threads: int) -> str:
 
 def fingerprint() -> dict:
     """What a number must carry to be understood later: hardware, system, versions, threads and how idle pools wait."""
+    import numba  # more than a second to load, and the door only asks for the CPU's name and its cores
+    from llvmlite import binding
+
     threads = numba.get_num_threads()
     return {
         "machine": machine_name(threads),
         "cpu": cpu_model(),
-        "llvm_cpu": config.CPU_NAME or binding.get_host_cpu_name(),  # type: ignore[attr-defined] # what Numba compiles for
+        "llvm_cpu": numba.config.CPU_NAME or binding.get_host_cpu_name(),  # type: ignore[attr-defined] # what Numba compiles for
         "vector_features": sorted(
             name for name, there in binding.get_host_cpu_features().items() if there and re.match(r"avx|fma|neon|sve|amx", name)
         ),
@@ -109,15 +109,16 @@ def _caches() -> dict[str, str]:
     return caches
 
 
-@njit(parallel=True)
-def _touch(array: np.ndarray) -> None:
-    for index in prange(len(array)):
-        array[index] += 1
-
-
 def _threading_layer() -> str:
     """Numba knows its layer only once a parallel kernel has run."""
-    _touch(np.zeros(64, np.float32))
+    import numba
+
+    @numba.njit(parallel=True)
+    def touch(array: np.ndarray) -> None:
+        for index in numba.prange(len(array)):
+            array[index] += 1
+
+    touch(np.zeros(64, np.float32))
     return numba.threading_layer()
 
 
