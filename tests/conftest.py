@@ -40,7 +40,7 @@ def sepconv() -> Callable[..., subprocess.CompletedProcess]:
 
 
 @pytest.fixture
-def door(capsys: pytest.CaptureFixture[str]) -> Callable[..., subprocess.CompletedProcess]:
+def door(capfd: pytest.CaptureFixture[str]) -> Callable[..., subprocess.CompletedProcess]:
     """Run the command line in this process, a fraction of the time: for words that are refused, and for what reads files."""
 
     def run(*arguments: object) -> subprocess.CompletedProcess:
@@ -53,7 +53,7 @@ def door(capsys: pytest.CaptureFixture[str]) -> Callable[..., subprocess.Complet
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
-        return subprocess.CompletedProcess(arguments, code, *capsys.readouterr())
+        return subprocess.CompletedProcess(arguments, code, *capfd.readouterr())
 
     return run
 
