@@ -20,7 +20,6 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.collections import Collection
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
@@ -246,7 +245,8 @@ def places(headline: Figure, ratios: pd.DataFrame) -> dict[Hashable, tuple[float
 
 def _draw_crowds_as_pictures(figure: Figure) -> None:
     """Thousands of marks make a heavy page that opens slowly: then they are pixels, and everything else stays as it is."""
-    many = {marks: max(np.shape(marks.get_offsets())[0], len(marks.get_paths())) for marks in figure.findobj(Collection)}
+    drawn = [marks for axes in figure.axes for marks in axes.collections]
+    many = {marks: max(np.shape(marks.get_offsets())[0], len(marks.get_paths())) for marks in drawn}
     if sum(many.values()) > _CROWD:
         for marks, count in many.items():
             marks.set_rasterized(count > 1)
