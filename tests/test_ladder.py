@@ -19,9 +19,7 @@ def table(swept, sepconv) -> str:
 
 
 def test_its_numbers_are_those_of_the_tables(table, swept, door):
-    timings, peers = (
-        pd.read_csv(io.StringIO(door("export", swept, "--table", name).stdout)) for name in ("timings", "peers")
-    )
+    timings, peers = (pd.read_csv(io.StringIO(door("export", swept, "--table", name).stdout)) for name in ("timings", "peers"))
     rows = {cells[0]: cells[1:] for line in table.splitlines() if (cells := [cell.strip() for cell in line.split("|")[1:-1]])}
     assert rows[""] == ["GFLOP/s", "% of peak", "beside numpy"]
     for operator in ("standard", "depthwise", "pointwise", "separable"):
