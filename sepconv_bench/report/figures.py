@@ -402,10 +402,9 @@ def _speedup_axes(axes: Axes, parts: Sequence[pd.DataFrame]) -> None:
     axes.plot(line, line, color="#222222", linewidth=1.2, zorder=1)
     axes.set_xlim(*x)
     axes.set_ylim(*y)
-    # Where all promises are about the same, 1, 2 and 5 of a decade are too far apart.
-    narrow = x[1] < 4 * x[0]
-    log_axis(axes.xaxis, [tick for tick in range(1, ceil(x[1])) if tick > x[0]] if narrow else ())
-    log_axis(axes.yaxis)
+    for side, (least, most) in ((axes.xaxis, x), (axes.yaxis, y)):
+        # Where all are about the same, 1, 2 and 5 of a decade are too far apart.
+        log_axis(side, [tick for tick in range(1, ceil(most)) if tick > least] if most < 4 * least else ())
     axes.set_xlabel("promised speedup  $1/(1/N + 1/D_K^2)$")
 
 
