@@ -223,7 +223,6 @@ def _run_on_hosts(
         raise InputError("--cluster needs dask.distributed; `pip install 'sepconv-bench[fleet]'` brings it")
     from sepconv_bench import fleet
     from sepconv_bench import results as store
-    from sepconv_bench.report.machines import write_comparison
 
     above = Path("reports") if share else Path("reports") / "fleet"
     folders: list[Path] = []
@@ -244,6 +243,8 @@ def _run_on_hosts(
                 _draw_report(results, results.path.parent)
             doubted = [_told_doubts(results, strict) for results in held]
             if len(held) > 1:
+                from sepconv_bench.report.machines import write_comparison
+
                 click.echo(f"report: {write_comparison(held, output or above)}")
     if lacking:
         raise InputError(f"{'; '.join(lacking)}; --resume with the same options goes on")

@@ -14,6 +14,8 @@ import numpy as np
 from sepconv_bench.prediction import CONFIDENCE, Model
 from sepconv_bench.results import Cell, open_results
 
+UNITS = (("standard", "_s"), ("separable", "_s"), ("speedup", ""))
+
 
 def cells(folder: str) -> list[Cell]:
     with open_results(Path(folder)) as results:
@@ -44,12 +46,14 @@ def main(folder: str, held_out: str) -> None:
     print(f"{len(seen)} shapes measured, {len(asked)} others held out, {beyond} of them beyond the range")
     print("| | median error | 90th percentile | within the 90 % interval | width of the interval, median |")
     print("| --- | --- | --- | --- | --- |")
-    for name, unit in (("standard", "_s"), ("separable", "_s"), ("speedup", "")):
+    for name, unit in UNITS:
         value, low, high = (told[f"{name}{end}{unit}"].to_numpy() for end in ("", "_lo", "_hi"))
         error = np.expm1(np.abs(np.log(value / measured[name])))
         within = np.mean((low <= measured[name]) & (measured[name] <= high))
         width = np.median(np.sqrt(high / low) - 1)
         print(f"| {name} | {np.median(error):.1%} | {np.quantile(error, CONFIDENCE):.1%} | {within:.0%} | +-{width:.0%} |")
+    ratios = (f"{name} {np.median(told[name + unit].to_numpy() / measured[name]):.2f}" for name, unit in UNITS)
+    print(f"predicted over measured, in the median: {', '.join(ratios)}")
     accuracy = model.accuracy
     print(f"cross-validation on the measured ones had said {accuracy.median_error:.1%} and {accuracy.covered:.0%}")
 

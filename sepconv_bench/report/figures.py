@@ -91,8 +91,10 @@ def headline(ratios: pd.DataFrame) -> Figure | None:
     axes.set_ylabel(f"measured {_SPEEDUP}")
     roofline = [_roofline_handle()] if best.roofline_speedup.notna().any() else []
     handles = [*_look_handles("$D_K$ = ", looks), _promise_handle(), *roofline, *_interval_handles(best)]
-    # The line may pass behind it.
-    axes.legend(handles=handles, loc="upper left", frameon=True, framealpha=0.9, edgecolor="none")
+    # Where there is room; among thousands of points there is none to look for, and the upper left is emptiest.
+    axes.legend(
+        handles=handles, loc="best" if len(best) < _CROWD else "upper left", frameon=True, framealpha=0.9, edgecolor="none"
+    )
     return figure
 
 
