@@ -28,7 +28,7 @@ gpu: $(VENV)/.installed-dev
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[$(CUDA)]'
 	$(BIN)/sepconv-bench machine --device cuda
 	$(BIN)/pytest -m gpu
-	$(BIN)/python docs/experiments/cuda_tiles.py
+	$(BIN)/python experiments/cuda_tiles.py
 	$(BIN)/sepconv-bench run --device cuda --grid gpu
 	$(BIN)/sepconv-bench mobilenet --device cuda
 

@@ -28,11 +28,13 @@ class Cells:
 
 def swept(device):
     """Sweep the cells; gives {(question, kernel or pair, shape): what a track_ method returns}."""
-    from sepconv_bench import results, theory
     from sepconv_bench.measure.machine import default_threads
     from sepconv_bench.measure.sampler import Rules
-    from sepconv_bench.shapes import ConvShape, Grid
-    from sepconv_bench.sweep import Settings, sweep
+    from sepconv_bench.model import theory
+    from sepconv_bench.model.grids import Grid
+    from sepconv_bench.model.shapes import ConvShape
+    from sepconv_bench.results import store as results
+    from sepconv_bench.run.sweep import Settings, sweep
 
     shapes = {text: ConvShape(**{name: int(size) for name, size in map(_split, text.split())}) for text in SHAPES}
     folder = Path.cwd()

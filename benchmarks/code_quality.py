@@ -50,7 +50,7 @@ if find_spec("numba_cuda") and find_spec("nvidia"):
         def setup(self, kernel):
             try:
                 from sepconv_bench.kernels.cuda.machine_code import compiled, passes
-                from sepconv_bench.shapes import ConvShape
+                from sepconv_bench.model.shapes import ConvShape
             except ImportError as error:
                 raise NotImplementedError("this commit has no CUDA kernels") from error
             self.code = compiled(passes(kernel, ConvShape(3, 64, 128, 56, batch=8))[0])

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from sepconv_bench.errors import InputError, KernelError, ResultsError, ShapeError
-from sepconv_bench.shapes import ConvShape
+from sepconv_bench.model.shapes import ConvShape
 
 if TYPE_CHECKING:
     from sepconv_bench.kernels.problem import Problem

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from sepconv_bench import results as store
+from sepconv_bench.results import store
 
 ROOT = Path(__file__).parents[1]
 SMALL = ("--kernels", "cpu.*.loops", "--M", "8", "--N", "8", "--D_G", "7", "--time-limit", "1", "--threads", "1")

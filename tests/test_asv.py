@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from sepconv_bench.shapes import get_grid
+from sepconv_bench.model.grids import get_grid
 
 asv_config = pytest.importorskip("asv.config", reason="asv is not installed: pip install '.[asv]'")
 

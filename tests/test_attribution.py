@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sepconv_bench import attribution
+from sepconv_bench.model import attribution
 
 size = st.floats(1e-7, 1e3)
 share = st.floats(0, 0.999)

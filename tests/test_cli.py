@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from conftest import QUICK
 
-from sepconv_bench import gpu, tables
-from sepconv_bench import results as store
+from sepconv_bench import gpu
+from sepconv_bench.results import store, tables
 
 README = Path(__file__).parents[1] / "README.md"
 

@@ -17,10 +17,11 @@ from sepconv_bench.kernels.cuda.vectors import FLOATS
 from sepconv_bench.kernels.device_array import DeviceArray
 from sepconv_bench.kernels.problem import Problem
 from sepconv_bench.measure.cuda import kernels
-from sepconv_bench.mobilenet.plan import Plan
-from sepconv_bench.mobilenet.weights import random_weights
-from sepconv_bench.networks import mobilenet_v1
-from sepconv_bench.shapes import GRIDS, ConvShape
+from sepconv_bench.model.grids import GRIDS
+from sepconv_bench.model.networks import mobilenet_v1
+from sepconv_bench.model.shapes import ConvShape
+from sepconv_bench.network.plan import Plan
+from sepconv_bench.network.weights import random_weights
 
 AMPERE, HOPPER = (8, 0), (9, 0)
 MULTIPROCESSORS = 132

@@ -14,13 +14,13 @@ import numpy as np
 import pytest
 
 from sepconv_bench import ConvShape, Problem, get_kernel, gpu, kernel_names
-from sepconv_bench.mobilenet.plan import Plan, device
-from sepconv_bench.mobilenet.reference import probabilities
-from sepconv_bench.mobilenet.weights import random_weights
-from sepconv_bench.networks import WHOLE, mobilenet_v1
-from sepconv_bench.reference import Oracle
-from sepconv_bench.results import open_results
-from sepconv_bench.tables import network
+from sepconv_bench.model.networks import WHOLE, mobilenet_v1
+from sepconv_bench.model.reference import Reference
+from sepconv_bench.network.plan import Plan, device
+from sepconv_bench.network.reference import probabilities
+from sepconv_bench.network.weights import random_weights
+from sepconv_bench.results.store import open_results
+from sepconv_bench.results.tables import network
 
 REASON = gpu.missing()
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(REASON is not None, reason=f"CUDA kernels are {REASON}")]
@@ -41,7 +41,7 @@ def drawn_shape(rng: np.random.Generator) -> ConvShape:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_random_shapes_agree_with_the_oracle(name):
+def test_random_shapes_agree_with_the_reference(name):
     kernel, rng = get_kernel(name), np.random.default_rng(0)
     for _ in range(TRIES):
         shape = drawn_shape(rng)
@@ -51,7 +51,7 @@ def test_random_shapes_agree_with_the_oracle(name):
         launch = kernel.bind(problem)
         launch()
         kernel.unpack(launch(), problem.G)
-        error = Oracle(kernel.operator, shape, problem.F, problem.weights).error(problem.G)
+        error = Reference(kernel.operator, shape, problem.F, problem.weights).error(problem.G)
         assert error <= 1, f"{shape}: {error} times what float32 rounding explains"
 
 
@@ -68,8 +68,8 @@ def test_views_of_torch_are_taken_as_they_lie(name):
     weights = [torch.randn(*weight, device="cuda", generator=generator) for weight in shape.weight_shapes(kernel.operator)]
     G = kernel(F, *weights)
     host = [each.cpu().numpy() for each in weights]
-    oracle = Oracle(kernel.operator, shape, F.cpu().numpy(), tuple(host))
-    assert oracle.error(torch.as_tensor(G, device="cuda").cpu().numpy()) <= 1
+    reference = Reference(kernel.operator, shape, F.cpu().numpy(), tuple(host))
+    assert reference.error(torch.as_tensor(G, device="cuda").cpu().numpy()) <= 1
 
 
 def test_a_sweep_measures_ceilings_and_ratios(tmp_path):

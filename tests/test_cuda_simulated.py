@@ -1,4 +1,4 @@
-"""CUDA kernels in Numba's simulator, thread by thread in Python, against the oracle.
+"""CUDA kernels in Numba's simulator, thread by thread in Python, against the reference.
 
 The simulator must be asked for before Numba is imported: outside of it, this file has one test, which runs the others.
 """
@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from sepconv_bench import ConvShape, KernelError, Problem, ShapeError, get_kernel, kernel_names
-from sepconv_bench.reference import Oracle
+from sepconv_bench.model.reference import Reference
 
 if os.environ.get("NUMBA_ENABLE_CUDASIM") != "1":
 
@@ -26,13 +26,13 @@ if os.environ.get("NUMBA_ENABLE_CUDASIM") != "1":
         assert " passed" in done.stdout
 
 else:
-    from sepconv_bench.contest import Contest
     from sepconv_bench.kernels.cuda import rungs
     from sepconv_bench.kernels.cuda.arrays import fetch
     from sepconv_bench.kernels.cuda.product import Tile
     from sepconv_bench.kernels.cuda.tiles import STRIPS
-    from sepconv_bench.mobilenet import timed
-    from sepconv_bench.networks import WHOLE, Layer
+    from sepconv_bench.model.networks import WHOLE, Layer
+    from sepconv_bench.run import network_parts as timed
+    from sepconv_bench.run.contest import Contest
 
     OURS = [name for name in kernel_names(device="cuda") if "torch" not in name]
     # One warp; and two side by side either way, so that each part of an index counts.
@@ -48,11 +48,11 @@ else:
     def error(name: str, problem: Problem) -> float:
         kernel = get_kernel(name)
         kernel.unpack(kernel.bind(problem)(), problem.G)
-        return Oracle(kernel.operator, problem.shape, problem.F, problem.weights).error(problem.G)
+        return Reference(kernel.operator, problem.shape, problem.F, problem.weights).error(problem.G)
 
     @pytest.mark.parametrize("shape", SHAPES, ids=str)
     @pytest.mark.parametrize("name", OURS)
-    def test_a_kernel_agrees_with_the_oracle(name, shape):
+    def test_a_kernel_agrees_with_the_reference(name, shape):
         assert error(name, Problem.draw(get_kernel(name).operator, shape, np.random.default_rng(0))) <= 1
 
     @pytest.mark.parametrize("splits", [1, 3])
@@ -94,7 +94,7 @@ else:
         F[:] = rng.standard_normal(F.shape, np.float32)
         stride = 1 if kernel.operator == "pointwise" else 2
         kernel(OnGpu(F), *map(OnGpu, weights), stride=stride, out=OnGpu(G))
-        assert Oracle(kernel.operator, shape, F[np.newaxis], tuple(weights)).error(G[np.newaxis]) <= 1
+        assert Reference(kernel.operator, shape, F[np.newaxis], tuple(weights)).error(G[np.newaxis]) <= 1
         assert np.isnan(buffers[1]).sum() == buffers[1].size - G.size
         np.testing.assert_array_equal(kernel(F, *weights, stride=stride), G)
 
@@ -108,7 +108,7 @@ else:
             problem = Problem.draw(operator, shape, rng)
             biases = tuple(rng.standard_normal(weights.shape[-1], np.float32) for weights in problem.weights)
             fetch(getattr(rungs, rung)(problem, biases)(), problem.G)
-            assert Oracle(operator, shape, problem.F, problem.weights, biases).error(problem.G) <= 1
+            assert Reference(operator, shape, problem.F, problem.weights, biases).error(problem.G) <= 1
             assert 0 == problem.G.min() < problem.G.max() == 6
 
     def tiny_network(alpha: float, resolution: int, batch: int, separable: bool) -> tuple[Layer, ...]:

@@ -1,4 +1,4 @@
-"""When something outside goes wrong, nothing that was recorded is lost. docs/experiments/faults.py does more of it."""
+"""When something outside goes wrong, nothing that was recorded is lost. experiments/faults.py does more of it."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ import psutil
 import pytest
 from conftest import QUICK
 
-from sepconv_bench import files, tables
-from sepconv_bench import results as store
+from sepconv_bench import files
 from sepconv_bench.errors import InputError
+from sepconv_bench.results import store, tables
 
 SMALL = ("run", "--M", "2,4", "--N", "2,4", "--D_G", "3", "--kernels", "cpu.*.numpy", *QUICK)
 

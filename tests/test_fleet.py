@@ -17,12 +17,12 @@ import dask
 import psutil
 import pytest
 
-from sepconv_bench import fleet, tables
-from sepconv_bench import results as store
 from sepconv_bench.errors import InputError
 from sepconv_bench.measure.sampler import Rules
-from sepconv_bench.shapes import Grid, cross
-from sepconv_bench.sweep import Settings
+from sepconv_bench.model.grids import Grid, cross
+from sepconv_bench.results import store, tables
+from sepconv_bench.run import fleet
+from sepconv_bench.run.sweep import Settings
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux has 127.0.0.2 without being asked")
 
@@ -69,7 +69,7 @@ class Started:
 
     def measuring(self) -> list[psutil.Process]:
         """The processes of ours beside it that kernels run in."""
-        return [child for child in self._below() if "sepconv_bench.worker" in _command(child)]
+        return [child for child in self._below() if "sepconv_bench.run.worker" in _command(child)]
 
     def dask_worker(self) -> psutil.Process:
         """The process that Dask's nanny has started."""

@@ -1,4 +1,4 @@
-"""Every kernel of every operator against the oracle, on random shapes and strided views, between guard zones."""
+"""Every kernel of every operator against the reference, on random shapes and strided views, between guard zones."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sepconv_bench import ConvShape, Problem, ShapeError, get_kernel, kernel_names
-from sepconv_bench.reference import Oracle
+from sepconv_bench.model.reference import Reference
 
 # A NaN with a payload: a guard that is read poisons the result, a guard that is written changes its bits.
 GUARD = np.array(0x7FC0_5AFE, np.uint32).view(np.float32)
@@ -74,7 +74,7 @@ class Guarded:
     layout_G=layouts(),
     seed=st.integers(0, 2**32 - 1),
 )
-def test_a_kernel_agrees_with_the_oracle_and_touches_nothing_else(name, shape, spare, images, layout_F, layout_G, seed):
+def test_a_kernel_agrees_with_the_reference_and_touches_nothing_else(name, shape, spare, images, layout_F, layout_G, seed):
     """`spare` rows and columns of F lie beyond the last window; without `images` F and G come without a batch axis."""
     kernel = get_kernel(name)
     operator = kernel.operator
@@ -97,7 +97,7 @@ def test_a_kernel_agrees_with_the_oracle_and_touches_nothing_else(name, shape, s
         assert np.shares_memory(returned, G.view)
         assert returned.shape == G.view[which].shape
 
-    error = Oracle(operator, shape, read, weights).error(G.view)
+    error = Reference(operator, shape, read, weights).error(G.view)
     assert error <= 1, f"{error} times what float32 rounding explains"
     assert G.guards_are_whole(), "it wrote outside G"
     after = [F.buffer, *weights]
@@ -130,7 +130,7 @@ def test_rows_that_no_window_reaches_do_not_count(name):
     weights = tuple(rng.standard_normal(weight, np.float32) for weight in shape.weight_shapes(kernel.operator))
     G = kernel(F, *weights, stride=step)
     read = F[::2, ::2] if kernel.operator == "pointwise" else F[:9, :9]
-    assert Oracle(kernel.operator, shape, read[np.newaxis], weights).error(G[np.newaxis]) <= 1
+    assert Reference(kernel.operator, shape, read[np.newaxis], weights).error(G[np.newaxis]) <= 1
 
 
 @pytest.mark.parametrize("name", kernel_names(device="cpu"))
@@ -154,7 +154,7 @@ def test_a_map_that_is_read_only_or_all_one_pixel_is_fine(name):
     F = np.broadcast_to(pixel, shape.F_shape(kernel.operator))
     assert not F.flags.writeable
     weights = tuple(np.ones(weight, np.float32) for weight in shape.weight_shapes(kernel.operator))
-    assert Oracle(kernel.operator, shape, F, weights).error(kernel(F, *weights)) <= 1
+    assert Reference(kernel.operator, shape, F, weights).error(kernel(F, *weights)) <= 1
 
 
 @pytest.mark.parametrize("name", kernel_names(device="cpu"))
@@ -167,7 +167,7 @@ def test_one_channel_may_lie_at_any_step(name):
     weights = tuple(rng.standard_normal(weight, np.float32) for weight in shape.weight_shapes(kernel.operator))
     both = np.full((*shape.G_shape(kernel.operator)[:3], 2), GUARD)
     kernel(F, *weights, out=both[..., ::-2])
-    assert Oracle(kernel.operator, shape, F, weights).error(both[..., 1:]) <= 1
+    assert Reference(kernel.operator, shape, F, weights).error(both[..., 1:]) <= 1
     assert (both[..., 0].view(np.uint32) == GUARD.view(np.uint32)).all()
 
 
@@ -182,7 +182,7 @@ def test_weights_may_be_cut_from_larger_ones(name):
     )
     weights = tuple(weight[tuple(slice(1, -1) for _ in weight.shape)] for weight in larger)
     before = [weight.copy() for weight in larger]
-    assert Oracle(kernel.operator, shape, F, weights).error(kernel(F, *weights)) <= 1
+    assert Reference(kernel.operator, shape, F, weights).error(kernel(F, *weights)) <= 1
     assert all(np.array_equal(a, b) for a, b in zip(larger, before, strict=True))
 
 

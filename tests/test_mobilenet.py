@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from sepconv_bench import ShapeError
-from sepconv_bench.mobilenet.plan import Plan
-from sepconv_bench.mobilenet.weights import EPSILON, names, random_weights, weight_shape
-from sepconv_bench.networks import ALPHAS, RESOLUTIONS, mobilenet_v1
+from sepconv_bench.model.networks import ALPHAS, RESOLUTIONS, mobilenet_v1
+from sepconv_bench.network.plan import Plan
+from sepconv_bench.network.weights import EPSILON, names, random_weights, weight_shape
 
 torch = pytest.importorskip("torch", reason="torch is not installed: pip install '.[torch]'")
 

@@ -14,16 +14,16 @@ from safetensors.numpy import save_file
 
 from sepconv_bench import InputError, ResultsError
 from sepconv_bench.cli import main
-from sepconv_bench.contest import Contest
 from sepconv_bench.measure.sampler import Rules
-from sepconv_bench.mobilenet import timed
-from sepconv_bench.mobilenet.image import read_image
-from sepconv_bench.mobilenet.plan import Plan
-from sepconv_bench.mobilenet.weights import random_weights, read_weights
-from sepconv_bench.networks import mobilenet_v1, multiply_adds
+from sepconv_bench.model.networks import mobilenet_v1, multiply_adds
+from sepconv_bench.network.image import read_image
+from sepconv_bench.network.plan import Plan
+from sepconv_bench.network.weights import random_weights, read_weights
 from sepconv_bench.report.network import COLUMNS, rows_of
-from sepconv_bench.results import open_results
-from sepconv_bench.tables import layers, network, ratios
+from sepconv_bench.results.store import open_results
+from sepconv_bench.results.tables import layers, network, ratios
+from sepconv_bench.run import network_parts as timed
+from sepconv_bench.run.contest import Contest
 
 SMALL = ("--alpha", "0.25", "--resolution", "128")
 LIBRARIES = {"plan", "torch", "torch-prepacked", "torch-compiled", "onnxruntime"}

@@ -9,7 +9,7 @@ from itertools import pairwise
 import pytest
 
 from sepconv_bench import ShapeError
-from sepconv_bench.networks import mobilenet_v1, multiply_adds, parameters
+from sepconv_bench.model.networks import mobilenet_v1, multiply_adds, parameters
 
 
 @pytest.mark.parametrize(

@@ -9,10 +9,9 @@ import numpy as np
 import psutil
 import pytest
 
-from sepconv_bench import results as store
-from sepconv_bench import tables
 from sepconv_bench.measure.doctor import diagnose
 from sepconv_bench.measure.noise import SIGNS, doubts
+from sepconv_bench.results import store, tables
 
 TARGET = 0.02
 

@@ -14,10 +14,9 @@ from axe_playwright_python.sync_playwright import Axe
 from PIL import Image, ImageColor
 from playwright.sync_api import Browser, Page
 
-from sepconv_bench import results as store
-from sepconv_bench import tables
 from sepconv_bench.report import figures, maps, reasons
 from sepconv_bench.report import page as module
+from sepconv_bench.results import store, tables
 
 PHONE, DESK = {"width": 390, "height": 844}, {"width": 1280, "height": 900}
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from sepconv_bench.pairing import Pair, pairs, peer
+from sepconv_bench.model.pairing import Pair, pairs, peer
 
 
 def test_each_rung_with_its_own_and_the_fastest_with_the_fastest():

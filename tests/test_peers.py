@@ -1,6 +1,6 @@
 """torch and onnxruntime as peers: real libraries, and what happens where they are not installed.
 
-That every peer agrees with the oracle on random shapes and strided maps is in test_kernels.py, with all other kernels.
+That every peer agrees with the reference on random shapes and strided maps is in test_kernels.py, with all other kernels.
 """
 
 from __future__ import annotations
@@ -15,14 +15,15 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from sepconv_bench import ConvShape, Problem, get_kernel, kernel_names, tables
-from sepconv_bench import results as store
+from sepconv_bench import ConvShape, Problem, get_kernel, kernel_names
 from sepconv_bench.errors import ResultsError
 from sepconv_bench.measure.clocks import pool_environment
 from sepconv_bench.measure.sampler import Rules
-from sepconv_bench.reference import Oracle
-from sepconv_bench.shapes import OPERATORS, Grid
-from sepconv_bench.sweep import Settings, Verdict, Worker, check, sweep
+from sepconv_bench.model.grids import Grid
+from sepconv_bench.model.reference import Reference
+from sepconv_bench.model.shapes import OPERATORS
+from sepconv_bench.results import store, tables
+from sepconv_bench.run.sweep import Settings, Verdict, Worker, check, sweep
 
 PEERS = [name for name in kernel_names(missing=True) if name.startswith("cpu.") and get_kernel(name).needs]
 INTO_G = ["cpu.pointwise.torch-matmul", "cpu.separable.torch-matmul", "cpu.pointwise.onnxruntime-matmul"]
@@ -182,7 +183,7 @@ def test_the_result_of_the_last_launch_is_unpacked_and_verified(tmp_path):
     with store.open_results(tmp_path) as results:
         table = tables.timings(results).set_index("variant")
     assert table.status.to_dict() == {"elsewhere": "wrong", "cannot": "failed"}
-    assert "differs from the oracle's by" in table.reason["elsewhere"]
+    assert "differs from the reference's by" in table.reason["elsewhere"]
     assert table.reason["elsewhere"].endswith("after it was launched many times")
     assert "TypeError" in table.reason["cannot"]
     assert table.time_s.isna().all()
@@ -192,7 +193,7 @@ def test_the_result_of_the_last_launch_is_unpacked_and_verified(tmp_path):
 def test_a_product_of_matrices_is_written_into_a_dense_g(name):
     problem = Problem.draw(get_kernel(name).operator, ConvShape(3, 17, 9, 6, batch=2), np.random.default_rng(0))
     get_kernel(name).bind(problem)()
-    assert Oracle(problem.operator, problem.shape, problem.F, problem.weights).error(problem.G) <= 1
+    assert Reference(problem.operator, problem.shape, problem.F, problem.weights).error(problem.G) <= 1
 
 
 @pytest.mark.parametrize("name", [name for name in PEERS if name not in INTO_G])
@@ -212,7 +213,7 @@ def test_read_only_arrays_are_as_good(name):
     )
     for array in (F, *weights):
         array.flags.writeable = False
-    assert Oracle(kernel.operator, shape, F, tuple(weights)).error(kernel(F, *weights)) <= 1
+    assert Reference(kernel.operator, shape, F, tuple(weights)).error(kernel(F, *weights)) <= 1
 
 
 @pytest.mark.parametrize("name", [name for name in PEERS if ".torch" in name])

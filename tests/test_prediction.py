@@ -6,12 +6,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sepconv_bench import results as store
-from sepconv_bench import theory
 from sepconv_bench.errors import InputError, ResultsError, ShapeError
-from sepconv_bench.prediction import FEWEST, Model, read_layers
-from sepconv_bench.results import Cell
-from sepconv_bench.shapes import AXES, NETWORKS, ConvShape, get_grid, network_shapes
+from sepconv_bench.model import theory
+from sepconv_bench.model.grids import NETWORKS, get_grid, network_shapes
+from sepconv_bench.model.shapes import AXES, ConvShape
+from sepconv_bench.predict.prediction import FEWEST, Model, read_layers
+from sepconv_bench.results import store
+from sepconv_bench.results.store import Cell
 
 PEAK, BANDWIDTH = 200e9, 30e9
 LAUNCH = {"standard": 4e-6, "separable": 6e-6}

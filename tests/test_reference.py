@@ -1,4 +1,4 @@
-"""The oracle against the equations written out, and its verdict against what it must and must not let pass."""
+"""The reference against the equations written out, and its verdict against what it must and must not let pass."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from sepconv_bench import ConvShape
-from sepconv_bench.reference import Oracle, convolve
-from sepconv_bench.shapes import OPERATORS
+from sepconv_bench.model.reference import Reference, convolve
+from sepconv_bench.model.shapes import OPERATORS
 
 SHAPES = [
     ConvShape(3, 2, 3, 3),
@@ -39,7 +39,7 @@ def literal(operator, shape, F, weights):
 
 @pytest.mark.parametrize("operator", OPERATORS)
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_the_oracle_is_the_equation(operator, shape):
+def test_the_reference_is_the_equation(operator, shape):
     rng = np.random.default_rng(0)
     F = rng.integers(-9, 10, shape.F_shape(operator)).astype(np.float32)
     weights = tuple(rng.integers(-9, 10, weight).astype(np.float32) for weight in shape.weight_shapes(operator))
@@ -57,12 +57,12 @@ def test_maps_end_with_a_bias_between_0_and_6_where_asked(operator):
     G, parts = F, ("depthwise", "pointwise") if operator == "separable" else (operator,)
     for part, K, bias in zip(parts, weights, biases, strict=True):
         G = np.minimum(np.maximum(literal(part, shape, G, (K,)) + bias, 0), 6)
-    oracle = Oracle(operator, shape, F, weights, biases)
-    np.testing.assert_array_equal(oracle.G, G.astype(float))
-    assert 0 < (oracle.G == 0).mean() < 1
-    assert (oracle.G == 6).any()
-    assert oracle.error(oracle.G) == 0
-    assert oracle.error(oracle.G + 1e-3) > 1, "a bias that is off by a thousandth"
+    reference = Reference(operator, shape, F, weights, biases)
+    np.testing.assert_array_equal(reference.G, G.astype(float))
+    assert 0 < (reference.G == 0).mean() < 1
+    assert (reference.G == 6).any()
+    assert reference.error(reference.G) == 0
+    assert reference.error(reference.G + 1e-3) > 1, "a bias that is off by a thousandth"
 
 
 def test_rows_are_taken_a_few_at_a_time_without_a_seam(monkeypatch):
@@ -70,7 +70,7 @@ def test_rows_are_taken_a_few_at_a_time_without_a_seam(monkeypatch):
     rng = np.random.default_rng(0)
     F, K = (rng.standard_normal(size) for size in (shape.F_shape("standard"), *shape.weight_shapes("standard")))
     whole = convolve("standard", F, (K,), 2)
-    monkeypatch.setattr("sepconv_bench.reference._ROWS_BYTES", 1)
+    monkeypatch.setattr("sepconv_bench.model.reference._ROWS_BYTES", 1)
     np.testing.assert_allclose(convolve("standard", F, (K,), 2), whole, rtol=1e-13)
 
 
@@ -80,11 +80,11 @@ def test_rounding_passes_and_one_lost_term_does_not(operator):
     rng = np.random.default_rng(3)
     F = rng.standard_normal(shape.F_shape(operator), np.float32)
     weights = tuple(rng.standard_normal(weight, np.float32) for weight in shape.weight_shapes(operator))
-    oracle = Oracle(operator, shape, F, weights)
-    assert oracle.error(oracle.G.astype(np.float32)) <= 1
+    reference = Reference(operator, shape, F, weights)
+    assert reference.error(reference.G.astype(np.float32)) <= 1
     lost = weights[0].copy()
     lost[(0,) * (lost.ndim - 1)] = 0
-    assert oracle.error(convolve(operator, F, (lost, *weights[1:])).astype(np.float32)) > 1
+    assert reference.error(convolve(operator, F, (lost, *weights[1:])).astype(np.float32)) > 1
 
 
 def test_float32_sums_in_the_worst_order_pass():
@@ -96,7 +96,7 @@ def test_float32_sums_in_the_worst_order_pass():
     G = np.zeros(shape.G_shape("standard"), np.float32)
     for i, j, m in np.ndindex(3, 3, 512):
         G += F[:, i : i + 3, j : j + 3, m, np.newaxis] * K[i, j, m]
-    assert Oracle("standard", shape, F, (K,)).error(G) <= 1
+    assert Reference("standard", shape, F, (K,)).error(G) <= 1
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -105,11 +105,11 @@ def test_one_product_lost_in_a_big_sum_is_seen(seed):
     shape = ConvShape(3, 512, 4, 3)
     rng = np.random.default_rng(seed)
     F, K = (rng.standard_normal(size, np.float32) for size in (shape.F_shape("standard"), *shape.weight_shapes("standard")))
-    oracle = Oracle("standard", shape, F, (K,))
+    reference = Reference("standard", shape, F, (K,))
     products = np.abs(F[0, 1:4, 1:4, :] * K[..., 2]).reshape(-1)
-    G = oracle.G.astype(np.float32)
+    G = reference.G.astype(np.float32)
     G[0, 1, 1, 2] -= np.sort(products)[len(products) // 2]
-    assert oracle.error(G) > 1
+    assert reference.error(G) > 1
 
 
 FLOAT32_ORDERS = {
@@ -140,7 +140,7 @@ def test_float32_passes_in_whatever_order_it_adds(operator, order):
         rows = windows.reshape(25, -1)
     G = FLOAT32_ORDERS[order]((rows, weights[-1].reshape(-1, 16)))
     assert G.dtype == np.float32
-    error = Oracle(operator, shape, F, weights).error(G.reshape(shape.G_shape(operator)))
+    error = Reference(operator, shape, F, weights).error(G.reshape(shape.G_shape(operator)))
     assert 0 < error <= 1
 
 
@@ -150,13 +150,13 @@ def test_half_precision_does_not_pass():
     F = rng.standard_normal(shape.F_shape("standard"), np.float32)
     K = rng.standard_normal((3, 3, 16, 4), np.float32)
     low = convolve("standard", F.astype(np.float16), (K.astype(np.float16),))
-    assert Oracle("standard", shape, F, (K,)).error(low.astype(np.float32)) > 1
+    assert Reference("standard", shape, F, (K,)).error(low.astype(np.float32)) > 1
 
 
 @pytest.mark.parametrize("poison", [np.nan, np.inf, -np.inf])
 def test_a_hole_in_the_result_is_infinitely_wrong(poison):
     shape = ConvShape(1, 2, 2, 2)
-    oracle = Oracle("pointwise", shape, np.ones((1, 2, 2, 2), np.float32), (np.ones((2, 2), np.float32),))
-    G = oracle.G.astype(np.float32)
+    reference = Reference("pointwise", shape, np.ones((1, 2, 2, 2), np.float32), (np.ones((2, 2), np.float32),))
+    G = reference.G.astype(np.float32)
     G[0, 1, 1, 1] = poison
-    assert oracle.error(G) == np.inf
+    assert reference.error(G) == np.inf

@@ -14,11 +14,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sepconv_bench import results as store
-from sepconv_bench import tables
 from sepconv_bench.errors import ResultsError
 from sepconv_bench.report import figures
 from sepconv_bench.report.page import verdict, write_report
+from sepconv_bench.results import store, tables
 
 
 class Page(HTMLParser):

@@ -14,10 +14,10 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from sepconv_bench import results as store
 from sepconv_bench.errors import ResultsError
-from sepconv_bench.shapes import OPERATORS, ConvShape
-from sepconv_bench.tables import TABLES
+from sepconv_bench.model.shapes import OPERATORS, ConvShape
+from sepconv_bench.results import store
+from sepconv_bench.results.tables import TABLES
 
 SHAPE = ["D_K", "M", "N", "D_G", "stride", "batch"]
 TIMINGS = {

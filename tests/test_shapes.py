@@ -12,8 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sepconv_bench import ConvShape, ShapeError
-from sepconv_bench.shapes import (
-    AXES,
+from sepconv_bench.model.grids import (
     CENTRE,
     GRIDS,
     INCEPTION_V1,
@@ -25,6 +24,7 @@ from sepconv_bench.shapes import (
     grid_from_axes,
     parse_axis,
 )
+from sepconv_bench.model.shapes import AXES
 
 
 @pytest.mark.parametrize("value", [0, -1, 1.0, 2.5, "3", None, True, np.True_, np.float32(3), 1 << 31, float("nan"), [3]])

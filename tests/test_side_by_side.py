@@ -12,12 +12,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sepconv_bench import results as store
-from sepconv_bench import tables
 from sepconv_bench.errors import ResultsError
+from sepconv_bench.model.shapes import AXES
 from sepconv_bench.report import figures
 from sepconv_bench.report.machines import cells, side_by_side, verdict, write_comparison
-from sepconv_bench.shapes import AXES
+from sepconv_bench.results import store, tables
 
 
 @pytest.fixture

@@ -8,14 +8,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sepconv_bench import results as store
 from sepconv_bench.cli import main
 from sepconv_bench.measure.statistics import ratio_of_sums
-from sepconv_bench.networks import OCCURRENCES
+from sepconv_bench.model.grids import GRIDS
+from sepconv_bench.model.networks import OCCURRENCES
+from sepconv_bench.model.theory import multiplications
 from sepconv_bench.report.page import PAGE, told_sums, write_report
-from sepconv_bench.shapes import GRIDS
-from sepconv_bench.tables import sums
-from sepconv_bench.theory import multiplications
+from sepconv_bench.results import store
+from sepconv_bench.results.tables import sums
 
 SHAPE = ["D_K", "M", "N", "D_G", "stride", "batch"]
 KERNELS = ("cpu.standard.tiled", "cpu.standard.torch", "cpu.separable.fused", "cpu.separable.torch")

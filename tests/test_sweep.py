@@ -19,12 +19,12 @@ import psutil
 import pytest
 from conftest import QUICK
 
-from sepconv_bench import results as store
-from sepconv_bench import tables
 from sepconv_bench.errors import InputError, ResultsError
 from sepconv_bench.measure.sampler import Rules
-from sepconv_bench.shapes import ConvShape, Grid, cross
-from sepconv_bench.sweep import Settings, check, sweep
+from sepconv_bench.model.grids import Grid, cross
+from sepconv_bench.model.shapes import ConvShape
+from sepconv_bench.results import store, tables
+from sepconv_bench.run.sweep import Settings, check, sweep
 
 AXES = ("--D_K", "1,3", "--M", "2,4", "--N", "2,4,6", "--D_G", "4")
 SHAPES = cross(D_K=(1, 3), M=(2, 4), N=(2, 4, 6), D_G=(4,))
@@ -133,7 +133,7 @@ def faulty(tmp_path_factory: pytest.TempPathFactory, sepconv: Callable) -> tuple
         ("cpu.pointwise.exits", "failed", "it raised SystemExit: 0"),
         ("cpu.standard.stops", "failed", "it raised KeyboardInterrupt"),
         ("cpu.depthwise.no_launch", "failed", "it raised TypeError: 'NoneType' object is not callable"),
-        ("cpu.pointwise.wrong", "wrong", "differs from the oracle's by"),
+        ("cpu.pointwise.wrong", "wrong", "differs from the reference's by"),
         ("cpu.pointwise.forgets", "wrong", "never written"),
         ("cpu.pointwise.scribbles", "wrong", "it changed its own input"),
         ("cpu.separable.huge", "failed", "out of memory"),

@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sepconv_bench import ConvShape, ShapeError
-from sepconv_bench.shapes import MOBILENET_V1, OPERATORS
-from sepconv_bench.theory import bytes_moved, cost_ratio, intensity, multiplications, roofline_time
+from sepconv_bench.model.grids import MOBILENET_V1
+from sepconv_bench.model.shapes import OPERATORS
+from sepconv_bench.model.theory import bytes_moved, cost_ratio, intensity, multiplications, roofline_time
 
 sizes = st.integers(1, 5000)
 shapes = st.builds(ConvShape, sizes, sizes, sizes, sizes, st.integers(1, 5), st.integers(1, 64))

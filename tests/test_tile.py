@@ -21,7 +21,7 @@ from sepconv_bench.kernels.cpu import blocking
 from sepconv_bench.kernels.cpu.assembly import inner_loop
 from sepconv_bench.kernels.cpu.tile import Tile, Vectors, host_vectors
 from sepconv_bench.kernels.cpu.tiled import filter_row, product_tile, roll_down
-from sepconv_bench.reference import Oracle
+from sepconv_bench.model.reference import Reference
 
 VECTORS = host_vectors()
 LANES = VECTORS.lanes
@@ -134,7 +134,7 @@ def test_every_edge_of_tiles_panels_and_vectors_is_right(name):
     for shape in EDGES:
         problem = Problem.draw(kernel.operator, shape, rng)
         kernel.bind(problem)()
-        error = Oracle(kernel.operator, shape, problem.F, problem.weights).error(problem.G)
+        error = Reference(kernel.operator, shape, problem.F, problem.weights).error(problem.G)
         assert error <= 1, f"{shape}: {error} times what float32 rounding explains"
 
 
@@ -146,7 +146,7 @@ def test_weights_in_several_blocks_give_the_same_sum(shape):
         kernel = get_kernel(name)
         problem = Problem.draw(kernel.operator, shape, rng)
         kernel.bind(problem)()
-        assert Oracle(kernel.operator, shape, problem.F, problem.weights).error(problem.G) <= 1, name
+        assert Reference(kernel.operator, shape, problem.F, problem.weights).error(problem.G) <= 1, name
 
 
 @pytest.mark.parametrize("shape", [ConvShape(3, 64, 1, 184), ConvShape(5, 64, 1, 184, stride=2)], ids=str)
@@ -155,11 +155,11 @@ def test_a_map_that_goes_around_the_caches_is_written_whole(shape):
     assert blocking.goes_around(64 * 184**2)
     rng = np.random.default_rng(0)
     problem = Problem.draw("depthwise", shape, rng)
-    oracle = Oracle("depthwise", shape, problem.F, problem.weights)
+    reference = Reference("depthwise", shape, problem.F, problem.weights)
     shifted = np.full(problem.G.size + 1, np.nan, np.float32)[1:].reshape(problem.G.shape)
     for G in (problem.G, shifted):
         get_kernel("cpu.depthwise.tiled").bind(Problem("depthwise", shape, problem.F, problem.weights, G))()
-        assert oracle.error(G) <= 1
+        assert reference.error(G) <= 1
 
 
 @on_x86
@@ -169,7 +169,7 @@ def test_only_a_map_that_goes_around_the_caches_is_stored_past_them(around):
     assert sum("movntps" in line for line in loop.lines) == around * 4
 
 
-FENCES = Path(__file__).parents[1] / "docs" / "experiments" / "fences.py"
+FENCES = Path(__file__).parents[1] / "experiments" / "fences.py"
 
 
 def fenced(names: Sequence[str], shapes: Sequence[ConvShape], **environment: str) -> subprocess.CompletedProcess:
@@ -181,7 +181,7 @@ def fenced(names: Sequence[str], shapes: Sequence[ConvShape], **environment: str
 @pytest.mark.skipif(sys.platform != "linux", reason="mprotect of a page as Linux has it")
 def test_nothing_is_read_or_written_beside_the_arrays():
     """Every array lies against a page that may not be touched, and so does all that ours allocate: one float beside it ends the
-    process. `docs/experiments/fences.py` without arguments does so on all edges."""
+    process. `experiments/fences.py` without arguments does so on all edges."""
     names = [*kernel_names(device="cpu"), "network.standard", "network.separable"]
     done = fenced(names, EDGES[::4])
     assert done.stdout.split()[::2] == ["lanes", *names], f"exit code {done.returncode}: {done.stderr}"

@@ -20,24 +20,24 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sepconv_bench import ConvShape, KernelError, Problem, ShapeError, kernel, kernel_names, tables
-from sepconv_bench import results as store
+from sepconv_bench import ConvShape, KernelError, Problem, ShapeError, kernel, kernel_names
 from sepconv_bench.errors import InputError
-from sepconv_bench.history import read as read_history
 from sepconv_bench.kernels import registry
-from sepconv_bench.mobilenet.image import read_image
-from sepconv_bench.mobilenet.weights import folded, read_weights
-from sepconv_bench.networks import mobilenet_v1
-from sepconv_bench.reference import Oracle, oracle_bytes
+from sepconv_bench.model.networks import mobilenet_v1
+from sepconv_bench.model.reference import Reference, reference_bytes
+from sepconv_bench.network.image import read_image
+from sepconv_bench.network.weights import folded, read_weights
 from sepconv_bench.report.history import write_history
 from sepconv_bench.report.ladder import ladder
-from sepconv_bench.revision import commit_of
+from sepconv_bench.results import store, tables
+from sepconv_bench.results.history import read as read_history
+from sepconv_bench.run.revision import commit_of
 
 EVIL = "<script>alert(1)</script> $\\frac{ | `x` \x1b[2J --> 字"
 
 
 def _experiment(name: str) -> ModuleType:
-    file = Path(__file__).parents[1] / "docs" / "experiments" / f"{name}.py"
+    file = Path(__file__).parents[1] / "experiments" / f"{name}.py"
     spec = importlib.util.spec_from_file_location(name, file)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -50,7 +50,7 @@ A_FEW = {"results": 20, "values": 15, "asv_report": 2, "report": 1}
 
 @pytest.mark.parametrize("target", FUZZ.COUNTS)
 def test_random_input_is_taken_or_refused_in_one_line(target):
-    """A few of what docs/experiments/fuzz.py does a hundred thousand times."""
+    """A few of what experiments/fuzz.py does a hundred thousand times."""
     outcomes, odd, _ = FUZZ.driven(target, A_FEW.get(target, 100), seed=1)
     assert odd == {}
     assert outcomes["taken"] + outcomes["refused"] == A_FEW.get(target, 100)
@@ -158,13 +158,13 @@ def test_a_plugin_runs_only_if_it_is_named(tmp_path):
 
 @pytest.mark.parametrize("operator", ["standard", "depthwise", "pointwise", "separable"])
 @pytest.mark.parametrize("shape", [ConvShape(3, 64, 128, 40), ConvShape(5, 16, 16, 60, stride=2), ConvShape(3, 256, 64, 14)])
-def test_what_the_oracle_is_said_to_take_is_what_it_takes(operator, shape):
+def test_what_the_reference_is_said_to_take_is_what_it_takes(operator, shape):
     drawn = Problem.draw(operator, shape, np.random.default_rng(0))
     tracemalloc.start()
-    Oracle(operator, shape, drawn.F, drawn.weights).error(np.zeros_like(drawn.G))
+    Reference(operator, shape, drawn.F, drawn.weights).error(np.zeros_like(drawn.G))
     _, most = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert most <= oracle_bytes(operator, shape) < 8 * most
+    assert most <= reference_bytes(operator, shape) < 8 * most
 
 
 def test_a_copy_that_does_not_fit_is_refused_before_it_is_made():

@@ -14,8 +14,8 @@ import psutil
 
 from sepconv_bench.errors import ShapeError
 from sepconv_bench.kernels.device_array import DeviceArray
-from sepconv_bench.shapes import ConvShape, whole
-from sepconv_bench.theory import known
+from sepconv_bench.model.shapes import ConvShape, whole
+from sepconv_bench.model.theory import known
 
 _LINE = 64  # bytes of a cache line; every drawn array starts on one
 _PAGE = 4096

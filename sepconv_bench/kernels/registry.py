@@ -24,7 +24,7 @@ import numpy as np
 from sepconv_bench import gpu
 from sepconv_bench.errors import KernelError
 from sepconv_bench.kernels.problem import Gpu, Problem, problem_from_arrays
-from sepconv_bench.shapes import OPERATORS, ConvShape
+from sepconv_bench.model.shapes import OPERATORS, ConvShape
 
 DEVICES = ("cpu", "cuda")
 ENTRY_POINTS = "sepconv_bench.kernels"

@@ -1,7 +1,7 @@
 """The paired sampler: contenders interleaved in random order, round by round, in blocks of fresh buffers.
 
 Only ratios within a round survive a machine whose speed drifts, and only the spread over blocks says how far to trust
-them (docs/experiments/README.md). The sampler knows a contender as a name and a function that binds fresh buffers.
+them (experiments/README.md). The sampler knows a contender as a name and a function that binds fresh buffers.
 """
 
 from __future__ import annotations

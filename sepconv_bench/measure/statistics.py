@@ -2,7 +2,7 @@
 
 Rounds within a block share one draw of memory and of the machine's mood, so their spread says nothing about the next
 block. Each block is condensed to its median; the interval is Student's t over the logarithms of the block medians,
-which holds the spread of rounds and of blocks together. docs/experiments/README.md compares it with the hierarchical bootstrap.
+which holds the spread of rounds and of blocks together. experiments/README.md compares it with the hierarchical bootstrap.
 
 A machine that is taken away for a moment spoils a whole block now and then: the least and the greatest twentieth of the blocks
 are left out, once there are twenty, with the interval of a trimmed mean (Tukey & McLaughlin, Sankhya A 25, 1963; Yuen,

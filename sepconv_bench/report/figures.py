@@ -26,7 +26,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 
 from sepconv_bench import files
-from sepconv_bench.pairing import peer
+from sepconv_bench.model.pairing import peer
 from sepconv_bench.report.plain import in_figure
 
 # What each figure is written as, and what must not be in it for the same results to give the same bytes.

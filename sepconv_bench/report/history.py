@@ -16,12 +16,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from sepconv_bench import files, theory
+from sepconv_bench import files
 from sepconv_bench.errors import ResultsError
-from sepconv_bench.history import History
+from sepconv_bench.model import theory
+from sepconv_bench.model.shapes import ConvShape
 from sepconv_bench.report import figures
 from sepconv_bench.report.plain import in_figure
-from sepconv_bench.shapes import ConvShape
+from sepconv_bench.results.history import History
 
 THEORY = "1/N + 1/D_K^2"
 _RATIO, _TIME, _PEAK = "track_cost_ratio", "track_time", "track_peak_over_attained"

@@ -9,11 +9,11 @@ import pandas as pd
 
 from sepconv_bench import files
 from sepconv_bench.errors import ResultsError
-from sepconv_bench.pairing import PEERS, peer
+from sepconv_bench.model.pairing import PEERS, peer
+from sepconv_bench.model.shapes import OPERATORS
 from sepconv_bench.report.plain import in_markdown
-from sepconv_bench.results import Results, told_machine
-from sepconv_bench.shapes import OPERATORS
-from sepconv_bench.tables import peers, timings
+from sepconv_bench.results.store import Results, told_machine
+from sepconv_bench.results.tables import peers, timings
 
 _MARKERS = re.compile(r"(<!-- ladder\b[^\n]*-->\n).*?(<!-- end of ladder -->)", re.S)
 

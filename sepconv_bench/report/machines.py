@@ -17,10 +17,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from sepconv_bench.errors import ResultsError
+from sepconv_bench.model.shapes import AXES, ConvShape
 from sepconv_bench.report import figures
-from sepconv_bench.results import Results, told_machine
-from sepconv_bench.shapes import AXES, ConvShape
-from sepconv_bench.tables import ratios, timings
+from sepconv_bench.results.store import Results, told_machine
+from sepconv_bench.results.tables import ratios, timings
 
 _SHAPE = [*AXES]
 _TEMPLATE = "machines.html.j2"

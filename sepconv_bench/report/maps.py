@@ -16,10 +16,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter
 
-from sepconv_bench import theory
-from sepconv_bench.pairing import peer
+from sepconv_bench.model import theory
+from sepconv_bench.model.pairing import peer
+from sepconv_bench.model.shapes import ConvShape
 from sepconv_bench.report.figures import AXIS_NAMES, MEASURED_GREY, facets, log_axis, panels, styled
-from sepconv_bench.shapes import ConvShape
 
 _SIDES = ("standard", "separable")
 _LOSES, _PAYS = "X", "o"  # markers, so that print in grey tells them apart

@@ -13,7 +13,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from sepconv_bench.networks import WHOLE
+from sepconv_bench.model.networks import WHOLE
 from sepconv_bench.report.figures import LOOKS, MEASURED_GREY, log_axis, styled
 
 _CONFIGURATION = ["alpha", "resolution", "batch"]

@@ -18,13 +18,13 @@ from matplotlib.figure import Figure
 
 from sepconv_bench import files
 from sepconv_bench.errors import ResultsError
+from sepconv_bench.model.shapes import AXES
 from sepconv_bench.report import figures, maps, markdown
 from sepconv_bench.report import network as networks
 from sepconv_bench.report.reasons import reasons as draw_reasons
 from sepconv_bench.report.reasons import told_reasons
-from sepconv_bench.results import Results
-from sepconv_bench.shapes import AXES
-from sepconv_bench.tables import FASTEST, layers, network, ratios, sums, timings, why
+from sepconv_bench.results.store import Results
+from sepconv_bench.results.tables import FASTEST, layers, network, ratios, sums, timings, why
 
 PAGE = "index.html"
 MARKDOWN = "report.md"

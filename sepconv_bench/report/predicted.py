@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pandas as pd
 
-from sepconv_bench.prediction import CONFIDENCE, Accuracy
-from sepconv_bench.shapes import AXES
+from sepconv_bench.model.shapes import AXES
+from sepconv_bench.predict.prediction import CONFIDENCE, Accuracy
 
 _SIDES = ("standard", "separable")
 

@@ -1,6 +1,6 @@
 """Why each point is off the line: the factors between the promised and the measured speedup, as one figure and in words.
 
-Takes the tidy table `why` of the results; its factors are those of `sepconv_bench.attribution`.
+Takes the tidy table `why` of the results; its factors are those of `sepconv_bench.model.attribution`.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from numba import cuda, float32, uint32
 from sepconv_bench.kernels.cuda.arrays import Layout
 from sepconv_bench.kernels.cuda.launch import Pass, bounds
 from sepconv_bench.kernels.cuda.vectors import fma
-from sepconv_bench.shapes import ConvShape
+from sepconv_bench.model.shapes import ConvShape
 
 THREADS, _BLOCKS = 128, 8
 

@@ -24,7 +24,7 @@ from sepconv_bench.kernels.cuda.loops import loops_pass
 from sepconv_bench.kernels.cuda.product import product_pass, sum_pass
 from sepconv_bench.kernels.cuda.rungs import of_one, product_of, strip_of
 from sepconv_bench.kernels.cuda.tiled import depthwise_pass
-from sepconv_bench.shapes import ConvShape
+from sepconv_bench.model.shapes import ConvShape
 
 CC = (9, 0)  # Hopper, which the H200 is
 _USED = re.compile(r"Used (\d+) registers")

@@ -18,7 +18,7 @@ from numba import cuda, float32, uint32
 from sepconv_bench.kernels.cuda.arrays import Layout
 from sepconv_bench.kernels.cuda.launch import Pass, bounds
 from sepconv_bench.kernels.cuda.vectors import FLOATS, SIMULATED, fma, load4, outer_sums, store4
-from sepconv_bench.shapes import ConvShape
+from sepconv_bench.model.shapes import ConvShape
 
 _SUM_THREADS, _SUM_BLOCKS = 128, 8
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from sepconv_bench.kernels.problem import Problem
 from sepconv_bench.kernels.registry import Launch, kernel
-from sepconv_bench.shapes import OPERATORS
+from sepconv_bench.model.shapes import OPERATORS
 
 if TYPE_CHECKING:
     from sepconv_bench.kernels.cuda.arrays import DeviceMap

@@ -17,7 +17,7 @@ from sepconv_bench.kernels.cuda.product import Product, padded, product_pass, su
 from sepconv_bench.kernels.cuda.tiled import depthwise_pass
 from sepconv_bench.kernels.cuda.tiles import FUSED_TILES, TILES, choose_strip, choose_tile, fuses
 from sepconv_bench.kernels.problem import Problem
-from sepconv_bench.shapes import ConvShape
+from sepconv_bench.model.shapes import ConvShape
 
 _Bound = tuple[Pass, tuple[Any, ...]]
 

@@ -16,7 +16,7 @@ from sepconv_bench.kernels.cuda.arrays import Layout
 from sepconv_bench.kernels.cuda.launch import Pass, bounds
 from sepconv_bench.kernels.cuda.tiles import STRIP_THREADS
 from sepconv_bench.kernels.cuda.vectors import FLOATS, block_loader, ended, multiply_adds, row_storer, shifted
-from sepconv_bench.shapes import ConvShape
+from sepconv_bench.model.shapes import ConvShape
 
 _KEPT_WIDTH = 3  # of the widest window whose weights stay in registers
 _VECTOR_WIDTH = 5  # of the widest whose weights, of four channels, fit beside several new rows of F

@@ -7,7 +7,7 @@ from math import ceil
 
 from sepconv_bench.kernels.cuda.product import Tile
 from sepconv_bench.kernels.cuda.vectors import FLOATS
-from sepconv_bench.shapes import ConvShape
+from sepconv_bench.model.shapes import ConvShape
 
 # From much reuse to many blocks.
 TILES = (
@@ -33,7 +33,7 @@ SPLITS = (1, 2, 3, 4, 6, 8, 12, 16)
 STRIPS = ((4, 2), (2, 2), (8, 2), (4, 1), (2, 1), (1, 1))
 STRIP_THREADS = 128  # of a block
 
-# What follows is fitted to the times of docs/experiments/cuda_tiles.py on an H100, in cycles of 0.8 ns. Of products: what a
+# What follows is fitted to the times of experiments/cuda_tiles.py on an H100, in cycles of 0.8 ns. Of products: what a
 # multiprocessor multiplies and adds; from asking for a slice to having it; what a round of blocks costs beside its slices, and
 # a second kernel; what a read of shared memory a multiply-add costs, and a tap of a window.
 _MULTIPLY_ADDS, _LATENCY, _ROUND, _LAUNCH = 128, 430, 1180, 1950

@@ -15,7 +15,7 @@ from sepconv_bench import gpu
 from sepconv_bench.kernels.device_array import DeviceArray
 from sepconv_bench.kernels.problem import Problem
 from sepconv_bench.kernels.registry import Launch, kernel
-from sepconv_bench.shapes import OPERATORS, ConvShape
+from sepconv_bench.model.shapes import OPERATORS, ConvShape
 
 if TYPE_CHECKING:
     import torch

@@ -19,7 +19,7 @@ import numpy as np
 
 from sepconv_bench.kernels.problem import Problem, require_memory
 from sepconv_bench.kernels.registry import Launch, kernel
-from sepconv_bench.shapes import OPERATORS, ConvShape
+from sepconv_bench.model.shapes import OPERATORS, ConvShape
 
 if TYPE_CHECKING:
     from onnx import ModelProto

@@ -1,4 +1,4 @@
-"""The torch peer (oneDNN, MKL), in those ways of using it that are the fastest on some shape (docs/experiments/README.md).
+"""The torch peer (oneDNN, MKL), in those ways of using it that are the fastest on some shape (experiments/README.md).
 
 `torch` is eager and channels_last, which is how F lies in memory. `torch-prepacked` calls what torch's compiler calls for the
 convolutions of a frozen model, `torch-linear` what it calls for linear layers, `torch-matmul` multiplies without packing.
@@ -15,7 +15,7 @@ import numpy as np
 
 from sepconv_bench.kernels.problem import Problem, require_memory
 from sepconv_bench.kernels.registry import Launch, kernel
-from sepconv_bench.shapes import OPERATORS, ConvShape
+from sepconv_bench.model.shapes import OPERATORS, ConvShape
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -1,0 +1,45 @@
+"""The same grid measured twice on one machine: how many ratio intervals overlap, and how far apart the ratios are.
+
+sepconv-bench run --output reports/first && sepconv-bench run --output reports/second
+python experiments/repeatability.py reports/first reports/second
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from sepconv_bench.model.shapes import AXES
+from sepconv_bench.results.store import open_results
+from sepconv_bench.results.tables import ratios
+
+KEY = [*AXES, "standard_kernel", "separable_kernel"]
+
+
+def table(folder: str) -> pd.DataFrame:
+    with open_results(Path(folder)) as results:
+        return ratios(results)
+
+
+def told(name: str, both: pd.DataFrame) -> str:
+    overlap = (both.ratio_lo_first <= both.ratio_hi_second) & (both.ratio_lo_second <= both.ratio_hi_first)
+    apart = np.expm1(np.abs(np.log(both.ratio_first / both.ratio_second)))
+    return f"| {name} | {len(both)} | {overlap.mean():.1%} | {apart.median():.2%} | {apart.quantile(0.95):.1%} |"
+
+
+def main(first: str, second: str) -> None:
+    both = table(first).merge(table(second), on=KEY, suffixes=("_first", "_second"))
+    print("| ratios | how many | intervals overlap | median difference | 95th percentile |")
+    print("|---|---:|---:|---:|---:|")
+    print(told("all", both))
+    print(told("fastest of each", both[both.best_first & both.best_second]))
+    sure = (both.doubts_first == "") & (both.doubts_second == "")
+    print(told("without doubts in either run", both[sure]))
+    print(told("of our kernels", both[~both.standard_kernel.str.contains("numpy|torch|onnx")]))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

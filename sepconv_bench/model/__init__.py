@@ -1,0 +1,1 @@
+"""What is asked and what it must cost: shapes, operators, grids, theory, attribution, networks, the reference."""

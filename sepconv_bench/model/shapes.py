@@ -1,0 +1,78 @@
+"""What is asked: one convolution shape.
+
+The symbols are those of the MobileNet-V1 paper (arXiv 1704.04861): D_K kernel width, M input channels,
+N output channels, D_F input width, D_G output width.
+"""
+
+from __future__ import annotations
+
+import operator
+from dataclasses import dataclass, fields
+
+from sepconv_bench.errors import ShapeError
+
+OPERATORS = ("standard", "depthwise", "pointwise", "separable")
+AXES = ("D_K", "M", "N", "D_G", "stride", "batch")
+_MAX_SIZE = 2**31 - 1
+
+
+@dataclass(frozen=True, order=True)
+class ConvShape:
+    """The sizes of one convolution, valid padding, square maps, float32.
+
+    Raises ShapeError where a size is not a whole number from 1 to 2**31 - 1.
+    """
+
+    D_K: int
+    M: int
+    N: int
+    D_G: int
+    stride: int = 1
+    batch: int = 1
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            object.__setattr__(self, field.name, whole(field.name, getattr(self, field.name)))
+
+    @property
+    def D_F(self) -> int:
+        """Width of the input map: (D_G - 1) stride + D_K."""
+        return (self.D_G - 1) * self.stride + self.D_K
+
+    def F_shape(self, operator: str) -> tuple[int, int, int, int]:
+        """Shape of the operator's input; that of pointwise is the intermediate map G^."""
+        width = self.D_G if operator == "pointwise" else self.D_F
+        return (self.batch, width, width, self.M)
+
+    def G_shape(self, operator: str) -> tuple[int, int, int, int]:
+        """Shape of the operator's output; that of depthwise has M channels."""
+        return (self.batch, self.D_G, self.D_G, self.M if operator == "depthwise" else self.N)
+
+    def weight_shapes(self, operator: str) -> tuple[tuple[int, ...], ...]:
+        """Shapes of the operator's weights in the order in which a kernel is called with them."""
+        K, K_hat, K_tilde = (self.D_K, self.D_K, self.M, self.N), (self.D_K, self.D_K, self.M), (self.M, self.N)
+        return {"standard": (K,), "depthwise": (K_hat,), "pointwise": (K_tilde,), "separable": (K_hat, K_tilde)}[operator]
+
+    def __str__(self) -> str:
+        sizes = f"D_K={self.D_K} M={self.M} N={self.N} D_G={self.D_G}"
+        return sizes + f" stride={self.stride}" * (self.stride > 1) + f" batch={self.batch}" * (self.batch > 1)
+
+
+def whole(name: str, value: object) -> int:
+    """`value` as an int from 1 to 2**31 - 1; ShapeError names the size and repeats what came."""
+    try:
+        number = operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        number = 0
+    if isinstance(value, bool) or not 1 <= number <= _MAX_SIZE:
+        raise ShapeError(f"{name} is {_told(value)}; it must be a whole number from 1 to {_MAX_SIZE}")
+    return number
+
+
+def _told(value: object) -> str:
+    """The value in a few words of one line; an int of thousands of digits has no repr at all."""
+    try:
+        text = " ".join(repr(value).split())
+    except ValueError:
+        text = f"a number of {value.bit_length()} bits" if isinstance(value, int) else f"a {type(value).__name__}"
+    return text if len(text) <= 80 else text[:77] + "..."

@@ -1,0 +1,140 @@
+"""MobileNet-V1 on our kernels: a plan is built once, then an image goes in and probabilities come out; nothing is allocated.
+
+Same padding without a copy: each map lies in a buffer with a halo of zeros, and a layer writes the interior of the next
+one's buffer. Batch norm is folded into the weights, and its bias and ReLU6 end each tile before it is stored. The plan is the
+same on every device; where maps lie and what computes them is the device's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from sepconv_bench.errors import ShapeError
+from sepconv_bench.kernels.problem import Problem
+from sepconv_bench.kernels.registry import Launch
+from sepconv_bench.model.networks import Layer
+from sepconv_bench.model.shapes import ConvShape
+from sepconv_bench.network import host
+from sepconv_bench.network.weights import folded, name_of
+
+
+class Entrance(Protocol):
+    """The launch that puts the image which it took last into its buffer."""
+
+    def take(self, image: np.ndarray) -> None: ...
+
+    def __call__(self) -> object: ...
+
+
+class Exit(Protocol):
+    """The launch of pooling, the fully connected layer and softmax; `problem` is the layer's."""
+
+    problem: Problem
+
+    def fetched(self) -> np.ndarray:
+        """The probabilities (batch, classes) on the host, once they are there."""
+
+    def __call__(self) -> object: ...
+
+
+class Device(Protocol):
+    """What a plan asks of a device; the modules `host` and `cuda` are two."""
+
+    def zeros(self, shape: tuple[int, int, int, int]) -> Any:
+        """A map, to be cut into views as numpy's are."""
+
+    def bind(self, problem: Problem, biases: Sequence[np.ndarray] = ()) -> Launch:
+        """Our kernel for a step, with bias and ReLU6 at the end of each of its maps; pointwise without. F and G may also lie
+        on the host, whatever the device."""
+
+    def fetch(self, given: Any, G: Any) -> None:
+        """Copy what such a launch has given into G of its problem."""
+
+    def Entrance(self, interior: Any) -> Entrance: ...
+
+    def Exit(self, shape: ConvShape, G: Any, K: np.ndarray, bias: np.ndarray) -> Exit: ...
+
+
+def device(name: str) -> Device:
+    """Of the name cpu or cuda."""
+    if name == "cpu":
+        return host
+    from sepconv_bench.network import cuda
+
+    return cuda
+
+
+@dataclass(frozen=True)
+class Step:
+    """A launch of the network, the problem it solves, and the biases that end the problem's maps together with ReLU6."""
+
+    name: str
+    launch: Launch
+    problem: Problem
+    biases: tuple[np.ndarray, ...]
+
+
+class Plan:
+    """A network ready to run: `plan(image)` gives the probabilities (batch, classes) of an image (batch, width, width, 3).
+
+    `steps`: the launches in order, for those who time them: a depthwise and pointwise pair is one step, and so are pooling,
+    the fully connected layer and softmax. `maps`: what each of the others gives, on the device.
+    """
+
+    def __init__(self, layers: Sequence[Layer], weights: Mapping[str, np.ndarray], on: Device = host) -> None:
+        buffer = _Buffer(layers[0], on)
+        self._shape, self._entrance = buffer.interior.shape, on.Entrance(buffer.interior)
+        self.steps: list[Step] = []
+        self.maps: list[Any] = []
+        *body, dense = layers
+        starts = [number for number, layer in enumerate(body) if layer.operator != "pointwise"]
+        for start, end in zip(starts, [*starts[1:], len(body)], strict=True):
+            layer = body[start]
+            after = _Buffer(body[end], on) if end < len(body) else None
+            G = after.interior if after else on.zeros(body[end - 1].shape.G_shape("standard"))
+            kernels, biases = zip(*(folded(weights, name_of(one, dense.block), one) for one in body[start:end]), strict=True)
+            operator = "separable" if len(kernels) == 2 else "standard"
+            arrays = (kernels[0][:, :, 0], kernels[1][0, 0]) if len(kernels) == 2 else kernels
+            # As much of the buffer as the windows touch.
+            width = layer.shape.D_F
+            problem = Problem(operator, body[end - 1].shape, buffer.whole[:, :width, :width], arrays, G)
+            name = name_of(layer, dense.block).replace("depthwise", operator)
+            self.steps.append(Step(name, on.bind(problem, biases), problem, biases))
+            self.maps.append(G)
+            if after:
+                buffer = after
+        K, bias = folded(weights, "classifier", dense)
+        self._exit = on.Exit(dense.shape, G, K[0, 0], bias)
+        self.steps.append(Step("classifier", self._exit, self._exit.problem, ()))
+
+    def __call__(self, image: np.ndarray) -> np.ndarray:
+        """ShapeError where the image does not fit. The result is overwritten by the next call."""
+        self.take(image)
+        return self.launch().fetched()
+
+    def take(self, image: np.ndarray) -> None:
+        """The image of the launches that follow; ShapeError where it does not fit."""
+        if np.shape(image) != self._shape:
+            raise ShapeError(f"the image is {np.shape(image)}; it must be {self._shape}")
+        self._entrance.take(image)
+
+    def launch(self) -> Exit:
+        """From the image to the probabilities, which the exit then has; on a GPU nobody waits for them here."""
+        self._entrance()
+        for step in self.steps:
+            step.launch()
+        return self._exit
+
+
+class _Buffer:
+    """A layer's input with a halo of zeros, a pixel wide: `whole` is what it reads, `interior` what the one before writes."""
+
+    def __init__(self, layer: Layer, on: Device) -> None:
+        shape = layer.shape
+        width = shape.D_G * shape.stride + 2
+        self.whole = on.zeros((shape.batch, width, width, shape.M))
+        self.interior = self.whole[:, 1:-1, 1:-1]

@@ -1,0 +1,153 @@
+"""The weights of a network: what they are called, how many there are, drawn or read from a file, batch norm folded in.
+
+A layer's are `<name>.weight` in the layout of torch, and `<name>.bias`; with a batch norm after it also `<name>.bn.weight`,
+`.bn.bias`, `.bn.running_mean` and `.bn.running_var`.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from math import prod, sqrt
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+
+from sepconv_bench.errors import InputError, ShapeError
+from sepconv_bench.kernels.problem import require_memory
+from sepconv_bench.model.networks import Layer
+
+_COPIES = 3  # of what a file holds: as it is, and in float64 while it is looked at
+EPSILON = 1e-5  # of a batch norm, where the weights bring one
+_NORM = ("bn.weight", "bn.bias", "bn.running_mean", "bn.running_var")
+
+
+def name_of(layer: Layer, last: int) -> str:
+    """What the layer's weights are called: conv, block1.depthwise, block1.pointwise, block1.standard, classifier."""
+    if layer.block in (0, last):
+        return "classifier" if layer.block else "conv"
+    return f"block{layer.block}.{layer.operator}"
+
+
+def names(layers: Sequence[Layer]) -> list[str]:
+    return [name_of(layer, layers[-1].block) for layer in layers]
+
+
+def weight_shape(layer: Layer) -> tuple[int, int, int, int]:
+    """In the layout of torch: (outputs, inputs of a group, D_K, D_K)."""
+    shape, width = layer.shape, layer.shape.D_K if layer.operator != "pointwise" else 1
+    return (shape.M, 1, width, width) if layer.operator == "depthwise" else (shape.N, shape.M, width, width)
+
+
+def random_weights(layers: Sequence[Layer], seed: int = 0) -> dict[str, np.ndarray]:
+    """Weights that keep the size of what goes through them (He's), and small biases; the same for the same seed."""
+    rng = np.random.default_rng(seed)
+    weights = {}
+    for name, layer in zip(names(layers), layers, strict=True):
+        shape = weight_shape(layer)
+        spread = sqrt(2 / (shape[1] * shape[2] * shape[3]))
+        weights[f"{name}.weight"] = (spread * rng.standard_normal(shape)).astype(np.float32)
+        weights[f"{name}.bias"] = (0.1 * rng.standard_normal(shape[0])).astype(np.float32)
+    return weights
+
+
+def folded(weights: Mapping[str, np.ndarray], name: str, layer: Layer) -> tuple[np.ndarray, np.ndarray]:
+    """A layer's kernel in our layout and its bias, batch norm folded in; ShapeError where they are missing or do not fit."""
+    expected = weight_shape(layer)
+    given = {part: np.asarray(weights[f"{name}.{part}"]) for part in ("weight", "bias", *_NORM) if f"{name}.{part}" in weights}
+    K = given.get("weight")
+    if K is None:
+        raise ShapeError(f"there is no {name}.weight; it takes {expected}")
+    if K.shape != expected and not (layer.shape.D_G == 1 and K.shape == expected[:2]):
+        raise ShapeError(f"{name}.weight is {K.shape}; it must be {expected}")
+    wrong = {part: value.shape for part, value in given.items() if part != "weight" and value.shape != expected[:1]}
+    if wrong:
+        part, came = next(iter(wrong.items()))
+        raise ShapeError(f"{name}.{part} is {came}; it must be {expected[:1]}")
+    K, bias = K.reshape(expected).astype(np.float64), given.get("bias", np.zeros(expected[0])).astype(np.float64)
+    if any(part in given for part in _NORM):
+        missing = [part for part in _NORM if part not in given]
+        if missing:
+            raise ShapeError(f"there is no {name}.{missing[0]}, but another part of that batch norm")
+        scale, shift, mean, variance = (given[part].astype(np.float64) for part in _NORM)
+        if not (variance >= 0).all():
+            raise ShapeError(f"{name}.bn.running_var holds {variance.min():g}; a variance is not negative")
+        scale = scale / np.sqrt(variance + EPSILON)
+        K, bias = K * scale[:, None, None, None], (bias - mean) * scale + shift
+    if not all((np.abs(one) <= np.finfo(np.float32).max).all() for one in (K, bias)):
+        raise ShapeError(f"{name} with its batch norm is beyond float32")
+    return np.ascontiguousarray(K.transpose(2, 3, 1, 0), dtype=np.float32), bias.astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Convolution:
+    """A layer as other libraries take it: K (N, M / groups, D_K, D_K), and a bias (N,)."""
+
+    K: np.ndarray
+    bias: np.ndarray
+    stride: int
+    padding: int
+    groups: int
+
+
+def convolutions(layers: Sequence[Layer], weights: Mapping[str, np.ndarray]) -> Iterator[Convolution]:
+    """Every layer in order, batch norm folded in; a fully connected one is a convolution of a map of one pixel."""
+    for name, layer in zip(names(layers), layers, strict=True):
+        K, bias = folded(weights, name, layer)
+        mixes, groups = layer.operator == "pointwise", layer.shape.M if layer.operator == "depthwise" else 1
+        stride, padding = (1, 0) if mixes else (layer.shape.stride, K.shape[0] // 2)
+        yield Convolution(np.ascontiguousarray(K.transpose(3, 2, 0, 1)), bias, stride, padding, groups)
+
+
+def read_weights(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of a .npz or .safetensors file by name; InputError where it cannot be read. Nothing in it is executed."""
+    if path.suffix not in (".npz", ".safetensors"):
+        raise InputError(f"weights come as .npz or .safetensors; {path} is neither")
+    if not path.is_file():
+        raise InputError(f"there is no file {path}")
+    try:
+        weights = _read_npz(path) if path.suffix == ".npz" else _read_safetensors(path)
+    except InputError:
+        raise
+    except ModuleNotFoundError:
+        raise InputError(f"to read {path} safetensors is needed: pip install 'sepconv-bench[mobilenet]'") from None
+    except Exception as error:  # of a broken file the readers raise whatever their parsers do
+        raise InputError(f"{path} cannot be read as weights: {error}") from error
+    for name, array in weights.items():
+        if array.dtype.kind not in "fiu":
+            raise InputError(f"{name} in {path} holds {array.dtype}, not real numbers")
+        with np.errstate(invalid="ignore", over="ignore"):  # a NaN that signals
+            sound = (np.abs(array.astype(np.float64)) <= np.finfo(np.float32).max).all()
+        if not sound:
+            raise InputError(f"{name} in {path} holds a number that is NaN, infinite or beyond float32")
+    return weights
+
+
+def _read_npz(path: Path) -> dict[str, np.ndarray]:
+    with zipfile.ZipFile(path) as parts:
+        # Each array may unpack into a thousand times its size in the file; and what is read is never a pickle.
+        require_memory(_COPIES * sum(part.file_size for part in parts.infolist()), f"the arrays of {path}")
+        for part in parts.infolist():
+            with parts.open(part) as file:
+                _refuse_more_than(part.file_size, file, part.filename)
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+        return {name: array for name, array in arrays.items() if isinstance(array, np.ndarray)}
+
+
+def _refuse_more_than(size: int, file: IO[bytes], name: str) -> None:
+    """ValueError where a header promises more than there is: numpy would make room for it first."""
+    if np.lib.format.read_magic(file) == (1, 0):
+        shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+    else:
+        shape, _, dtype = np.lib.format.read_array_header_2_0(file)
+    if prod(shape) * dtype.itemsize > size:
+        raise ValueError(f"{name} is said to be {shape} of {dtype}, and is {size} bytes long")
+
+
+def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
+    from safetensors.numpy import load_file
+
+    require_memory(_COPIES * path.stat().st_size, f"the arrays of {path}")
+    return load_file(path)

@@ -1,0 +1,1 @@
+"""What was not measured: times and speedups from the cells that were."""

@@ -1,0 +1,276 @@
+"""What shapes that were not measured would take: the machine's roofline, calibrated on the cells that were.
+
+The time of the fastest kernel of an operator is T = (t + T_roofline) exp(g): t what a launch costs in any case
+(`attribution.fixed_cost`), T_roofline the time of a perfect kernel, and g, how far the kernels here are from one, a Gaussian
+process over the logarithms of the sizes and of T_roofline (Rasmussen & Williams, Gaussian Processes for Machine Learning,
+2006, chapter 2).
+
+Such a process is too sure of itself on few cells. Its intervals are stretched until, in cross-validation, they hold the
+measured values as often as they say (Papadopoulos, Vovk & Gammerman, JAIR 40, 2011: conformal, normalised).
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from math import ceil
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+import pandas as pd
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.gaussian_process import GaussianProcessRegressor
+from sklearn.gaussian_process.kernels import RBF, ConstantKernel, WhiteKernel
+from sklearn.model_selection import KFold
+from threadpoolctl import threadpool_limits
+
+from sepconv_bench.errors import InputError, ResultsError, ShapeError
+from sepconv_bench.model import theory
+from sepconv_bench.model.attribution import fixed_cost
+from sepconv_bench.model.pairing import pairs
+from sepconv_bench.model.shapes import AXES, ConvShape
+from sepconv_bench.results.store import Ceilings, Cell, bandwidth
+
+CONFIDENCE = 0.90
+FEWEST = 12  # cells, below which there is nothing to cross-validate
+_MOST = 500  # cells that a process is fitted to; its cost is their cube
+_FOLDS = 10
+_DRAWS = 4000  # of the process, for the interval of a sum
+_SIDES = ("standard", "separable")
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """What cross-validation found: cells held out in turn, the relative error of the speedup in the median, and the share of
+    the measured speedups that the intervals, stretched by the other cells, held."""
+
+    cells: int
+    median_error: float
+    covered: float
+
+
+def read_layers(path: Path) -> tuple[pd.DataFrame, list[ConvShape]]:
+    """Layers from a CSV file with columns D_K, M, N, D_G, and stride and batch where they are not 1: what else the file says
+    of each, and its shape. InputError, with the line's number, where one is none."""
+    try:
+        rows = pd.read_csv(path, dtype=str, keep_default_na=False, skipinitialspace=True)
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise InputError(f"{path} is not a CSV file: {error}") from error
+    missing = [axis for axis in AXES[:4] if axis not in rows]
+    if missing:
+        raise InputError(f"{path} lacks {', '.join(missing)}; its first line must name D_K,M,N,D_G, and may name stride,batch")
+    if rows.empty:
+        raise InputError(f"{path} names no layer")
+    shapes = []
+    for number, row in enumerate(rows.to_dict("records"), start=2):
+        try:
+            said = {axis: row[axis].strip() for axis in AXES if axis in row}
+            sizes = {axis: int(text) if text.isdecimal() else text for axis, text in said.items() if text or axis in AXES[:4]}
+            shapes.append(ConvShape(**sizes))
+        except ShapeError as error:
+            raise InputError(f"line {number} of {path}: {error}") from error
+    return rows[[column for column in rows if column not in AXES]], shapes
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """Cells as the process sees them: logarithms of the sizes, and by side seconds of perfect kernels and of those here."""
+
+    sizes: np.ndarray
+    roofs: dict[str, np.ndarray]
+    seconds: dict[str, np.ndarray]
+
+    def __len__(self) -> int:
+        return len(self.sizes)
+
+    def part(self, chosen: np.ndarray) -> _Measured:
+        roofs, seconds = ({side: values[chosen] for side, values in each.items()} for each in (self.roofs, self.seconds))
+        return _Measured(self.sizes[chosen], roofs, seconds)
+
+    def inputs(self, side: str) -> np.ndarray:
+        return np.column_stack([self.sizes, np.log(self.roofs[side])])
+
+
+class Model:
+    """A machine's measured cells, ready to be asked; ResultsError where there are too few."""
+
+    def __init__(self, cells: Sequence[Cell], device: str = "cpu") -> None:
+        known = list(_fastest(cells, device))
+        if len(known) < FEWEST:
+            raise ResultsError(
+                f"{len(known)} shapes have a standard and a separable kernel of {device} timed beside each other;"
+                f" a prediction takes {FEWEST} or more, as `sepconv-bench run` measures them"
+            )
+        kept = np.random.default_rng(0).permutation(len(known))[:_MOST]
+        known = [known[number] for number in sorted(kept)]
+        last = known[-1][0]
+        peak = median(cell.peak for cell, _ in known)
+        self._ceilings = Ceilings(peak, lambda footprint: bandwidth(last.facts["levels"], peak, footprint))
+        roofs = [_roofs(cell.shape, cell.ceilings) for cell, _ in known]
+        self._measured = _Measured(
+            np.array([_sizes(cell.shape) for cell, _ in known]),
+            {side: np.array([roof[side] for roof in roofs]) for side in _SIDES},
+            {side: np.array([seconds[side] for _, seconds in known]) for side in _SIDES},
+        )
+        self._range = {axis: (2.0**low, 2.0**high) for axis, low, high in zip(AXES, *self._limits(), strict=True)}
+        self._processes = {side: _Process(self._measured, side) for side in _SIDES}
+        held_out = _cross_validated(self._measured, self._processes)
+        self._stretch = {what: _quantile(misses.scores) for what, misses in held_out.items()}
+        self.accuracy = _accuracy(held_out["speedup"])
+
+    def _limits(self) -> tuple[np.ndarray, np.ndarray]:
+        return self._measured.sizes.min(axis=0), self._measured.sizes.max(axis=0)
+
+    def predict(self, shapes: Sequence[ConvShape]) -> pd.DataFrame:
+        """One row a shape: seconds of the fastest standard and separable kernel and the speedup, each with the ends of its
+        90 % interval, beside the promised speedup. `outside` names the sizes beyond those measured."""
+        asked = self._asked(shapes)
+        told = {side: self._processes[side].at(asked) for side in _SIDES}
+        seconds = {side: np.exp(told[side].mean) for side in _SIDES}
+        columns: dict[str, object] = {axis: [getattr(shape, axis) for shape in shapes] for axis in AXES}
+        columns["theory_speedup"] = [float(1 / theory.cost_ratio(shape)) for shape in shapes]
+        for side in _SIDES:
+            columns |= _with_ends(side, "_s", seconds[side], self._stretch[side] * told[side].deviation)
+        deviation = np.hypot(*(told[side].deviation for side in _SIDES))
+        columns |= _with_ends("speedup", "", seconds["standard"] / seconds["separable"], self._stretch["speedup"] * deviation)
+        columns["outside"] = [self._outside(shape) for shape in shapes]
+        return pd.DataFrame(columns)
+
+    def total(self, shapes: Sequence[ConvShape]) -> pd.DataFrame:
+        """One row, as of `predict`, for all shapes one after the other; a shape counts as often as it comes."""
+        asked = self._asked(shapes)
+        multiplications = [sum(theory.multiplications(side, shape) for shape in shapes) for side in _SIDES]
+        row = {"theory_speedup": multiplications[0] / multiplications[1]}
+        for name in (*_SIDES, "speedup"):
+            # Errors of like shapes go together: all are drawn at once, stretched as the intervals of the single ones are.
+            rng = np.random.default_rng(0)
+            stretch = self._stretch[name] / _NORMAL
+            sums = {side: np.exp(self._processes[side].draws(asked, stretch, rng)).sum(axis=0) for side in _SIDES}
+            drawn = sums[name] if name in sums else sums["standard"] / sums["separable"]
+            low, middle, high = np.quantile(drawn, ((1 - CONFIDENCE) / 2, 0.5, (1 + CONFIDENCE) / 2))
+            unit = "_s" if name in sums else ""
+            row |= {f"{name}{unit}": middle, f"{name}_lo{unit}": low, f"{name}_hi{unit}": high}
+        return pd.DataFrame([row])
+
+    def _asked(self, shapes: Sequence[ConvShape]) -> _Measured:
+        roofs = [_roofs(shape, self._ceilings) for shape in shapes]
+        by_side = {side: np.array([roof[side] for roof in roofs]) for side in _SIDES}
+        return _Measured(np.array([_sizes(shape) for shape in shapes]), by_side, {})
+
+    def _outside(self, shape: ConvShape) -> str:
+        beyond = [axis for axis, (low, high) in self._range.items() if not low * 0.99 <= getattr(shape, axis) <= high * 1.01]
+        return " ".join(beyond)
+
+
+@dataclass(frozen=True)
+class _Misses:
+    """Of cells held out: predicted minus measured logarithms, and the deviations that the process gave them."""
+
+    errors: np.ndarray
+    deviations: np.ndarray
+
+    @property
+    def scores(self) -> np.ndarray:
+        return np.abs(self.errors) / self.deviations
+
+
+@dataclass(frozen=True)
+class _Told:
+    """Logarithms of seconds, by shape."""
+
+    mean: np.ndarray
+    deviation: np.ndarray
+
+
+class _Process:
+    """The Gaussian process of one side, fitted; it starts from the lengths of `like`, if given."""
+
+    def __init__(self, measured: _Measured, side: str, like: GaussianProcessRegressor | None = None) -> None:
+        self._side = side
+        inputs = measured.inputs(side)
+        # A size that never varies tells nothing, and what it would tell elsewhere nobody knows.
+        self._varies = np.ptp(inputs, axis=0) > 0
+        self._centre, self._scale = inputs.mean(axis=0), inputs.std(axis=0)
+        self._fixed = fixed_cost(measured.seconds[side].tolist(), measured.roofs[side].tolist())
+        smooth = ConstantKernel(1.0, (1e-2, 1e2)) * RBF(np.full(int(self._varies.sum()), 2.0), (0.3, 30.0))
+        kernel = smooth + WhiteKernel(0.05, (1e-4, 1.0))
+        if like is not None and like.kernel_.get_params()["k1__k2__length_scale"].shape == (self._varies.sum(),):
+            kernel = like.kernel_
+        self.regressor = GaussianProcessRegressor(kernel, normalize_y=True)
+        with warnings.catch_warnings(), threadpool_limits(1):  # matrices so small gain nothing from threads
+            warnings.simplefilter("ignore", ConvergenceWarning)  # a length at its bound: that size does not matter
+            self.regressor.fit(self._scaled(inputs), np.log(measured.seconds[side]) - self._base(measured))
+
+    def _scaled(self, inputs: np.ndarray) -> np.ndarray:
+        return ((inputs - self._centre)[:, self._varies]) / self._scale[self._varies]
+
+    def _base(self, asked: _Measured) -> np.ndarray:
+        return np.log(self._fixed + asked.roofs[self._side])
+
+    def at(self, asked: _Measured) -> _Told:
+        mean, deviation = self.regressor.predict(self._scaled(asked.inputs(self._side)), return_std=True)
+        return _Told(self._base(asked) + mean, deviation)
+
+    def draws(self, asked: _Measured, stretch: float, rng: np.random.Generator) -> np.ndarray:
+        """Logarithms of seconds, shapes x draws."""
+        mean, covariance = self.regressor.predict(self._scaled(asked.inputs(self._side)), return_cov=True)
+        drawn = rng.multivariate_normal(np.zeros(len(mean)), stretch**2 * covariance, _DRAWS, method="eigh").T
+        return (self._base(asked) + mean)[:, None] + drawn
+
+
+_NORMAL = 1.6448536269514722  # standard deviations within which a normal deviate falls 90 % of the time
+
+
+def _cross_validated(measured: _Measured, processes: Mapping[str, _Process]) -> dict[str, _Misses]:
+    """What is missed, of each side and of the speedup, by processes that have not seen the cell."""
+    errors = {side: np.empty(len(measured)) for side in _SIDES}
+    deviations = {side: np.empty(len(measured)) for side in _SIDES}
+    for kept, out in KFold(_FOLDS, shuffle=True, random_state=0).split(measured.sizes):
+        for side in _SIDES:
+            told = _Process(measured.part(kept), side, processes[side].regressor).at(measured.part(out))
+            errors[side][out] = told.mean - np.log(measured.seconds[side][out])
+            deviations[side][out] = told.deviation
+    misses = {side: _Misses(errors[side], deviations[side]) for side in _SIDES}
+    together = (errors["standard"] - errors["separable"], np.hypot(deviations["standard"], deviations["separable"]))
+    return misses | {"speedup": _Misses(*together)}
+
+
+def _quantile(scores: np.ndarray) -> float:
+    """How far to stretch: the score that CONFIDENCE of the cells, and the one asked for, stay below."""
+    rank = min(len(scores), ceil(CONFIDENCE * (len(scores) + 1)))
+    return float(np.sort(scores)[rank - 1])
+
+
+def _accuracy(misses: _Misses) -> Accuracy:
+    """Each cell is judged by an interval that the others stretch."""
+    scores = misses.scores
+    held = [scores[number] <= _quantile(np.delete(scores, number)) for number in range(len(scores))]
+    return Accuracy(len(scores), float(np.median(np.expm1(np.abs(misses.errors)))), float(np.mean(held)))
+
+
+def _fastest(cells: Sequence[Cell], device: str) -> Iterator[tuple[Cell, Mapping[str, float]]]:
+    """Each shape once, the last time that it was measured, with the seconds of the fastest kernel of each side."""
+    found = {}
+    for cell in cells:
+        seconds = {name: time.value for name, time in cell.times.items() if name.startswith(f"{device}.")}
+        best = next((pair for pair in pairs(seconds) if pair.best), None)
+        if best is not None and np.isfinite(cell.peak):
+            found[cell.shape] = cell, {"standard": seconds[best.standard], "separable": seconds[best.separable]}
+    yield from found.values()
+
+
+def _roofs(shape: ConvShape, ceilings: Ceilings) -> dict[str, float]:
+    """Seconds of perfect kernels, separable in one pass."""
+    return {side: theory.roofline_time(side, shape, *ceilings, fused=side == "separable") for side in _SIDES}
+
+
+def _sizes(shape: ConvShape) -> list[float]:
+    return [float(np.log2(size)) for size in asdict(shape).values()]
+
+
+def _with_ends(name: str, unit: str, values: np.ndarray, reach: np.ndarray) -> dict[str, np.ndarray]:
+    return {f"{name}{unit}": values, f"{name}_lo{unit}": values * np.exp(-reach), f"{name}_hi{unit}": values * np.exp(reach)}

@@ -1,0 +1,1 @@
+"""What was found: records, the store, tables and their columns."""

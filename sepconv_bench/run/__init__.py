@@ -1,0 +1,1 @@
+"""The main job: a worker process, its supervisor, sweeps, revisions, a fleet."""

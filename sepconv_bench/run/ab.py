@@ -1,0 +1,223 @@
+"""Two revisions against each other: a process of each stays alive, and every sample of one stands beside one of the other.
+
+Drift of the machine hits both alike. Where code and data lie is drawn anew all the time, since it would otherwise pass for a
+difference between the revisions: fresh buffers for each block, a fork for every few blocks, and new processes several times.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from math import ceil
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sepconv_bench.errors import InputError
+from sepconv_bench.measure.clocks import pool_environment
+from sepconv_bench.measure.statistics import estimate
+from sepconv_bench.measure.verdicts import Verdict, shared_confidence, verdicts
+from sepconv_bench.model.shapes import ConvShape
+from sepconv_bench.run.revision import Revision
+
+SET = 8  # benchmarks that are timed together, in the same rounds
+RESTARTS = 2  # times that both processes are started for a set; compiling takes most of ten seconds
+_BLOCKS_A_FORK = 8
+_ROUNDS = 3
+_SAMPLE_SECONDS = 2e-3
+_BATCH_SECONDS = 20e-6  # launches are timed one by one, or in batches that the clock does not notice
+# A benchmark whose interval is as narrow as this (half-width) leaves the time that is left to the others, after some blocks.
+# Most are there in seconds; a kernel whose speed hangs on where its pages lie needs hundreds of draws, which then cost little.
+_TARGET = 0.012
+_SURE_BLOCKS = 24
+_SILENCE_SECONDS = 120.0
+_WORKER = Path(__file__).with_name("revision_worker.py")
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """A kernel on a shape."""
+
+    kernel: str
+    shape: ConvShape
+
+    def __str__(self) -> str:
+        return f"{self.kernel} {self.shape}"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What came of it: verdicts (new over old), and what could not be compared, with the reason."""
+
+    verdicts: list[Verdict]
+    left_out: dict[str, str]
+    blocks: dict[str, list[np.ndarray]]
+
+
+class _Side:
+    """The process of one revision."""
+
+    def __init__(self, revision: Revision, threads: int) -> None:
+        self._told = revision.told
+        ours, theirs = socket.socketpair()
+        environment = os.environ | pool_environment(threads) | {"PYTHONPATH": str(revision.package)}
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 (closed with the process)
+        with theirs:
+            # -P: what lies beside the worker's file is this package, not the revision's.
+            self._process = subprocess.Popen(
+                [str(revision.python), "-P", str(_WORKER), str(theirs.fileno())],
+                env=environment,
+                pass_fds=(theirs.fileno(),),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=self._errors,
+                start_new_session=True,
+            )
+        self._connection = Connection(ours.detach())
+
+    def tell(self, **job: object) -> None:
+        try:
+            self._connection.send_bytes(json.dumps(job).encode())
+        except OSError:
+            raise self._death() from None
+
+    def hear(self) -> Any:
+        try:
+            if not self._connection.poll(_SILENCE_SECONDS):
+                raise InputError(f"{self._told} gave no answer within {_SILENCE_SECONDS:g} s")
+            return json.loads(self._connection.recv_bytes())
+        except (EOFError, OSError):
+            raise self._death() from None
+
+    def ask(self, **job: object) -> Any:
+        self.tell(**job)
+        return self.hear()
+
+    def stop(self) -> None:
+        self._process.kill()
+        self._process.wait()
+        self._connection.close()
+        self._errors.close()
+
+    def _death(self) -> InputError:
+        self._process.kill()
+        code = self._process.wait()
+        self._errors.seek(0)
+        lines = self._errors.read().decode(errors="replace").strip().splitlines()
+        return InputError(f"the process of {self._told} ended with exit code {code}" + (f": {lines[-1]}" if lines else ""))
+
+
+def compare(
+    base: Revision,
+    new: Revision,
+    benchmarks: Sequence[Benchmark],
+    threads: int,
+    seconds: float,
+    rng: np.random.Generator,
+    tell: Callable[[str], None],
+) -> Comparison:
+    """Time the benchmarks of both revisions, at most `seconds` for each eight of them; InputError where a process fails."""
+    blocks: dict[str, list[np.ndarray]] = {}
+    left_out: dict[str, str] = {}
+    for first in range(0, len(benchmarks), SET):
+        chosen = list(benchmarks[first : first + SET])
+        tell(f"benchmarks {first + 1} to {first + len(chosen)} of {len(benchmarks)}, {seconds:g} s")
+        end = time.monotonic() + seconds
+        for restart in range(RESTARTS):
+            if restart and time.monotonic() > end:
+                break
+            until = time.monotonic() + (end - time.monotonic()) / (RESTARTS - restart)
+            seed = int(rng.integers(1 << 31))
+            with _pair((base, new), threads, swapped=bool(restart % 2)) as sides:
+                numbers = _prepared(sides, chosen, left_out, seed, verify=restart == 0)
+                found: dict[int, list[np.ndarray]] = {number: [] for number in numbers}
+                _sample(sides, found, until, shared_confidence(len(benchmarks)), rng)
+            for number, taken in found.items():
+                blocks.setdefault(str(chosen[number]), []).extend(taken)
+    confidence = shared_confidence(len(blocks))
+    return Comparison(verdicts({name: estimate(found, confidence) for name, found in blocks.items()}), left_out, blocks)
+
+
+@contextmanager
+def _pair(revisions: tuple[Revision, Revision], threads: int, swapped: bool) -> Iterator[list[_Side]]:
+    """A process of each revision; which one starts first alternates."""
+    started: list[_Side] = []
+    try:
+        for revision in reversed(revisions) if swapped else revisions:
+            started.append(_Side(revision, threads))
+        yield started[::-1] if swapped else started
+    finally:
+        for side in started:
+            side.stop()
+
+
+def _prepared(sides: list[_Side], chosen: Sequence[Benchmark], left_out: dict[str, str], seed: int, verify: bool) -> list[int]:
+    """Compile on both sides at once. The numbers of the benchmarks that both have and get right; others go into `left_out`."""
+    job = {"do": "prepare", "benchmarks": [(one.kernel, asdict(one.shape)) for one in chosen], "seed": seed}
+    for side in sides:
+        side.tell(**job)
+    numbers = _kept(list(range(len(chosen))), [side.hear() for side in sides], chosen, left_out)
+    if verify:
+        numbers = _kept(numbers, [_verified(side, numbers) for side in sides], chosen, left_out)
+    return [number for number in numbers if str(chosen[number]) not in left_out]
+
+
+def _kept(numbers: list[int], answers: list[list[str]], chosen: Sequence[Benchmark], left_out: dict[str, str]) -> list[int]:
+    for whose, reasons in zip(("the old one", "the new one"), answers, strict=True):
+        for number, reason in zip(numbers, reasons, strict=True):
+            if reason:
+                left_out.setdefault(str(chosen[number]), f"{whose}: {reason}")
+    return [number for number in numbers if str(chosen[number]) not in left_out]
+
+
+def _verified(side: _Side, numbers: list[int]) -> list[str]:
+    side.ask(do="fork")
+    reasons = side.ask(do="verify", which=numbers)
+    side.ask(do="end")
+    return reasons
+
+
+def _sample(
+    sides: list[_Side], found: dict[int, list[np.ndarray]], until: float, confidence: float, rng: np.random.Generator
+) -> None:
+    """Add blocks of new over old to each benchmark's, from fork to fork; one at least, and none begins after `until`."""
+    open_ones = list(found)
+    while open_ones and (not found[open_ones[0]] or time.monotonic() < until):
+        for side in sides:
+            side.ask(do="fork")
+        for _ in range(_BLOCKS_A_FORK):
+            for number, block in _block(sides, open_ones, rng).items():
+                found[number].append(block)
+        for side in sides:
+            side.ask(do="end")
+        open_ones = [number for number in open_ones if not _closed(found[number], confidence)]
+
+
+def _closed(blocks: list[np.ndarray], confidence: float) -> bool:
+    return len(blocks) >= _SURE_BLOCKS and estimate(blocks, confidence).half_width <= _TARGET
+
+
+def _block(sides: list[_Side], numbers: list[int], rng: np.random.Generator) -> dict[int, np.ndarray]:
+    """Some rounds on fresh buffers; the two samples of a benchmark follow each other, in an order drawn each time."""
+    seconds: list[list[float]] = [[], []]
+    for which in rng.permutation(2):  # whoever draws last finds more of its data in the cache
+        seconds[which] = sides[which].ask(do="draw", which=numbers, seed=int(rng.integers(1 << 31)))
+    jobs = {}
+    for number, *both in zip(numbers, *seconds, strict=True):
+        launches = ceil(_BATCH_SECONDS / max(min(both), 1e-7))
+        jobs[number] = {"launches": launches, "batches": ceil(_SAMPLE_SECONDS / max(launches * min(both), 1e-7))}
+    times = {number: np.empty((2, _ROUNDS)) for number in numbers}
+    for turn in range(_ROUNDS):
+        for number in rng.permutation(numbers):
+            for which in rng.permutation(2):
+                times[number][which, turn] = sides[which].ask(do="sample", number=int(number), **jobs[number])
+    return {number: new / old for number, (old, new) in times.items()}
