@@ -16,8 +16,8 @@ from sepconv_bench.measure import sampler
 from sepconv_bench.measure.clocks import batch_seconds
 from sepconv_bench.measure.statistics import ratio
 from sepconv_bench.model.grids import CENTRE
+from sepconv_bench.model.operators import OPERATORS
 from sepconv_bench.model.pairing import pairs
-from sepconv_bench.model.shapes import OPERATORS
 
 PLANNED, REPETITIONS = (20, 30), 7
 

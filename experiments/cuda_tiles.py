@@ -23,6 +23,7 @@ import numpy as np
 from sepconv_bench import ConvShape, Problem, gpu
 from sepconv_bench.errors import InputError
 from sepconv_bench.model.grids import get_grid
+from sepconv_bench.model.operators import STANDARD
 
 SHAPES = (
     *(ConvShape(3, 64, 128, D_G) for D_G in (14, 28, 56, 112)),
@@ -82,7 +83,7 @@ def ways(operator: str, shape: ConvShape) -> tuple[dict[str, Any], str]:
     else:
         which, candidates = "choose_tile", products(operator, shape)
         of = rungs.of_one(shape) if operator == "pointwise" else shape
-        layouts = [rungs.Layout.dense(each) for each in (of.F_shape("standard"), of.G_shape("standard"))]
+        layouts = [rungs.Layout.dense(each) for each in (STANDARD.F_shape(of), STANDARD.G_shape(of))]
         product = rungs.product_of(of, *layouts, filtered=operator == "separable")
         chosen = f"{product.tile.BP}x{product.tile.BN}x{product.tile.BK}/{product.tile.threads}/{product.splits}"
         candidates[chosen] = (product.tile, product.splits)

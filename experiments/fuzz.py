@@ -103,7 +103,7 @@ Target = Callable[[random.Random], None]
 def shapes() -> Target:
     from sepconv_bench import ConvShape
     from sepconv_bench.kernels.problem import Problem, arrays_bytes
-    from sepconv_bench.model.shapes import OPERATORS
+    from sepconv_bench.model.operators import OPERATORS
 
     generator = np.random.default_rng(0)
 

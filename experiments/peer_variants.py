@@ -14,7 +14,7 @@ import numpy as np
 from sepconv_bench import Problem, get_kernel, kernel_names
 from sepconv_bench.measure.sampler import Rules, sample
 from sepconv_bench.model.grids import GRIDS
-from sepconv_bench.model.shapes import OPERATORS
+from sepconv_bench.model.operators import OPERATORS
 
 
 def binder(name, problem):

@@ -7,6 +7,7 @@ import pytest
 
 from sepconv_bench import ShapeError, get_kernel
 from sepconv_bench.kernels.problem import problem_from_arrays
+from sepconv_bench.model.operators import get_operator
 
 F = np.ones((6, 6, 4), np.float32)
 K = np.ones((3, 3, 4, 5), np.float32)
@@ -161,9 +162,9 @@ def test_a_kernel_is_given_what_a_problem_promises(operator, batch):
     problem, G = problem_from_arrays(operator, (maps, *weights), stride=2)
     D_G = 4 if operator == "pointwise" else 3
     assert problem.shape.D_G == D_G
-    assert problem.F.shape == problem.shape.F_shape(operator)
-    assert problem.G.shape == problem.shape.G_shape(operator)
-    assert tuple(weight.shape for weight in problem.weights) == problem.shape.weight_shapes(operator)
+    assert problem.F.shape == get_operator(operator).F_shape(problem.shape)
+    assert problem.G.shape == get_operator(operator).G_shape(problem.shape)
+    assert tuple(weight.shape for weight in problem.weights) == get_operator(operator).weight_shapes(problem.shape)
     assert all(weight.flags.c_contiguous for weight in problem.weights)
     assert G.shape == (*batch, *problem.G.shape[1:])
     assert np.shares_memory(G, problem.G)

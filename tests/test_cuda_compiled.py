@@ -19,6 +19,7 @@ from sepconv_bench.kernels.problem import Problem
 from sepconv_bench.measure.cuda import kernels
 from sepconv_bench.model.grids import GRIDS
 from sepconv_bench.model.networks import mobilenet_v1
+from sepconv_bench.model.operators import DEPTHWISE, POINTWISE, STANDARD
 from sepconv_bench.model.shapes import ConvShape
 from sepconv_bench.network.plan import Plan
 from sepconv_bench.network.weights import random_weights
@@ -29,12 +30,12 @@ WIDE, ODD = ConvShape(3, 64, 128, 28), ConvShape(3, 6, 10, 28, batch=2)  # in wh
 
 
 def product(shape: ConvShape, tile: Tile, filtered: bool = False, splits: int = 1, ends: bool = False) -> Product:
-    F, G = (Layout.dense(each) for each in (shape.F_shape("standard"), shape.G_shape("standard")))
+    F, G = (Layout.dense(each) for each in (STANDARD.F_shape(shape), STANDARD.G_shape(shape)))
     return Product(shape, F, G, filtered, tile, splits, ends)
 
 
 def depthwise(shape: ConvShape, TH: int, TW: int, ends: bool = False) -> Pass:
-    F, G = (Layout.dense(each) for each in (shape.F_shape("depthwise"), shape.G_shape("depthwise")))
+    F, G = (Layout.dense(each) for each in (DEPTHWISE.F_shape(shape), DEPTHWISE.G_shape(shape)))
     return depthwise_pass(shape, F, G, TH, TW, ends)
 
 
@@ -58,7 +59,7 @@ class Recorded:
         self.steps.append([place_pass(interior.shape, Layout.of(interior))])
 
     def Exit(self, shape, G, K, bias):
-        maps = (self.zeros(shape.F_shape("pointwise")), self.zeros(shape.G_shape("pointwise")))
+        maps = (self.zeros(POINTWISE.F_shape(shape)), self.zeros(POINTWISE.G_shape(shape)))
         self.problem = Problem("pointwise", shape, maps[0], (K,), maps[1])
         self.bind(self.problem)
         self.steps.append([pool_pass(G.shape), softmax_pass(shape.batch, shape.N)])
@@ -161,8 +162,8 @@ def test_a_block_is_fused_where_that_is_reckoned_to_pay():
 
 def test_sums_of_splits_and_loops_compile_too():
     shape = WIDE
-    F, G = Layout.dense(shape.F_shape("standard")), Layout.dense(shape.G_shape("standard"))
-    G_hat = Layout.dense(shape.G_shape("depthwise"))
+    F, G = Layout.dense(STANDARD.F_shape(shape)), Layout.dense(STANDARD.G_shape(shape))
+    G_hat = Layout.dense(DEPTHWISE.G_shape(shape))
     loops = [
         loops_pass("standard", shape, 1, F, G),
         loops_pass("depthwise", shape, 1, F, G_hat),

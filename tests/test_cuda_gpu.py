@@ -62,10 +62,10 @@ def test_views_of_torch_are_taken_as_they_lie(name):
         pytest.skip("this torch does not reach the GPU")
     kernel, shape = get_kernel(name), ConvShape(3, 32, 64, 12, batch=2)
     generator = torch.Generator("cuda").manual_seed(0)
-    batch, width, _, M = shape.F_shape(kernel.operator)
+    batch, width, _, M = kernel.operator.F_shape(shape)
     buffer = torch.randn(batch, width + 2, width + 2, M + 4, device="cuda", generator=generator)
     F = buffer[:, 1:-1, 1:-1, 4:]
-    weights = [torch.randn(*weight, device="cuda", generator=generator) for weight in shape.weight_shapes(kernel.operator)]
+    weights = [torch.randn(*weight, device="cuda", generator=generator) for weight in kernel.operator.weight_shapes(shape)]
     G = kernel(F, *weights)
     host = [each.cpu().numpy() for each in weights]
     reference = Reference(kernel.operator, shape, F.cpu().numpy(), tuple(host))

@@ -86,9 +86,9 @@ else:
         """F and G as views with a halo into larger buffers, whose other floats stay NaN."""
         kernel, shape = get_kernel(name), ConvShape(3, 8, 4, 4, stride=2)
         rng = np.random.default_rng(3)
-        weights = [rng.standard_normal(weight, np.float32) for weight in shape.weight_shapes(kernel.operator)]
+        weights = [rng.standard_normal(weight, np.float32) for weight in kernel.operator.weight_shapes(shape)]
         buffers = []
-        for wanted in (shape.F_shape(kernel.operator), shape.G_shape(kernel.operator)):
+        for wanted in (kernel.operator.F_shape(shape), kernel.operator.G_shape(shape)):
             buffers.append(np.full((wanted[1] + 2, wanted[2] + 3, wanted[3] + 4), np.nan, np.float32))
         F, G = (buffer[1:-1, 1:-2, 4:] for buffer in buffers)
         F[:] = rng.standard_normal(F.shape, np.float32)

@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sepconv_bench import ConvShape, Problem, ShapeError, get_kernel, kernel_names
+from sepconv_bench.model.operators import get_operator
 from sepconv_bench.model.reference import Reference
 
 # A NaN with a payload: a guard that is read poisons the result, a guard that is written changes its bits.
@@ -87,8 +88,8 @@ def test_a_kernel_agrees_with_the_reference_and_touches_nothing_else(name, shape
     F = Guarded((shape.batch, width + spare, width + spare, shape.M), layout_F)
     read = F.view[:, :width, :width][:, ::stride, ::stride] if operator == "pointwise" else F.view[:, :width, :width]
     read[:] = rng.standard_normal(read.shape, np.float32)
-    weights = tuple(rng.standard_normal(weight, np.float32) for weight in shape.weight_shapes(operator))
-    G = Guarded(shape.G_shape(operator), layout_G)
+    weights = tuple(rng.standard_normal(weight, np.float32) for weight in get_operator(operator).weight_shapes(shape))
+    G = Guarded(get_operator(operator).G_shape(shape), layout_G)
     before = [F.buffer.copy(), *(weight.copy() for weight in weights)]
 
     for image in range(1 if images else shape.batch):
@@ -109,10 +110,10 @@ def test_rank_3_in_is_rank_3_out_and_the_same_numbers(name):
     kernel = get_kernel(name)
     shape = ConvShape(3, 5, 6, 4)
     rng = np.random.default_rng(0)
-    F = rng.standard_normal(shape.F_shape(kernel.operator)[1:], np.float32)
-    weights = tuple(rng.standard_normal(weight, np.float32) for weight in shape.weight_shapes(kernel.operator))
+    F = rng.standard_normal(kernel.operator.F_shape(shape)[1:], np.float32)
+    weights = tuple(rng.standard_normal(weight, np.float32) for weight in kernel.operator.weight_shapes(shape))
     G = kernel(F, *weights)
-    assert G.shape == shape.G_shape(kernel.operator)[1:]
+    assert G.shape == kernel.operator.G_shape(shape)[1:]
     np.testing.assert_array_equal(G, kernel(F[np.newaxis], *weights)[0])
 
 
@@ -127,7 +128,7 @@ def test_rows_that_no_window_reaches_do_not_count(name):
     rng = np.random.default_rng(1)
     F = rng.standard_normal((10, 10, 4), np.float32)
     F[9:] = F[:, 9:] = np.nan
-    weights = tuple(rng.standard_normal(weight, np.float32) for weight in shape.weight_shapes(kernel.operator))
+    weights = tuple(rng.standard_normal(weight, np.float32) for weight in kernel.operator.weight_shapes(shape))
     G = kernel(F, *weights, stride=step)
     read = F[::2, ::2] if kernel.operator == "pointwise" else F[:9, :9]
     assert Reference(kernel.operator, shape, read[np.newaxis], weights).error(G[np.newaxis]) <= 1
@@ -151,9 +152,9 @@ def test_a_map_that_is_read_only_or_all_one_pixel_is_fine(name):
     kernel = get_kernel(name)
     shape = ConvShape(3, 3, 4, 5)
     pixel = np.arange(3, dtype=np.float32)
-    F = np.broadcast_to(pixel, shape.F_shape(kernel.operator))
+    F = np.broadcast_to(pixel, kernel.operator.F_shape(shape))
     assert not F.flags.writeable
-    weights = tuple(np.ones(weight, np.float32) for weight in shape.weight_shapes(kernel.operator))
+    weights = tuple(np.ones(weight, np.float32) for weight in kernel.operator.weight_shapes(shape))
     assert Reference(kernel.operator, shape, F, weights).error(kernel(F, *weights)) <= 1
 
 
@@ -163,9 +164,9 @@ def test_one_channel_may_lie_at_any_step(name):
     kernel = get_kernel(name)
     shape = ConvShape(2, 1, 1, 4)
     rng = np.random.default_rng(7)
-    F = rng.standard_normal((*shape.F_shape(kernel.operator)[:3], 2), np.float32)[..., ::2]
-    weights = tuple(rng.standard_normal(weight, np.float32) for weight in shape.weight_shapes(kernel.operator))
-    both = np.full((*shape.G_shape(kernel.operator)[:3], 2), GUARD)
+    F = rng.standard_normal((*kernel.operator.F_shape(shape)[:3], 2), np.float32)[..., ::2]
+    weights = tuple(rng.standard_normal(weight, np.float32) for weight in kernel.operator.weight_shapes(shape))
+    both = np.full((*kernel.operator.G_shape(shape)[:3], 2), GUARD)
     kernel(F, *weights, out=both[..., ::-2])
     assert Reference(kernel.operator, shape, F, weights).error(both[..., 1:]) <= 1
     assert (both[..., 0].view(np.uint32) == GUARD.view(np.uint32)).all()
@@ -176,9 +177,9 @@ def test_weights_may_be_cut_from_larger_ones(name):
     kernel = get_kernel(name)
     shape = ConvShape(3, 5, 6, 4)
     rng = np.random.default_rng(8)
-    F = rng.standard_normal(shape.F_shape(kernel.operator), np.float32)
+    F = rng.standard_normal(kernel.operator.F_shape(shape), np.float32)
     larger = tuple(
-        rng.standard_normal([size + 2 for size in weight]).astype(np.float32) for weight in shape.weight_shapes(kernel.operator)
+        rng.standard_normal([size + 2 for size in weight]).astype(np.float32) for weight in kernel.operator.weight_shapes(shape)
     )
     weights = tuple(weight[tuple(slice(1, -1) for _ in weight.shape)] for weight in larger)
     before = [weight.copy() for weight in larger]
@@ -192,7 +193,7 @@ def test_a_map_beyond_memory_of_which_little_is_read_is_computed(name):
     kernel = get_kernel(name)
     F = np.broadcast_to(np.arange(1, 4, dtype=np.float32), (1 << 20, 1 << 20, 3))
     shape = ConvShape(1 if kernel.operator == "pointwise" else 2, 3, 4, 2, stride=1 << 19)
-    weights = tuple(np.ones(weight, np.float32) for weight in shape.weight_shapes(kernel.operator))
+    weights = tuple(np.ones(weight, np.float32) for weight in kernel.operator.weight_shapes(shape))
     G = kernel(F, *weights, stride=shape.stride)
     taps = shape.D_K**2
     sums = taps * np.arange(1, 4) if kernel.operator == "depthwise" else taps * 6

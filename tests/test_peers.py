@@ -20,8 +20,8 @@ from sepconv_bench.errors import ResultsError
 from sepconv_bench.measure.clocks import pool_environment
 from sepconv_bench.measure.sampler import Rules
 from sepconv_bench.model.grids import Grid
+from sepconv_bench.model.operators import OPERATORS
 from sepconv_bench.model.reference import Reference
-from sepconv_bench.model.shapes import OPERATORS
 from sepconv_bench.results import store, tables
 from sepconv_bench.run.sweep import Settings, Verdict, Worker, check, sweep
 
@@ -209,7 +209,7 @@ def test_read_only_arrays_are_as_good(name):
     kernel, shape = get_kernel(name), ConvShape(3, 5, 6, 4)
     rng = np.random.default_rng(3)
     F, *weights = (
-        rng.standard_normal(of, np.float32) for of in (shape.F_shape(kernel.operator), *shape.weight_shapes(kernel.operator))
+        rng.standard_normal(of, np.float32) for of in (kernel.operator.F_shape(shape), *kernel.operator.weight_shapes(shape))
     )
     for array in (F, *weights):
         array.flags.writeable = False

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from sepconv_bench import ConvShape
+from sepconv_bench.model.operators import OPERATORS, STANDARD, get_operator
 from sepconv_bench.model.reference import Reference, convolve
-from sepconv_bench.model.shapes import OPERATORS
 
 SHAPES = [
     ConvShape(3, 2, 3, 3),
@@ -24,7 +24,7 @@ def literal(operator, shape, F, weights):
     if operator == "separable":
         return literal("pointwise", shape, literal("depthwise", shape, F, weights[:1]), weights[1:])
     (K,) = weights
-    G = np.zeros(shape.G_shape(operator), object)
+    G = np.zeros(get_operator(operator).G_shape(shape), object)
     taps = list(itertools.product(range(shape.D_K), repeat=2))
     for b, k, l, c in np.ndindex(G.shape):
         row, column = k * shape.stride, l * shape.stride
@@ -41,8 +41,8 @@ def literal(operator, shape, F, weights):
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_the_reference_is_the_equation(operator, shape):
     rng = np.random.default_rng(0)
-    F = rng.integers(-9, 10, shape.F_shape(operator)).astype(np.float32)
-    weights = tuple(rng.integers(-9, 10, weight).astype(np.float32) for weight in shape.weight_shapes(operator))
+    F = rng.integers(-9, 10, get_operator(operator).F_shape(shape)).astype(np.float32)
+    weights = tuple(rng.integers(-9, 10, weight).astype(np.float32) for weight in get_operator(operator).weight_shapes(shape))
     stride = 1 if operator == "pointwise" else shape.stride
     np.testing.assert_array_equal(convolve(operator, F, weights, stride), literal(operator, shape, F, weights).astype(float))
 
@@ -51,8 +51,8 @@ def test_the_reference_is_the_equation(operator, shape):
 def test_maps_end_with_a_bias_between_0_and_6_where_asked(operator):
     shape = ConvShape(2, 3, 4, 5)
     rng = np.random.default_rng(0)
-    F = rng.integers(-2, 3, shape.F_shape(operator)).astype(np.float32)
-    weights = tuple(rng.integers(-2, 3, weight).astype(np.float32) for weight in shape.weight_shapes(operator))
+    F = rng.integers(-2, 3, get_operator(operator).F_shape(shape)).astype(np.float32)
+    weights = tuple(rng.integers(-2, 3, weight).astype(np.float32) for weight in get_operator(operator).weight_shapes(shape))
     biases = tuple(rng.integers(-3, 4, weight.shape[-1]).astype(np.float32) for weight in weights)
     G, parts = F, ("depthwise", "pointwise") if operator == "separable" else (operator,)
     for part, K, bias in zip(parts, weights, biases, strict=True):
@@ -68,7 +68,7 @@ def test_maps_end_with_a_bias_between_0_and_6_where_asked(operator):
 def test_rows_are_taken_a_few_at_a_time_without_a_seam(monkeypatch):
     shape = ConvShape(3, 4, 5, 9, stride=2)
     rng = np.random.default_rng(0)
-    F, K = (rng.standard_normal(size) for size in (shape.F_shape("standard"), *shape.weight_shapes("standard")))
+    F, K = (rng.standard_normal(size) for size in (STANDARD.F_shape(shape), *STANDARD.weight_shapes(shape)))
     whole = convolve("standard", F, (K,), 2)
     monkeypatch.setattr("sepconv_bench.model.reference._ROWS_BYTES", 1)
     np.testing.assert_allclose(convolve("standard", F, (K,), 2), whole, rtol=1e-13)
@@ -78,8 +78,8 @@ def test_rows_are_taken_a_few_at_a_time_without_a_seam(monkeypatch):
 def test_rounding_passes_and_one_lost_term_does_not(operator):
     shape = ConvShape(3, 256, 16, 6)
     rng = np.random.default_rng(3)
-    F = rng.standard_normal(shape.F_shape(operator), np.float32)
-    weights = tuple(rng.standard_normal(weight, np.float32) for weight in shape.weight_shapes(operator))
+    F = rng.standard_normal(get_operator(operator).F_shape(shape), np.float32)
+    weights = tuple(rng.standard_normal(weight, np.float32) for weight in get_operator(operator).weight_shapes(shape))
     reference = Reference(operator, shape, F, weights)
     assert reference.error(reference.G.astype(np.float32)) <= 1
     lost = weights[0].copy()
@@ -91,9 +91,9 @@ def test_float32_sums_in_the_worst_order_pass():
     """One long running sum, the order with most rounding, at the longest sum of the grids."""
     shape = ConvShape(3, 512, 4, 3)
     rng = np.random.default_rng(4)
-    F = rng.standard_normal(shape.F_shape("standard"), np.float32)
+    F = rng.standard_normal(STANDARD.F_shape(shape), np.float32)
     K = rng.standard_normal((3, 3, 512, 4), np.float32)
-    G = np.zeros(shape.G_shape("standard"), np.float32)
+    G = np.zeros(STANDARD.G_shape(shape), np.float32)
     for i, j, m in np.ndindex(3, 3, 512):
         G += F[:, i : i + 3, j : j + 3, m, np.newaxis] * K[i, j, m]
     assert Reference("standard", shape, F, (K,)).error(G) <= 1
@@ -104,7 +104,7 @@ def test_one_product_lost_in_a_big_sum_is_seen(seed):
     """Of 4608 products in one of 36 outputs, one of ordinary size is left out."""
     shape = ConvShape(3, 512, 4, 3)
     rng = np.random.default_rng(seed)
-    F, K = (rng.standard_normal(size, np.float32) for size in (shape.F_shape("standard"), *shape.weight_shapes("standard")))
+    F, K = (rng.standard_normal(size, np.float32) for size in (STANDARD.F_shape(shape), *STANDARD.weight_shapes(shape)))
     reference = Reference("standard", shape, F, (K,))
     products = np.abs(F[0, 1:4, 1:4, :] * K[..., 2]).reshape(-1)
     G = reference.G.astype(np.float32)
@@ -129,8 +129,8 @@ FLOAT32_ORDERS = {
 def test_float32_passes_in_whatever_order_it_adds(operator, order):
     shape = ConvShape(3, 128, 16, 5)
     rng = np.random.default_rng(6)
-    F = rng.standard_normal(shape.F_shape(operator), np.float32)
-    weights = tuple(rng.standard_normal(weight, np.float32) for weight in shape.weight_shapes(operator))
+    F = rng.standard_normal(get_operator(operator).F_shape(shape), np.float32)
+    weights = tuple(rng.standard_normal(weight, np.float32) for weight in get_operator(operator).weight_shapes(shape))
     maps = F[0]
     if operator == "separable":
         maps = sum(weights[0][i, j] * maps[i : i + 5, j : j + 5] for i in range(3) for j in range(3))
@@ -140,14 +140,14 @@ def test_float32_passes_in_whatever_order_it_adds(operator, order):
         rows = windows.reshape(25, -1)
     G = FLOAT32_ORDERS[order]((rows, weights[-1].reshape(-1, 16)))
     assert G.dtype == np.float32
-    error = Reference(operator, shape, F, weights).error(G.reshape(shape.G_shape(operator)))
+    error = Reference(operator, shape, F, weights).error(G.reshape(get_operator(operator).G_shape(shape)))
     assert 0 < error <= 1
 
 
 def test_half_precision_does_not_pass():
     shape = ConvShape(3, 16, 4, 5)
     rng = np.random.default_rng(5)
-    F = rng.standard_normal(shape.F_shape("standard"), np.float32)
+    F = rng.standard_normal(STANDARD.F_shape(shape), np.float32)
     K = rng.standard_normal((3, 3, 16, 4), np.float32)
     low = convolve("standard", F.astype(np.float16), (K.astype(np.float16),))
     assert Reference("standard", shape, F, (K,)).error(low.astype(np.float32)) > 1

@@ -12,7 +12,7 @@ import pytest
 
 from sepconv_bench import KernelError, get_kernel, kernel, kernel_names
 from sepconv_bench.kernels import registry
-from sepconv_bench.model.shapes import OPERATORS
+from sepconv_bench.model.operators import OPERATORS
 
 ZEROS = """
 from sepconv_bench import kernel

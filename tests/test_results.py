@@ -15,7 +15,8 @@ import pytest
 from scipy import stats
 
 from sepconv_bench.errors import ResultsError
-from sepconv_bench.model.shapes import OPERATORS, ConvShape
+from sepconv_bench.model.operators import OPERATORS
+from sepconv_bench.model.shapes import ConvShape
 from sepconv_bench.results import store
 from sepconv_bench.results.tables import TABLES
 

@@ -24,6 +24,7 @@ from sepconv_bench.model.grids import (
     grid_from_axes,
     parse_axis,
 )
+from sepconv_bench.model.operators import DEPTHWISE, POINTWISE, SEPARABLE, STANDARD
 from sepconv_bench.model.shapes import AXES
 
 
@@ -51,12 +52,12 @@ def test_numpy_integers_are_whole_numbers_and_become_ints():
 def test_the_arrays_of_a_shape():
     shape = ConvShape(3, 8, 16, 14, stride=2, batch=5)
     assert shape.D_F == 29
-    assert shape.F_shape("standard") == (5, 29, 29, 8)
-    assert shape.F_shape("pointwise") == (5, 14, 14, 8)
-    assert shape.G_shape("separable") == (5, 14, 14, 16)
-    assert shape.G_shape("depthwise") == (5, 14, 14, 8)
-    assert shape.weight_shapes("standard") == ((3, 3, 8, 16),)
-    assert shape.weight_shapes("separable") == ((3, 3, 8), (8, 16))
+    assert STANDARD.F_shape(shape) == (5, 29, 29, 8)
+    assert POINTWISE.F_shape(shape) == (5, 14, 14, 8)
+    assert SEPARABLE.G_shape(shape) == (5, 14, 14, 16)
+    assert DEPTHWISE.G_shape(shape) == (5, 14, 14, 8)
+    assert STANDARD.weight_shapes(shape) == ((3, 3, 8, 16),)
+    assert SEPARABLE.weight_shapes(shape) == ((3, 3, 8), (8, 16))
     assert str(shape) == "D_K=3 M=8 N=16 D_G=14 stride=2 batch=5"
     assert str(CENTRE) == "D_K=3 M=64 N=64 D_G=28"
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from sepconv_bench import ConvShape, ShapeError
 from sepconv_bench.model.grids import MOBILENET_V1
-from sepconv_bench.model.shapes import OPERATORS
+from sepconv_bench.model.operators import OPERATORS, get_operator
 from sepconv_bench.model.theory import bytes_moved, cost_ratio, intensity, multiplications, roofline_time
 
 sizes = st.integers(1, 5000)
@@ -66,7 +66,7 @@ def mobilenet(alpha=Fraction(1), resolution=224):
 def test_mobilenet_of_every_width_and_resolution(alpha, resolution, multiply_adds, parameters):
     layers, features = list(mobilenet(alpha, resolution)), int(1024 * alpha)
     assert sum(multiplications(*layer) for layer in layers) + 1000 * features == multiply_adds
-    weights = sum(prod(weight) for operator, shape in layers for weight in shape.weight_shapes(operator))
+    weights = sum(prod(weight) for operator, shape in layers for weight in get_operator(operator).weight_shapes(shape))
     assert weights + 1000 * features == parameters
 
 

@@ -24,6 +24,7 @@ from sepconv_bench import ConvShape, KernelError, Problem, ShapeError, kernel, k
 from sepconv_bench.errors import InputError
 from sepconv_bench.kernels import registry
 from sepconv_bench.model.networks import mobilenet_v1
+from sepconv_bench.model.operators import POINTWISE
 from sepconv_bench.model.reference import Reference, reference_bytes
 from sepconv_bench.network.image import read_image
 from sepconv_bench.network.weights import folded, read_weights
@@ -169,7 +170,7 @@ def test_what_the_reference_is_said_to_take_is_what_it_takes(operator, shape):
 
 def test_a_copy_that_does_not_fit_is_refused_before_it_is_made():
     shape = ConvShape(1, 1 << 20, 4, 1 << 15)
-    F, G = (np.broadcast_to(np.float32(1), each) for each in (shape.F_shape("pointwise"), shape.G_shape("pointwise")))
+    F, G = (np.broadcast_to(np.float32(1), each) for each in (POINTWISE.F_shape(shape), POINTWISE.G_shape(shape)))
     drawn = Problem("pointwise", shape, F, (np.broadcast_to(np.float32(1), (shape.M, shape.N)),), G)
     with pytest.raises(ShapeError, match=r"a copy of the arrays of pointwise on D_K=1 .* need 4,194,\d+\.\d\d GiB; .* free"):
         drawn.placed_anew(np.random.default_rng(0))

@@ -5,7 +5,7 @@ Everything that compiled code relies on is established here. It has no bounds ch
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import Any, Protocol
 
@@ -14,27 +14,15 @@ import psutil
 
 from sepconv_bench.errors import ShapeError
 from sepconv_bench.kernels.device_array import DeviceArray
+from sepconv_bench.model.operators import Operator, Weight, get_operator
 from sepconv_bench.model.shapes import ConvShape, whole
-from sepconv_bench.model.theory import known
 
 _LINE = 64  # bytes of a cache line; every drawn array starts on one
 _PAGE = 4096
-WEIGHT_NAMES = {
-    "standard": ("K",),
-    "depthwise": ("K_hat",),
-    "pointwise": ("K_tilde",),
-    "separable": ("K_hat", "K_tilde"),
-}
-_LAYOUT = {
-    "F": "(D_F, D_F, M) or (batch, D_F, D_F, M)",
-    "K": "(D_K, D_K, M, N)",
-    "K_hat": "(D_K, D_K, M)",
-    "K_tilde": "(M, N)",
-}
-_RANKS = {"F": (3, 4), "K": (4,), "K_hat": (3,), "K_tilde": (2,)}
+_F_LAYOUT = "(D_F, D_F, M) or (batch, D_F, D_F, M)"
 
 
-class Gpu(Protocol):
+class GpuMemory(Protocol):
     """What it takes to work on arrays that lie on a GPU."""
 
     def host(self, array: DeviceArray) -> np.ndarray:
@@ -42,6 +30,15 @@ class Gpu(Protocol):
 
     def empty(self, shape: tuple[int, ...]) -> Any:
         """A new array on the GPU."""
+
+
+@dataclass(frozen=True)
+class GroupedConvolution:
+    """A convolution as libraries take it: weights (N, M / groups, D_K, D_K), a view of the problem's; no padding."""
+
+    weight: np.ndarray
+    stride: int
+    groups: int
 
 
 @dataclass(frozen=True)
@@ -54,7 +51,7 @@ class Problem:
     For a CUDA kernel that is called with arrays on the GPU, F and G are their descriptions, `DeviceArray`.
     """
 
-    operator: str
+    operator: Operator
     shape: ConvShape
     F: np.ndarray
     weights: tuple[np.ndarray, ...]
@@ -63,7 +60,7 @@ class Problem:
     @property
     def stride(self) -> int:
         """Step of the window over F: the shape's, but 1 for pointwise, whose input is the intermediate map."""
-        return 1 if self.operator == "pointwise" else self.shape.stride
+        return self.operator.stride(self.shape)
 
     @property
     def K(self) -> np.ndarray:
@@ -81,18 +78,29 @@ class Problem:
         return self._weight("K_tilde")
 
     def _weight(self, name: str) -> np.ndarray:
-        names = WEIGHT_NAMES[self.operator]
+        names = [weight.name for weight in self.operator.weights]
         if name not in names:
             raise AttributeError(f"{self.operator} has no {name}; its weights are {', '.join(names)}")
         return self.weights[names.index(name)]
 
+    @property
+    def convolutions(self) -> tuple[GroupedConvolution, ...]:
+        """The operator's convolutions, each to be computed on the map that the one before it gives."""
+        found = []
+        for one, weight in zip(self.operator.convolutions, self.weights, strict=True):
+            window, groups = one.window(self.shape), one.groups(self.shape)
+            by_tap = weight.reshape(window, window, self.shape.M // groups, one.out_channels(self.shape))
+            found.append(GroupedConvolution(by_tap.transpose(3, 2, 0, 1), one.stride(self.shape), groups))
+        return tuple(found)
+
     @classmethod
-    def draw(cls, operator: str, shape: ConvShape, rng: np.random.Generator) -> Problem:
+    def draw(cls, operator: Operator | str, shape: ConvShape, rng: np.random.Generator) -> Problem:
         """Standard normal F and weights, G all NaN. ShapeError where they would not fit in memory."""
-        require_memory(arrays_bytes(known(operator), shape), f"the arrays of {operator} on {shape}")
-        F = rng.standard_normal(shape.F_shape(operator), np.float32)
-        weights = tuple(rng.standard_normal(weight, np.float32) for weight in shape.weight_shapes(operator))
-        return cls(operator, shape, F, weights, np.full(shape.G_shape(operator), np.nan, np.float32))
+        operator = get_operator(operator)
+        require_memory(arrays_bytes(operator, shape), f"the arrays of {operator} on {shape}")
+        F = rng.standard_normal(operator.F_shape(shape), np.float32)
+        weights = tuple(rng.standard_normal(weight, np.float32) for weight in operator.weight_shapes(shape))
+        return cls(operator, shape, F, weights, np.full(operator.G_shape(shape), np.nan, np.float32))
 
     def placed_anew(self, rng: np.random.Generator) -> Problem:
         """The same values in new memory, each array at a random cache line of a page, and G all NaN again.
@@ -107,10 +115,9 @@ class Problem:
         return Problem(self.operator, self.shape, _copy(self.F, rng), weights, G)
 
 
-def arrays_bytes(operator: str, shape: ConvShape) -> int:
+def arrays_bytes(operator: Operator | str, shape: ConvShape) -> int:
     """Bytes of F, the weights and G in float32."""
-    tensors = (shape.F_shape(operator), shape.G_shape(operator), *shape.weight_shapes(operator))
-    return 4 * sum(prod(tensor) for tensor in tensors)
+    return 4 * get_operator(operator).elements(shape)
 
 
 def require_memory(needed: int, what: str) -> None:
@@ -141,76 +148,104 @@ def _copy(array: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def problem_from_arrays(
-    operator: str, arrays: tuple[object, ...], stride: object = 1, out: object = None, gpu: Gpu | None = None
+    operator: Operator, arrays: tuple[object, ...], stride: object = 1, out: object = None, gpu: GpuMemory | None = None
 ) -> tuple[Problem, Any]:
     """The problem that these arrays pose, and G in the rank that F came in. `arrays` is F and then the weights.
 
     With `gpu` they may also lie there; G then lies where F does, unless `out` says otherwise.
     ShapeError says what came and what would fit, before any compiled code runs.
     """
-    names = ("F", *WEIGHT_NAMES[known(operator)])
+    F, weights = _checked_arrays(operator, arrays, gpu)
+    step = whole("stride", stride)
+    maps: Any = F if F.ndim == 4 else F[np.newaxis]
+    shape = _shape(operator, maps, weights, step)
+    if not operator.convolutions[0].windowed:
+        # A window of one pixel sees each step-th pixel, which is all that there is of the map then.
+        maps = maps[:, ::step, ::step]
+        shape = replace(shape, stride=1)
+    wanted = operator.G_shape(shape)[4 - F.ndim :]
+    given = {"F": F} | {weight.name: array for weight, array in zip(operator.weights, weights, strict=True)}
+    written, G = _output(operator, shape, wanted, given, out, gpu)
+    # As much of F as the windows touch: a last row or column that no window reaches is left out.
+    width = operator.F_shape(shape)[1]
+    copied = sum(weight.size for weight in weights if not weight.flags.c_contiguous)
+    require_memory(4 * copied, "contiguous copies of the weights")
+    contiguous = tuple(np.ascontiguousarray(weight) for weight in weights)
+    maps = maps[:, :width, :width]
+    return Problem(operator, shape, maps, contiguous, written if written.ndim == 4 else written[np.newaxis]), G
+
+
+def _checked_arrays(operator: Operator, arrays: tuple[object, ...], gpu: GpuMemory | None) -> tuple[Any, list[np.ndarray]]:
+    """F and the weights, each of a rank and a layout that fit."""
+    names = ("F", *(weight.name for weight in operator.weights))
     if len(arrays) != len(names):
         raise ShapeError(f"{operator} takes the {len(names)} arrays {', '.join(names)}; {len(arrays)} came")
-    checked = {name: _checked(name, array, gpu) for name, array in zip(names, arrays, strict=True)}
+    F = _checked("F", arrays[0], gpu, _F_LAYOUT, (3, 4))
+    weights = [
+        _checked(weight.name, array, gpu, weight.layout, (len(weight.axes),))
+        for weight, array in zip(operator.weights, arrays[1:], strict=True)
+    ]
     if gpu is not None:
         # Weights are packed by the host.
-        checked |= {name: gpu.host(checked[name]) for name in names[1:] if isinstance(checked[name], DeviceArray)}
-    step = whole("stride", stride)
-    F = checked["F"]
-    maps: Any = F if F.ndim == 4 else F[np.newaxis]
-    shape = _shape(operator, maps, checked, step)
-    if operator == "pointwise":
-        maps = maps[:, ::step, ::step]
-        shape = ConvShape(1, shape.M, shape.N, shape.D_G, batch=shape.batch)
-    wanted = shape.G_shape(operator)[4 - F.ndim :]
-    intermediate = 4 * prod(shape.G_shape("depthwise")) * (operator == "separable")
-    G, on_gpu = out, out is None and isinstance(F, DeviceArray)
+        weights = [gpu.host(weight) if isinstance(weight, DeviceArray) else weight for weight in weights]
+    return F, weights
+
+
+def _output(
+    operator: Operator,
+    shape: ConvShape,
+    wanted: tuple[int, ...],
+    given: dict[str, Any],
+    out: object,
+    gpu: GpuMemory | None,
+) -> tuple[Any, Any]:
+    """What G is written into, as it is checked and as the caller gets it: `out`, or a new array where F lies."""
+    on_gpu = out is None and isinstance(given["F"], DeviceArray)
+    G = out
     if on_gpu:
         assert gpu is not None
         G = gpu.empty(wanted)
     else:
-        require_memory(4 * prod(wanted) * (out is None) + intermediate, f"the maps that {operator} gives, G {wanted},")
+        *inner, _ = (shape.batch * shape.D_G**2 * one.out_channels(shape) for one in operator.convolutions)
+        needed = 4 * prod(wanted) * (out is None) + 4 * sum(inner)
+        require_memory(needed, f"the maps that {operator} gives, G {wanted},")
     if G is None:
         G = np.full(wanted, np.nan, np.float32)
-    written = _checked_out(G, wanted, checked, gpu)
-    # As much of F as the windows touch: a last row or column that no window reaches is left out.
-    maps = maps[:, : shape.F_shape(operator)[1], : shape.F_shape(operator)[2]]
-    copied = sum(checked[name].size for name in names[1:] if not checked[name].flags.c_contiguous)
-    require_memory(4 * copied, "contiguous copies of the weights")
-    weights = tuple(np.ascontiguousarray(checked[name]) for name in names[1:])
-    return Problem(operator, shape, maps, weights, written if written.ndim == 4 else written[np.newaxis]), G
+    return _checked_out(G, wanted, given, gpu), G
 
 
-def _shape(operator: str, maps: Any, checked: dict[str, Any], stride: int) -> ConvShape:
+def _shape(operator: Operator, maps: Any, weights: list[np.ndarray], stride: int) -> ConvShape:
+    """The sizes that F and the weights agree on."""
     batch, D_F, width, M = maps.shape
     if width != D_F:
         raise ShapeError(f"F has maps of {D_F} x {width}; maps must be square, D_F x D_F")
-    D_K = 1
-    for name in ("K", "K_hat"):
-        if name in checked:
-            weight = checked[name]
-            D_K = weight.shape[0]
-            if weight.shape[1] != D_K:
-                raise ShapeError(f"{name} has shape {weight.shape}; its first two axes must be equal, D_K x D_K")
-            if weight.shape[2] != M:
-                raise ShapeError(f"{name} has shape {weight.shape} but F has M={M} channels; {name} must be {_LAYOUT[name]}")
-    if "K_tilde" in checked and checked["K_tilde"].shape[0] != M:
-        raise ShapeError(f"K_tilde has shape {checked['K_tilde'].shape} but F has M={M} channels; K_tilde must be (M, N)")
+    sizes = {"M": M}
+    for weight, array in zip(operator.weights, weights, strict=True):
+        for axis, size in zip(weight.axes, array.shape, strict=True):
+            if sizes.setdefault(axis, size) != size:
+                raise ShapeError(_disagreement(weight, array, axis, sizes[axis]))
+    D_K, N = sizes.get("D_K", 1), sizes.get("N", M)
     if D_F < D_K:
         raise ShapeError(f"F is {D_F} wide and the kernel D_K={D_K}; valid padding needs D_F >= D_K")
-    N = M if operator == "depthwise" else checked["K" if operator == "standard" else "K_tilde"].shape[-1]
     return ConvShape(D_K, M, N, (D_F - D_K) // stride + 1, stride, batch)
 
 
-def _checked(name: str, array: object, gpu: Gpu | None) -> Any:
-    found = _array(name, array, gpu, _LAYOUT[name])
-    if found.ndim not in _RANKS[name]:
-        raise ShapeError(f"{name} has shape {found.shape}, rank {found.ndim}; it must be {_LAYOUT[name]}")
+def _disagreement(weight: Weight, array: np.ndarray, axis: str, expected: int) -> str:
+    came = f"{weight.name} has shape {array.shape}"
+    if axis == "D_K":
+        return f"{came}; its first two axes must be equal, D_K x D_K"
+    return f"{came} but F has {axis}={expected} channels; {weight.name} must be {weight.layout}"
+
+
+def _checked(name: str, array: object, gpu: GpuMemory | None, layout: str, ranks: tuple[int, ...]) -> Any:
+    found = _array(name, array, gpu, layout)
+    if found.ndim not in ranks:
+        raise ShapeError(f"{name} has shape {found.shape}, rank {found.ndim}; it must be {layout}")
     _check_layout(name, found)
     return found
 
 
-def _array(name: str, array: object, gpu: Gpu | None, wanted: object) -> Any:
+def _array(name: str, array: object, gpu: GpuMemory | None, wanted: object) -> Any:
     """A numpy array as it is, and one of the GPU as its description."""
     if isinstance(array, np.ndarray) and not isinstance(array, np.ma.MaskedArray):
         return np.asarray(array)
@@ -237,7 +272,7 @@ def _check_layout(name: str, array: Any) -> None:
         raise ShapeError(f"{name} runs backwards on the GPU: strides {array.strides}; they must not be negative there")
 
 
-def _checked_out(out: object, wanted: tuple[int, ...], checked: dict[str, Any], gpu: Gpu | None) -> Any:
+def _checked_out(out: object, wanted: tuple[int, ...], checked: dict[str, Any], gpu: GpuMemory | None) -> Any:
     G = _array("out", out, gpu, wanted)
     if G.shape != wanted:
         raise ShapeError(f"out has shape {G.shape}; G of these arrays is {wanted}")

@@ -19,14 +19,16 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from sepconv_bench import gpu
 from sepconv_bench.errors import KernelError
-from sepconv_bench.kernels.problem import Gpu, Problem, problem_from_arrays
-from sepconv_bench.model.shapes import OPERATORS, ConvShape
+from sepconv_bench.kernels.problem import GpuMemory, Problem, problem_from_arrays
+from sepconv_bench.model.declaration import DEVICES, USER, Algorithm, Declaration
+from sepconv_bench.model.operators import OPERATORS, Operator, get_operator
+from sepconv_bench.model.shapes import ConvShape
 
-DEVICES = ("cpu", "cuda")
 ENTRY_POINTS = "sepconv_bench.kernels"
 _BUILT_IN = (
     "sepconv_bench.kernels.cpu.loops",
@@ -58,6 +60,8 @@ def _nothing(given: object, G: np.ndarray) -> None:
 class Kernel:
     """A registered kernel. `bind(problem)` gives the launch that is timed; calling it with arrays is the checked way in.
 
+    `declaration` says what it is: its name, whose it is, its passes over memory, what it is compared with.
+
     `supports(shape)` gives None, or the reason why the kernel does not take that shape.
 
     A launch writes `problem.G`. Where a library allocates its own output, or lays it out in its own way, the launch returns
@@ -66,23 +70,23 @@ class Kernel:
     `needs` names the modules that `bind` imports and that may be missing; the first is also the extra that brings them.
     """
 
-    name: str
+    declaration: Declaration
     bind: Bind
     supports: Callable[[ConvShape], str | None] = _any_shape
     unpack: Unpack = _nothing
     needs: tuple[str, ...] = ()
 
     @property
+    def name(self) -> str:
+        return self.declaration.name
+
+    @property
     def device(self) -> str:
-        return self.name.split(".")[0]
+        return self.declaration.device
 
     @property
-    def operator(self) -> str:
-        return self.name.split(".")[1]
-
-    @property
-    def variant(self) -> str:
-        return self.name.split(".")[2]
+    def operator(self) -> Operator:
+        return get_operator(self.declaration.operator)
 
     @property
     def missing(self) -> str | None:
@@ -111,7 +115,7 @@ class Kernel:
         self.unpack(self.bind(problem)(), problem.G)
         return G
 
-    def _gpu(self) -> Gpu | None:
+    def _gpu(self) -> GpuMemory | None:
         if self.device != "cuda":
             return None
         from sepconv_bench.kernels.cuda.arrays import OnGpu
@@ -128,18 +132,26 @@ def kernel(
     supports: Callable[[ConvShape], str | None] = _any_shape,
     unpack: Unpack = _nothing,
     needs: tuple[str, ...] = (),
+    *,
+    library: str = USER,
+    passes: tuple[str, ...] | None = None,
+    like: str | None = None,
+    algorithm: Algorithm = "direct",
 ) -> Callable[[Bind], Kernel]:
-    """Decorator that registers a bind function under `name`; the other arguments are those of `Kernel`.
+    """Decorator that registers a bind function under `name`, `<device>.<operator>.<variant>`.
 
-    KernelError for a name that does not fit or is taken, and for what cannot be called.
+    `supports`, `unpack` and `needs` are those of `Kernel`; the others are declared, and stored with what is measured:
+
+    * `library`: whose code computes; "user" unless said.
+    * `passes`: the operators that go over memory one after the other. By default those that the operator is made of, so two
+      for separable; ("separable",) for one that never writes the intermediate map.
+    * `like`: of a separable kernel, the variant of standard that it is compared with; its own unless said.
+    * `algorithm`: "direct", "im2col", "winograd", or "chosen" by the library.
+
+    KernelError for a name that does not fit or is taken, for what cannot be called, and for passes that do not make up the
+    operator.
     """
-    parts = _NAME.fullmatch(name) if isinstance(name, str) else None
-    if parts is None or parts[1] not in DEVICES or parts[2] not in OPERATORS:
-        raise KernelError(
-            f"{name!r} cannot name a kernel; a name is <device>.<operator>.<variant> with device {' or '.join(DEVICES)}"
-            f" and operator {', '.join(OPERATORS[:-1])} or {OPERATORS[-1]}"
-        )
-
+    declaration = _declared(name, library, passes, like, algorithm)
     for what, given in (("supports", supports), ("unpack", unpack)):
         if not callable(given):
             raise KernelError(f"{what} of {name} is a {type(given).__name__}; it must be a function")
@@ -151,10 +163,35 @@ def kernel(
             raise KernelError(f"what is registered as {name} is a {type(bind).__name__}; it must be a function that binds")
         if name in _kernels:
             raise KernelError(f"a kernel named {name!r} is registered already; choose another variant")
-        _kernels[name] = Kernel(name, bind, supports, unpack, needs)
+        _kernels[name] = Kernel(declaration, bind, supports, unpack, needs)
         return _kernels[name]
 
     return register
+
+
+def _declared(name: object, library: object, passes: object, like: object, algorithm: object) -> Declaration:
+    """The one place where a name is taken apart: what it says becomes what the kernel declares."""
+    parts = _NAME.fullmatch(name) if isinstance(name, str) else None
+    if parts is None or parts[1] not in DEVICES or parts[2] not in OPERATORS:
+        *others, last = OPERATORS
+        raise KernelError(
+            f"{name!r} cannot name a kernel; a name is <device>.<operator>.<variant> with device {' or '.join(DEVICES)}"
+            f" and operator {', '.join(others)} or {last}"
+        )
+    device, operator, variant = parts.groups()
+    possible = {OPERATORS[operator].passes, (operator,)}
+    chosen = OPERATORS[operator].passes if passes is None else passes
+    if chosen not in possible:
+        allowed = " or ".join(str(each) for each in sorted(possible, key=len))
+        raise KernelError(f"passes of {name} are {passes!r}; {operator} is computed in {allowed}")
+    facts = {
+        **{"device": device, "operator": operator, "variant": variant, "library": library},
+        **{"passes": chosen, "like": variant if like is None else like, "algorithm": algorithm},
+    }
+    try:
+        return msgspec.convert(facts, Declaration)
+    except msgspec.ValidationError as error:
+        raise KernelError(f"what {name} declares does not fit: {error}") from error
 
 
 def _is_there(module: str) -> bool:
@@ -262,7 +299,7 @@ def kernel_names(operator: str | None = None, device: str | None = None, missing
     return [
         kernel.name
         for kernel in _kernels.values()
-        if operator in (None, kernel.operator) and device in (None, kernel.device) and (missing or kernel.missing is None)
+        if operator in (None, kernel.operator.name) and device in (None, kernel.device) and (missing or kernel.missing is None)
     ]
 
 

@@ -1,4 +1,4 @@
-"""What a kernel says of itself. A fact about a kernel is declared here and travels with its results; none is read from a name."""
+"""What a kernel says of itself: a fact about a kernel is declared and travels with its results; none is read from a name."""
 
 from __future__ import annotations
 

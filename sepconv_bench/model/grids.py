@@ -139,11 +139,11 @@ _GRIDS = (
 GRIDS: Mapping[str, Grid] = {grid.name: grid for grid in _GRIDS}
 
 
-NETWORKS = ("mobilenet", "vgg16", "inception")
+NETWORK_GRIDS = ("mobilenet", "vgg16", "inception")
 
 
 def network_shapes(name: str) -> tuple[ConvShape, ...]:
-    """The layers of a network of NETWORKS that could be standard or separable, in order, each as often as it comes."""
+    """The layers of a network of NETWORK_GRIDS that could be standard or separable, in order, each as often as it comes."""
     if name == "mobilenet":
         return tuple(ConvShape(3, M, N, D_G, stride) for stride, M, N, D_G in MOBILENET_V1)
     table = {"vgg16": VGG_16, "inception": INCEPTION_V1}[name]

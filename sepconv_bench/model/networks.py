@@ -15,12 +15,13 @@ from math import prod
 from sepconv_bench.errors import ShapeError
 from sepconv_bench.model import theory
 from sepconv_bench.model.grids import MOBILENET_V1, network_shapes
+from sepconv_bench.model.operators import get_operator
 from sepconv_bench.model.shapes import ConvShape
 
 ALPHAS = (0.25, 0.5, 0.75, 1.0)
 RESOLUTIONS = (128, 160, 192, 224)
 CLASSES = 1000
-NETWORKS = ("separable", "standard")  # the network itself and its all-standard counterpart, called by what their blocks are
+TWINS = ("separable", "standard")  # the network itself and its all-standard counterpart, called by what their blocks are
 WHOLE = "whole"  # the part of a network that is all of it
 # What is timed of a network: the first convolution, each pair of depthwise and pointwise, the last layer; and all of it.
 PARTS = ("conv", *(f"block{number}" for number in range(1, len(MOBILENET_V1) + 1)), "classifier", WHOLE)
@@ -49,7 +50,7 @@ class Layer:
     @property
     def parameters(self) -> int:
         """Weights, without the biases or batch norms that a network may add."""
-        return sum(prod(shape) for shape in self.shape.weight_shapes(self.operator))
+        return sum(map(prod, get_operator(self.operator).weight_shapes(self.shape)))
 
 
 def mobilenet_v1(alpha: float = 1.0, resolution: int = 224, batch: int = 1, separable: bool = True) -> tuple[Layer, ...]:

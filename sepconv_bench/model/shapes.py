@@ -11,7 +11,6 @@ from dataclasses import dataclass, fields
 
 from sepconv_bench.errors import ShapeError
 
-OPERATORS = ("standard", "depthwise", "pointwise", "separable")
 AXES = ("D_K", "M", "N", "D_G", "stride", "batch")
 _MAX_SIZE = 2**31 - 1
 
@@ -38,20 +37,6 @@ class ConvShape:
     def D_F(self) -> int:
         """Width of the input map: (D_G - 1) stride + D_K."""
         return (self.D_G - 1) * self.stride + self.D_K
-
-    def F_shape(self, operator: str) -> tuple[int, int, int, int]:
-        """Shape of the operator's input; that of pointwise is the intermediate map G^."""
-        width = self.D_G if operator == "pointwise" else self.D_F
-        return (self.batch, width, width, self.M)
-
-    def G_shape(self, operator: str) -> tuple[int, int, int, int]:
-        """Shape of the operator's output; that of depthwise has M channels."""
-        return (self.batch, self.D_G, self.D_G, self.M if operator == "depthwise" else self.N)
-
-    def weight_shapes(self, operator: str) -> tuple[tuple[int, ...], ...]:
-        """Shapes of the operator's weights in the order in which a kernel is called with them."""
-        K, K_hat, K_tilde = (self.D_K, self.D_K, self.M, self.N), (self.D_K, self.D_K, self.M), (self.M, self.N)
-        return {"standard": (K,), "depthwise": (K_hat,), "pointwise": (K_tilde,), "separable": (K_hat, K_tilde)}[operator]
 
     def __str__(self) -> str:
         sizes = f"D_K={self.D_K} M={self.M} N={self.N} D_G={self.D_G}"

@@ -6,76 +6,61 @@ Williams, Waterman and Patterson's (CACM 52(4), 2009). Counts are exact integers
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from fractions import Fraction
-from math import prod
 
-from sepconv_bench.errors import ShapeError
-from sepconv_bench.model.shapes import OPERATORS, ConvShape
+from sepconv_bench.model.operators import SEPARABLE, STANDARD, Operator, get_operator
+from sepconv_bench.model.shapes import ConvShape
 
 ITEMSIZE = 4  # float32
 
 
-def multiplications(operator: str, shape: ConvShape) -> int:
+def multiplications(operator: Operator | str, shape: ConvShape) -> int:
     """Multiplications of one launch: D_K^2 M N D_G^2 for standard, and so on; a batch multiplies them."""
-    pixels = shape.batch * shape.D_G**2
-    depthwise = shape.D_K**2 * shape.M * pixels
-    pointwise = shape.M * shape.N * pixels
-    counts = {
-        "standard": depthwise * shape.N,
-        "depthwise": depthwise,
-        "pointwise": pointwise,
-        "separable": depthwise + pointwise,
-    }
-    return counts[known(operator)]
+    return get_operator(operator).multiplications(shape)
 
 
 def cost_ratio(shape: ConvShape) -> Fraction:
     """Multiplications of separable over those of standard: exactly 1/N + 1/D_K^2."""
-    return Fraction(multiplications("separable", shape), multiplications("standard", shape))
+    return Fraction(SEPARABLE.multiplications(shape), STANDARD.multiplications(shape))
 
 
-def bytes_moved(operator: str, shape: ConvShape, fused: bool = False) -> int:
-    """Bytes of every tensor once, float32. Separable in two passes writes and reads the intermediate map;
-    `fused` leaves out those 2 x 4 M D_G^2 bytes."""
-    if known(operator) == "separable":
-        both = bytes_moved("depthwise", shape) + bytes_moved("pointwise", shape)
-        return both - fused * 2 * ITEMSIZE * prod(shape.G_shape("depthwise"))
-    tensors = (shape.F_shape(operator), *shape.weight_shapes(operator), shape.G_shape(operator))
-    return ITEMSIZE * sum(prod(tensor) for tensor in tensors)
+def bytes_moved(passes: Iterable[Operator | str], shape: ConvShape) -> int:
+    """Bytes of every tensor once in each pass, float32.
+
+    Separable in two passes, depthwise and pointwise, writes and reads the intermediate map; in one pass, itself, it does
+    without those 2 x 4 M D_G^2 bytes.
+    """
+    return ITEMSIZE * sum(get_operator(one).elements(shape) for one in passes)
 
 
-def intensity(operator: str, shape: ConvShape) -> Fraction:
-    """Arithmetic intensity, FLOP per byte, with every tensor moved once (1 multiplication = 2 FLOP)."""
-    return Fraction(2 * multiplications(operator, shape), bytes_moved(operator, shape))
+def intensity(operator: Operator | str, shape: ConvShape) -> Fraction:
+    """Arithmetic intensity, FLOP per byte (1 multiplication = 2 FLOP), with every tensor moved once in each of its passes."""
+    operator = get_operator(operator)
+    return Fraction(2 * operator.multiplications(shape), bytes_moved(operator.passes, shape))
 
 
-def roofline_time(
-    operator: str, shape: ConvShape, peak: float, bandwidth: Callable[[int], float], fused: bool = False
-) -> float:
-    """Seconds below which no kernel can be: max(FLOP / peak, bytes / bandwidth), a launch with a warm cache.
+def roofline_time(passes: Iterable[Operator | str], shape: ConvShape, peak: float, bandwidth: Callable[[int], float]) -> float:
+    """Seconds below which no kernel of these passes can be: of each max(FLOP / peak, bytes / bandwidth), with a warm cache.
 
     `peak` in FLOP/s; `bandwidth` gives bytes/s for a footprint in bytes, that is of the memory level that holds it.
-    Separable is two passes, each under its own roof; `fused` makes it one that leaves the intermediate map out.
     """
-    if operator == "separable" and not fused:
-        return sum(roofline_time(part, shape, peak, bandwidth) for part in ("depthwise", "pointwise"))
-    moved = bytes_moved(operator, shape, fused)
-    return max(2 * multiplications(operator, shape) / peak, moved / bandwidth(moved))
+    return sum(max(_limits(one, shape, peak, bandwidth)) for one in passes)
 
 
 def held_by_memory(
-    operator: str, shape: ConvShape, peak: float, bandwidth: Callable[[int], float], fused: bool = False
+    passes: Iterable[Operator | str], shape: ConvShape, peak: float, bandwidth: Callable[[int], float]
 ) -> tuple[str, ...]:
-    """The passes of a perfect kernel, as operators, whose bytes take longer than their FLOP; arguments as `roofline_time`."""
-    if operator == "separable" and not fused:
-        return tuple(part for each in ("depthwise", "pointwise") for part in held_by_memory(each, shape, peak, bandwidth))
-    moved = bytes_moved(operator, shape, fused)
-    return (operator,) if moved / bandwidth(moved) > 2 * multiplications(operator, shape) / peak else ()
+    """Names of the passes of a perfect kernel whose bytes take longer than their FLOP; arguments as `roofline_time`."""
+    found = []
+    for one in map(get_operator, passes):
+        multiplying, moving = _limits(one, shape, peak, bandwidth)
+        if moving > multiplying:
+            found.append(one.name)
+    return tuple(found)
 
 
-def known(operator: str) -> str:
-    """`operator` itself if it is one of the four, else ShapeError."""
-    if not isinstance(operator, str) or operator not in OPERATORS:
-        raise ShapeError(f"no operator is named {operator!r}; there are {', '.join(OPERATORS)}")
-    return operator
+def _limits(operator: Operator | str, shape: ConvShape, peak: float, bandwidth: Callable[[int], float]) -> tuple[float, float]:
+    """Seconds for the FLOP of a pass, and for its bytes."""
+    moved = bytes_moved([operator], shape)
+    return 2 * multiplications(operator, shape) / peak, moved / bandwidth(moved)

@@ -13,6 +13,7 @@ from sepconv_bench.kernels.cuda.ends import place_pass, pool_pass, softmax_pass
 from sepconv_bench.kernels.cuda.launch import Launch
 from sepconv_bench.kernels.device_array import DeviceArray
 from sepconv_bench.kernels.problem import Problem
+from sepconv_bench.model.operators import POINTWISE
 from sepconv_bench.model.shapes import ConvShape
 
 __all__ = ["Entrance", "Exit", "bind", "fetch", "zeros"]
@@ -44,7 +45,7 @@ class Exit:
     """From the last map G to the probabilities: mean over the pixels, fully connected, softmax."""
 
     def __init__(self, shape: ConvShape, G: DeviceArray, K: np.ndarray, bias: np.ndarray) -> None:
-        features, logits, probabilities = zeros(shape.F_shape("pointwise")), *(zeros(shape.G_shape("pointwise")) for _ in "lp")
+        features, logits, probabilities = zeros(POINTWISE.F_shape(shape)), *(zeros(POINTWISE.G_shape(shape)) for _ in "lp")
         self.problem = Problem("pointwise", shape, features, (K,), logits)  # type: ignore[arg-type]
         self._classify = bind(self.problem)
         self._pool = Launch([(pool_pass(placed(G).shape), (placed(G).floats, placed(features).floats))], placed(features))

@@ -10,6 +10,7 @@ from sepconv_bench.kernels.cpu.fused import bind_separable
 from sepconv_bench.kernels.cpu.tiled import bind_pointwise, bind_standard
 from sepconv_bench.kernels.problem import Problem
 from sepconv_bench.kernels.registry import Launch
+from sepconv_bench.model.operators import POINTWISE
 from sepconv_bench.model.shapes import ConvShape
 
 
@@ -49,7 +50,7 @@ class Exit:
 
     def __init__(self, shape: ConvShape, G: np.ndarray, K: np.ndarray, bias: np.ndarray) -> None:
         self._G, self._bias = G, bias
-        self._features = np.zeros(shape.F_shape("pointwise"), np.float32)
+        self._features = np.zeros(POINTWISE.F_shape(shape), np.float32)
         self.logits = np.zeros((shape.batch, shape.N), np.float32)
         self.probabilities = np.zeros_like(self.logits)
         self._largest = np.zeros((shape.batch, 1), np.float32)

@@ -17,6 +17,7 @@ from sepconv_bench.errors import ShapeError
 from sepconv_bench.kernels.problem import Problem
 from sepconv_bench.kernels.registry import Launch
 from sepconv_bench.model.networks import Layer
+from sepconv_bench.model.operators import STANDARD
 from sepconv_bench.model.shapes import ConvShape
 from sepconv_bench.network import host
 from sepconv_bench.network.weights import folded, name_of
@@ -95,7 +96,7 @@ class Plan:
         for start, end in zip(starts, [*starts[1:], len(body)], strict=True):
             layer = body[start]
             after = _Buffer(body[end], on) if end < len(body) else None
-            G = after.interior if after else on.zeros(body[end - 1].shape.G_shape("standard"))
+            G = after.interior if after else on.zeros(STANDARD.G_shape(body[end - 1].shape))
             kernels, biases = zip(*(folded(weights, name_of(one, dense.block), one) for one in body[start:end]), strict=True)
             operator = "separable" if len(kernels) == 2 else "standard"
             arrays = (kernels[0][:, :, 0], kernels[1][0, 0]) if len(kernels) == 2 else kernels

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numba
 import numpy as np
 
-from sepconv_bench.kernels.peers.cudnn import settle
+from sepconv_bench.kernels.peers.cudnn import configure
 from sepconv_bench.kernels.registry import Launch
 from sepconv_bench.network.weights import Convolution
 
@@ -36,7 +36,7 @@ def eager(network: Sequence[Convolution], image: np.ndarray, device: str = "cpu"
 
 def on_gpu(network: Sequence[Convolution], image: np.ndarray) -> Launch:
     """Operator by operator on the GPU, as the peers of single convolutions are set up there."""
-    settle()
+    configure()
     return eager(network, image, "cuda")
 
 

@@ -9,8 +9,8 @@ import pandas as pd
 
 from sepconv_bench import files
 from sepconv_bench.errors import ResultsError
+from sepconv_bench.model.operators import OPERATORS
 from sepconv_bench.model.pairing import PEERS, peer
-from sepconv_bench.model.shapes import OPERATORS
 from sepconv_bench.report.plain import in_markdown
 from sepconv_bench.results.store import Results, told_machine
 from sepconv_bench.results.tables import peers, timings

@@ -24,8 +24,9 @@ from sepconv_bench.measure.noise import doubts
 from sepconv_bench.measure.statistics import Estimate, estimate, ratio, within_rounds
 from sepconv_bench.model import theory
 from sepconv_bench.model.networks import PARTS, mobilenet_v1
+from sepconv_bench.model.operators import OPERATORS
 from sepconv_bench.model.pairing import Pair, pairs
-from sepconv_bench.model.shapes import AXES, OPERATORS, ConvShape
+from sepconv_bench.model.shapes import AXES, ConvShape
 from sepconv_bench.results import form
 
 FILE_NAME = "results.sqlite"

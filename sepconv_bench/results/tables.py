@@ -17,8 +17,9 @@ from sepconv_bench.errors import ResultsError
 from sepconv_bench.measure.statistics import ratio, ratio_of_sums
 from sepconv_bench.model import attribution, theory
 from sepconv_bench.model.networks import OCCURRENCES, TITLES, WHOLE, mobilenet_v1, multiply_adds
+from sepconv_bench.model.operators import OPERATORS
 from sepconv_bench.model.pairing import PEERS, Pair, peer
-from sepconv_bench.model.shapes import AXES, OPERATORS, ConvShape
+from sepconv_bench.model.shapes import AXES, ConvShape
 from sepconv_bench.results.store import NOTHING, Cell, Results
 
 TABLES = ("timings", "ratios", "why", "peers", "sums", "network", "layers", "samples")

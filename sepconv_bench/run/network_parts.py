@@ -24,6 +24,7 @@ from sepconv_bench.kernels.peers.cudnn import unreachable
 from sepconv_bench.kernels.problem import Problem, require_memory
 from sepconv_bench.kernels.registry import Launch
 from sepconv_bench.model.networks import NETWORKS, WHOLE, Layer, mobilenet_v1, parameters
+from sepconv_bench.model.operators import get_operator
 from sepconv_bench.model.pairing import peer
 from sepconv_bench.model.reference import Reference
 from sepconv_bench.network import onnxruntime, torch
@@ -89,7 +90,9 @@ class Timed:
         rng = np.random.default_rng(seed)
         self._layers = {name: mobilenet_v1(alpha, resolution, batch, name == "separable") for name in NETWORKS}
         weights_bytes = 4 * _COPIES * sum(map(parameters, self._layers.values()))
-        maps_bytes = 4 * _MAP_COPIES * sum(prod(one.shape.G_shape(one.operator)) for one in chain(*self._layers.values()))
+        maps_bytes = (
+            4 * _MAP_COPIES * sum(prod(get_operator(one.operator).G_shape(one.shape)) for one in chain(*self._layers.values()))
+        )
         told = f"both networks at a batch of {batch}, {maps_bytes / 2**30:,.2f} GiB for the maps and the rest for the weights,"
         require_memory(weights_bytes + maps_bytes, told)
         given = read_weights(weights) if weights else None

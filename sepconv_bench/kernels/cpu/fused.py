@@ -36,6 +36,7 @@ from sepconv_bench.kernels.cpu.tiled import (
 )
 from sepconv_bench.kernels.problem import Problem
 from sepconv_bench.kernels.registry import Launch, kernel
+from sepconv_bench.model.declaration import OURS
 
 
 @cache
@@ -122,7 +123,7 @@ def _separable(
     return separable
 
 
-@kernel("cpu.separable.fused")
+@kernel("cpu.separable.fused", library=OURS, passes=("separable",), like="tiled")
 def separable(problem: Problem) -> Launch:
     return bind_separable(problem.F, problem.K_hat, problem.K_tilde, problem.G, problem.stride)
 

@@ -11,6 +11,8 @@ from numba import njit
 from sepconv_bench.kernels.cpu.launch import compiled
 from sepconv_bench.kernels.problem import Problem
 from sepconv_bench.kernels.registry import Launch, kernel
+from sepconv_bench.model.declaration import OURS
+from sepconv_bench.model.operators import DEPTHWISE
 
 
 @njit(error_model="numpy")
@@ -64,22 +66,22 @@ def _separable(F, K_hat, K_tilde, G_hat, G, stride):
     _pointwise(G_hat, K_tilde, G)
 
 
-@kernel("cpu.standard.loops")
+@kernel("cpu.standard.loops", library=OURS)
 def standard(problem: Problem) -> Launch:
     return compiled(_standard, problem.F, problem.K, problem.G, problem.stride)
 
 
-@kernel("cpu.depthwise.loops")
+@kernel("cpu.depthwise.loops", library=OURS)
 def depthwise(problem: Problem) -> Launch:
     return compiled(_depthwise, problem.F, problem.K_hat, problem.G, problem.stride)
 
 
-@kernel("cpu.pointwise.loops")
+@kernel("cpu.pointwise.loops", library=OURS)
 def pointwise(problem: Problem) -> Launch:
     return compiled(_pointwise, problem.F, problem.K_tilde, problem.G)
 
 
-@kernel("cpu.separable.loops")
+@kernel("cpu.separable.loops", library=OURS)
 def separable(problem: Problem) -> Launch:
-    G_hat = np.empty(problem.shape.G_shape("depthwise"), np.float32)
+    G_hat = np.empty(DEPTHWISE.G_shape(problem.shape), np.float32)
     return compiled(_separable, problem.F, problem.K_hat, problem.K_tilde, G_hat, problem.G, problem.stride)

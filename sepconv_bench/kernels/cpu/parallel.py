@@ -13,6 +13,8 @@ from numba import njit, prange
 from sepconv_bench.kernels.cpu.launch import compiled, flat
 from sepconv_bench.kernels.problem import Problem
 from sepconv_bench.kernels.registry import Launch, kernel
+from sepconv_bench.model.declaration import OURS
+from sepconv_bench.model.operators import DEPTHWISE
 
 _STRIP_FLOATS = 4096  # of G in one strip: 16 KiB, half of the smallest L1d in use
 _CONTRACT = {"contract"}  # a multiplication and an addition may become one FMA; nothing is reordered
@@ -74,25 +76,25 @@ def _depthwise(F, at_F, K_hat, G, at_G, D_K, M, D_G, batch, stride):
                         G_m[m] += K_m[m] * F_m[m]
 
 
-@kernel("cpu.standard.parallel")
+@kernel("cpu.standard.parallel", library=OURS)
 def standard(problem: Problem) -> Launch:
     return _bind_standard(problem.F, problem.K, problem.G, problem.stride)
 
 
-@kernel("cpu.depthwise.parallel")
+@kernel("cpu.depthwise.parallel", library=OURS)
 def depthwise(problem: Problem) -> Launch:
     return _bind_depthwise(problem.F, problem.K_hat, problem.G, problem.stride)
 
 
-@kernel("cpu.pointwise.parallel")
+@kernel("cpu.pointwise.parallel", library=OURS)
 def pointwise(problem: Problem) -> Launch:
     return _bind_pointwise(problem.F, problem.K_tilde, problem.G)
 
 
-@kernel("cpu.separable.parallel")
+@kernel("cpu.separable.parallel", library=OURS)
 def separable(problem: Problem) -> Launch:
     """Depthwise into a map that is allocated here, then pointwise: two passes."""
-    G_hat = np.empty(problem.shape.G_shape("depthwise"), np.float32)
+    G_hat = np.empty(DEPTHWISE.G_shape(problem.shape), np.float32)
     filter_channels = _bind_depthwise(problem.F, problem.K_hat, G_hat, problem.stride)
     combine = _bind_pointwise(G_hat, problem.K_tilde, problem.G)
 

@@ -37,6 +37,8 @@ from sepconv_bench.kernels.cpu.tile import (
 )
 from sepconv_bench.kernels.problem import Problem
 from sepconv_bench.kernels.registry import Launch, kernel
+from sepconv_bench.model.declaration import OURS
+from sepconv_bench.model.operators import DEPTHWISE
 
 FLOAT = 4  # bytes
 LINE_FLOATS = 16  # in a cache line of 64 bytes
@@ -532,25 +534,25 @@ def packed(K: np.ndarray, blocks: Blocks, lanes: int, depth: int) -> np.ndarray:
     return weights
 
 
-@kernel("cpu.standard.tiled")
+@kernel("cpu.standard.tiled", library=OURS)
 def standard(problem: Problem) -> Launch:
     return bind_standard(problem.F, problem.K, problem.G, problem.stride)
 
 
-@kernel("cpu.depthwise.tiled")
+@kernel("cpu.depthwise.tiled", library=OURS)
 def depthwise(problem: Problem) -> Launch:
     return bind_depthwise(problem.F, problem.K_hat, problem.G, problem.stride)
 
 
-@kernel("cpu.pointwise.tiled")
+@kernel("cpu.pointwise.tiled", library=OURS)
 def pointwise(problem: Problem) -> Launch:
     return bind_pointwise(problem.F, problem.K_tilde, problem.G)
 
 
-@kernel("cpu.separable.tiled")
+@kernel("cpu.separable.tiled", library=OURS)
 def separable(problem: Problem) -> Launch:
     """Depthwise into a map that is allocated here, then pointwise: two passes."""
-    shape = problem.shape.G_shape("depthwise")
+    shape = DEPTHWISE.G_shape(problem.shape)
     G_hat = aligned(prod(shape)).reshape(shape)
     # On as many threads as will read the map: what another core has just written is slow to read.
     rows, (M, N) = shape[0] * shape[1], problem.K_tilde.shape

@@ -24,6 +24,7 @@ from sepconv_bench.kernels.cuda.loops import loops_pass
 from sepconv_bench.kernels.cuda.product import product_pass, sum_pass
 from sepconv_bench.kernels.cuda.rungs import of_one, product_of, strip_of
 from sepconv_bench.kernels.cuda.tiled import depthwise_pass
+from sepconv_bench.model.operators import DEPTHWISE, get_operator
 from sepconv_bench.model.shapes import ConvShape
 
 CC = (9, 0)  # Hopper, which the H200 is
@@ -82,8 +83,8 @@ def passes(kernel: str, shape: ConvShape, F: Layout | None = None, G: Layout | N
     """What `cuda.<operator>.<variant>` launches on maps of this shape, with the tiles of this GPU or of an H200. The maps are
     dense unless their layouts are given, and end with bias and ReLU6 if asked."""
     _, operator, variant = kernel.split(".")
-    F, G = F or Layout.dense(shape.F_shape(operator)), G or Layout.dense(shape.G_shape(operator))
-    G_hat = Layout.dense(shape.G_shape("depthwise"))
+    F, G = F or Layout.dense(get_operator(operator).F_shape(shape)), G or Layout.dense(get_operator(operator).G_shape(shape))
+    G_hat = Layout.dense(DEPTHWISE.G_shape(shape))
     # What depthwise writes and pointwise reads.
     filtered, mixed = (G_hat, G_hat) if operator == "separable" else (G, F)
     steps: dict[tuple[str, str], Callable[[], list[Pass]]] = {

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from sepconv_bench.kernels.problem import Problem
 from sepconv_bench.kernels.registry import Launch, kernel
-from sepconv_bench.model.shapes import OPERATORS
+from sepconv_bench.model.declaration import OURS
+from sepconv_bench.model.operators import OPERATORS
 
 if TYPE_CHECKING:
     from sepconv_bench.kernels.cuda.arrays import DeviceMap
@@ -40,7 +41,7 @@ def _fetch(given: DeviceMap, G: Any) -> None:
 
 
 for _operator in OPERATORS:
-    kernel(f"cuda.{_operator}.loops", unpack=_fetch)(_loops)
+    kernel(f"cuda.{_operator}.loops", unpack=_fetch, library=OURS)(_loops)
 for _operator in OPERATORS:
-    kernel(f"cuda.{_operator}.tiled", unpack=_fetch)(_tiled)
-kernel("cuda.separable.fused", unpack=_fetch)(_fused)
+    kernel(f"cuda.{_operator}.tiled", unpack=_fetch, library=OURS)(_tiled)
+kernel("cuda.separable.fused", unpack=_fetch, library=OURS, passes=("separable",), like="tiled")(_fused)

@@ -17,6 +17,7 @@ from sepconv_bench.kernels.cuda.product import Product, padded, product_pass, su
 from sepconv_bench.kernels.cuda.tiled import depthwise_pass
 from sepconv_bench.kernels.cuda.tiles import FUSED_TILES, TILES, choose_strip, choose_tile, fuses
 from sepconv_bench.kernels.problem import Problem
+from sepconv_bench.model.operators import DEPTHWISE
 from sepconv_bench.model.shapes import ConvShape
 
 _Bound = tuple[Pass, tuple[Any, ...]]
@@ -27,7 +28,7 @@ def loops(problem: Problem) -> Launch:
     F, G = maps(problem)
     if problem.operator != "separable":
         return Launch([_loops(problem.operator, problem, F, problem.weights[0], G)], G)
-    G_hat = empty(problem.shape.G_shape("depthwise"))
+    G_hat = empty(DEPTHWISE.G_shape(problem.shape))
     passes = [_loops("depthwise", problem, F, problem.K_hat, G_hat), _loops("pointwise", problem, G_hat, problem.K_tilde, G)]
     return Launch(passes, G)
 
@@ -43,7 +44,7 @@ def tiled(problem: Problem, biases: Sequence[np.ndarray] = ()) -> Launch:
         return Launch(_product(shape, F, problem.K, G, bias), G)
     if problem.operator == "pointwise":
         return Launch(_product(of_one(shape), F, problem.K_tilde[None, None], G, bias), G)
-    G_hat = empty(shape.G_shape("depthwise"))
+    G_hat = empty(DEPTHWISE.G_shape(shape))
     depthwise = _depthwise(shape, F, problem.K_hat, G_hat, biases[0] if biases else None)
     return Launch([depthwise, *_product(of_one(shape), G_hat, problem.K_tilde[None, None], G, bias)], G)
 

@@ -15,7 +15,8 @@ from sepconv_bench import gpu
 from sepconv_bench.kernels.device_array import DeviceArray
 from sepconv_bench.kernels.problem import Problem
 from sepconv_bench.kernels.registry import Launch, kernel
-from sepconv_bench.model.shapes import OPERATORS, ConvShape
+from sepconv_bench.model.operators import OPERATORS
+from sepconv_bench.model.shapes import ConvShape
 
 if TYPE_CHECKING:
     import torch
@@ -35,7 +36,7 @@ def _without_cuda(shape: ConvShape) -> str | None:
     return unreachable()
 
 
-def settle() -> None:
+def configure() -> None:
     """float32 throughout, algorithms by cuDNN's benchmark, and our stream as torch's current one from here on: entering a
     context for each launch would cost more than a small one takes."""
     import torch
@@ -50,22 +51,16 @@ def settle() -> None:
 def _bind(problem: Problem, layout: torch.memory_format) -> Launch:
     import torch
 
-    settle()
+    configure()
     conv2d = torch.conv2d
 
     def step(weight: Tensor, stride: int, groups: int) -> Callable[[Tensor], Tensor]:
         weight = weight.contiguous(memory_format=layout)
         return lambda x: conv2d(x, weight, None, stride, 0, 1, groups)
 
-    steps = []
     with torch.inference_mode():
         F = _tensor(problem.F).permute(0, 3, 1, 2).contiguous(memory_format=layout)
-        if problem.operator == "standard":
-            steps.append(step(_tensor(problem.K).permute(3, 2, 0, 1), problem.stride, 1))
-        if problem.operator in ("depthwise", "separable"):
-            steps.append(step(_tensor(problem.K_hat).permute(2, 0, 1)[:, None], problem.stride, problem.shape.M))
-        if problem.operator in ("pointwise", "separable"):
-            steps.append(step(_tensor(problem.K_tilde).T[:, :, None, None], 1, 1))
+        steps = [step(_tensor(one.weight), one.stride, one.groups) for one in problem.convolutions]
 
     def launch() -> Tensor:
         x = F
@@ -109,6 +104,10 @@ def _channels_first(problem: Problem) -> Launch:
     return _bind(problem, torch.contiguous_format)
 
 
+_DECLARED: Any = {
+    **{"supports": _without_cuda, "unpack": _unpack, "needs": ("torch",)},
+    **{"library": "torch", "algorithm": "chosen"},
+}
 for _operator in OPERATORS:
-    kernel(f"cuda.{_operator}.torch", supports=_without_cuda, unpack=_unpack, needs=("torch",))(_channels_last)
-    kernel(f"cuda.{_operator}.torch-nchw", supports=_without_cuda, unpack=_unpack, needs=("torch",))(_channels_first)
+    kernel(f"cuda.{_operator}.torch", **_DECLARED)(_channels_last)
+    kernel(f"cuda.{_operator}.torch-nchw", **_DECLARED)(_channels_first)

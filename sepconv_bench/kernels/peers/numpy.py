@@ -7,6 +7,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from sepconv_bench.kernels.problem import Problem, require_memory
 from sepconv_bench.kernels.registry import Launch, kernel
+from sepconv_bench.model.operators import DEPTHWISE
 
 
 def _standard(F: np.ndarray, K: np.ndarray, G: np.ndarray, stride: int) -> Launch:
@@ -77,7 +78,7 @@ def pointwise(problem: Problem) -> Launch:
 
 @kernel("cpu.separable.numpy")
 def separable(problem: Problem) -> Launch:
-    G_hat = np.empty(problem.shape.G_shape("depthwise"), np.float32)
+    G_hat = np.empty(DEPTHWISE.G_shape(problem.shape), np.float32)
     filter_channels = _depthwise(problem.F, problem.K_hat, G_hat, problem.stride)
     combine = _pointwise(G_hat, problem.K_tilde, problem.G)
 

@@ -8,8 +8,8 @@ convolution as a product of matrices, channels last. onnxruntime is imported whe
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Sequence
-from functools import cache
+from collections.abc import Sequence
+from functools import cache, partial
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,22 +17,20 @@ from typing import TYPE_CHECKING, Any
 import numba
 import numpy as np
 
-from sepconv_bench.kernels.problem import Problem, require_memory
+from sepconv_bench.kernels.problem import GroupedConvolution, Problem, require_memory
 from sepconv_bench.kernels.registry import Launch, kernel
-from sepconv_bench.model.shapes import OPERATORS, ConvShape
+from sepconv_bench.model.operators import OPERATORS
+from sepconv_bench.model.shapes import ConvShape
 
 if TYPE_CHECKING:
     from onnx import ModelProto
     from onnxruntime import InferenceSession, OrtValue
 
-_NEEDS = ("onnxruntime", "onnx")
 _BLOCKED = "com.microsoft.nchwc"
 OPSET = 17
 IR_VERSION = 9  # as old as the opset, so that no onnx writes what the onnxruntime beside it cannot read
 # An idle pool spins for as long as the others (measure/clocks.py); left alone it disturbs whoever is timed next.
 _WAITING = {"session.intra_op.spin_duration_us": "100"}
-
-_Weights = tuple[np.ndarray, int, int]  # (N, M / groups, D_K, D_K), stride, groups
 
 
 def _unpack(given: OrtValue, G: np.ndarray) -> None:
@@ -57,27 +55,22 @@ def _without_blocks(shape: ConvShape) -> str | None:
     return None if _block() else "onnxruntime has no blocked layout on this CPU"
 
 
-def _convolutions(problem: Problem) -> Iterator[_Weights]:
-    """The operator's convolution, or its two."""
-    if problem.operator == "standard":
-        yield problem.K.transpose(3, 2, 0, 1), problem.stride, 1
-    if problem.operator in ("depthwise", "separable"):
-        yield problem.K_hat.transpose(2, 0, 1)[:, np.newaxis], problem.stride, problem.shape.M
-    if problem.operator in ("pointwise", "separable"):
-        yield problem.K_tilde.T[:, :, np.newaxis, np.newaxis], 1, 1
-
-
 def _session(
-    op: str, layers: Sequence[_Weights], x: tuple[int, ...], y: tuple[int, ...], domain: str = "", save: Path | None = None
+    op: str,
+    layers: Sequence[GroupedConvolution],
+    x: tuple[int, ...],
+    y: tuple[int, ...],
+    domain: str = "",
+    save: Path | None = None,
 ) -> InferenceSession:
     """A session for a chain of nodes from x to y."""
     from onnx import TensorProto, helper, numpy_helper
 
     ends = ["x", *(f"map{number}" for number in range(1, len(layers))), "y"]
     nodes, constants = [], []
-    for number, (weight, stride, groups) in enumerate(layers):
-        constants.append(numpy_helper.from_array(np.ascontiguousarray(weight), f"weight{number}"))
-        attributes: dict[str, Any] = {"strides": [stride, stride], "group": groups} if op == "Conv" else {}
+    for number, one in enumerate(layers):
+        constants.append(numpy_helper.from_array(np.ascontiguousarray(one.weight), f"weight{number}"))
+        attributes: dict[str, Any] = {"strides": [one.stride] * 2, "group": one.groups} if op == "Conv" else {}
         inputs, outputs = [ends[number], f"weight{number}"], [ends[number + 1]]
         nodes.append(helper.make_node(op, inputs, outputs, domain=domain, **attributes))
     x_info, y_info = (helper.make_tensor_value_info(end, TensorProto.FLOAT, of) for end, of in (("x", x), ("y", y)))
@@ -126,12 +119,11 @@ def value(shape: tuple[int, ...]) -> OrtValue:
 
 def _channels_first(problem: Problem) -> Launch:
     """Channels first, as a model comes."""
-    layers = list(_convolutions(problem))
     batch, D_F, _, M = problem.F.shape
     _, D_G, _, N = problem.G.shape
     x, y = value((batch, M, D_F, D_F)), value((batch, N, D_G, D_G))
     x.update_inplace(np.ascontiguousarray(problem.F.transpose(0, 3, 1, 2)))
-    return launch_of(_session("Conv", layers, tuple(x.shape()), tuple(y.shape())), x, y)
+    return launch_of(_session("Conv", problem.convolutions, tuple(x.shape()), tuple(y.shape())), x, y)
 
 
 def _matmul(problem: Problem) -> Launch:
@@ -143,7 +135,7 @@ def _matmul(problem: Problem) -> Launch:
         require_memory(4 * (problem.F.size + problem.G.size), "dense copies of F and G")
     x = OrtValue.ortvalue_from_numpy(np.ascontiguousarray(problem.F).reshape(-1, M))
     y = OrtValue.ortvalue_from_numpy(np.ascontiguousarray(problem.G).reshape(-1, N))
-    return launch_of(_session("MatMul", [(problem.K_tilde, 1, 1)], tuple(x.shape()), tuple(y.shape())), x, y)
+    return launch_of(_session("MatMul", [GroupedConvolution(problem.K_tilde, 1, 1)], tuple(x.shape()), tuple(y.shape())), x, y)
 
 
 # ----------------------------------------------- the blocked layout: (batch, channels / block, height, width, block)
@@ -157,7 +149,7 @@ def _block() -> int:
     weight = np.ones((33, 64, 1, 1), np.float32)
     with tempfile.TemporaryDirectory() as folder:
         saved = Path(folder) / "optimised.onnx"
-        _session("Conv", [(weight, 1, 1)], (1, 64, 4, 4), (1, 33, 4, 4), save=saved)
+        _session("Conv", [GroupedConvolution(weight, 1, 1)], (1, 64, 4, 4), (1, 33, 4, 4), save=saved)
         graph = onnx.load(saved).graph
     if not any(node.domain == _BLOCKED and node.op_type == "Conv" for node in graph.node):
         return 0
@@ -166,7 +158,7 @@ def _block() -> int:
 
 def _blocked(problem: Problem) -> Launch:
     """In the blocked layout that the inner layers of a network stay in."""
-    layers = [_blocked_layer(*convolution) for convolution in _convolutions(problem)]
+    layers = [_blocked_layer(one) for one in problem.convolutions]
     batch, D_F, _, M = problem.F.shape
     _, D_G, _, N = problem.G.shape
     x, y = value((batch, _whole(M), D_F, D_F)), value((batch, _whole(N), D_G, D_G))
@@ -176,13 +168,14 @@ def _blocked(problem: Problem) -> Launch:
     return launch_of(_session("Conv", layers, tuple(x.shape()), tuple(y.shape()), domain=_BLOCKED), x, y)
 
 
-def _blocked_layer(weight: np.ndarray, stride: int, groups: int) -> _Weights:
+def _blocked_layer(one: GroupedConvolution) -> GroupedConvolution:
     """Weights (N / block, M / block, D_K, D_K, M of a block, N of a block); each group of a depthwise one has one M."""
-    N, M, D_K, _ = weight.shape
-    inner = 1 if groups > 1 else _block()
-    padded = np.pad(weight, [(0, _whole(N) - N), (0, -M % inner), (0, 0), (0, 0)])
+    N, M, D_K, _ = one.weight.shape
+    inner = 1 if one.groups > 1 else _block()
+    padded = np.pad(one.weight, [(0, _whole(N) - N), (0, -M % inner), (0, 0), (0, 0)])
     blocks = padded.reshape(-1, _block(), padded.shape[1] // inner, inner, D_K, D_K).transpose(0, 2, 4, 5, 3, 1)
-    return np.ascontiguousarray(blocks).reshape(padded.shape), stride, _whole(groups) if groups > 1 else 1
+    groups = _whole(one.groups) if one.groups > 1 else 1
+    return GroupedConvolution(np.ascontiguousarray(blocks).reshape(padded.shape), one.stride, groups)
 
 
 def _whole(channels: int) -> int:
@@ -190,7 +183,8 @@ def _whole(channels: int) -> int:
     return -(-channels // _block()) * _block()
 
 
+_onnxruntime = partial(kernel, needs=("onnxruntime", "onnx"), library="onnxruntime", algorithm="chosen")
 for _operator in OPERATORS:
-    kernel(f"cpu.{_operator}.onnxruntime", unpack=_unpack, needs=_NEEDS)(_channels_first)
-    kernel(f"cpu.{_operator}.onnxruntime-nchwc", supports=_without_blocks, unpack=_unpack_blocked, needs=_NEEDS)(_blocked)
-kernel("cpu.pointwise.onnxruntime-matmul", unpack=_unpack_rows, needs=_NEEDS)(_matmul)
+    _onnxruntime(f"cpu.{_operator}.onnxruntime", unpack=_unpack)(_channels_first)
+    _onnxruntime(f"cpu.{_operator}.onnxruntime-nchwc", supports=_without_blocks, unpack=_unpack_blocked)(_blocked)
+_onnxruntime("cpu.pointwise.onnxruntime-matmul", unpack=_unpack_rows)(_matmul)

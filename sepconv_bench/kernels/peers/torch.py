@@ -8,6 +8,7 @@ torch is imported when a kernel is bound, never before.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numba
@@ -15,12 +16,11 @@ import numpy as np
 
 from sepconv_bench.kernels.problem import Problem, require_memory
 from sepconv_bench.kernels.registry import Launch, kernel
-from sepconv_bench.model.shapes import OPERATORS, ConvShape
+from sepconv_bench.model.operators import OPERATORS
+from sepconv_bench.model.shapes import ConvShape
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-_NEEDS = ("torch",)
 
 
 def _unpack(given: Tensor, G: np.ndarray) -> None:
@@ -64,13 +64,9 @@ def _map(problem: Problem) -> Tensor:
 
 
 def _convolutions(problem: Problem) -> Iterator[tuple[Tensor, int, int]]:
-    """Weights (N, M / groups, D_K, D_K), stride and groups of the operator's convolution, or of its two."""
-    if problem.operator == "standard":
-        yield _tensor(problem.K).permute(3, 2, 0, 1), problem.stride, 1
-    if problem.operator in ("depthwise", "separable"):
-        yield _tensor(problem.K_hat).permute(2, 0, 1)[:, None], problem.stride, problem.shape.M
-    if problem.operator in ("pointwise", "separable"):
-        yield _tensor(problem.K_tilde).T[:, :, None, None], 1, 1
+    """Weights, stride and groups of each of the operator's convolutions."""
+    for one in problem.convolutions:
+        yield _tensor(one.weight), one.stride, one.groups
 
 
 def _eager(problem: Problem) -> Launch:
@@ -132,22 +128,23 @@ def _matmul(problem: Problem) -> Launch:
     """Pointwise as a product of matrices, written into G; weights of depthwise packed for oneDNN."""
     import torch
 
-    mm, M = torch.mm, problem.shape.M
+    mm, M, separable = torch.mm, problem.shape.M, len(problem.convolutions) > 1
     with torch.inference_mode():
         F, weight = _map(problem), _tensor(problem.K_tilde)
-        if problem.operator == "separable":
+        if separable:
             depthwise = _prepacked_step(*next(_convolutions(problem)), size=tuple(F.shape))
         rows = F.permute(0, 2, 3, 1).reshape(-1, M)
     out = _tensor(problem.G).view(-1, problem.shape.N)  # one made in inference mode could not be written into outside of it
-    if problem.operator == "pointwise":
+    if not separable:
         return lambda: mm(rows, weight, out=out)
     return lambda: mm(depthwise(F).permute(0, 2, 3, 1).reshape(-1, M), weight, out=out)
 
 
+_torch = partial(kernel, needs=("torch",), library="torch", algorithm="chosen")
 for _operator in OPERATORS:
-    kernel(f"cpu.{_operator}.torch", unpack=_unpack, needs=_NEEDS)(_eager)
+    _torch(f"cpu.{_operator}.torch", unpack=_unpack)(_eager)
 for _operator in ("standard", "depthwise", "separable"):
-    kernel(f"cpu.{_operator}.torch-prepacked", supports=_without_onednn, unpack=_unpack, needs=_NEEDS)(_prepacked)
-kernel("cpu.pointwise.torch-linear", supports=_without_mkl, unpack=_unpack_rows, needs=_NEEDS)(_linear)
-kernel("cpu.pointwise.torch-matmul", unpack=_unpack_rows, needs=_NEEDS)(_matmul)
-kernel("cpu.separable.torch-matmul", supports=_without_onednn, unpack=_unpack_rows, needs=_NEEDS)(_matmul)
+    _torch(f"cpu.{_operator}.torch-prepacked", supports=_without_onednn, unpack=_unpack)(_prepacked)
+_torch("cpu.pointwise.torch-linear", supports=_without_mkl, unpack=_unpack_rows)(_linear)
+_torch("cpu.pointwise.torch-matmul", unpack=_unpack_rows)(_matmul)
+_torch("cpu.separable.torch-matmul", supports=_without_onednn, unpack=_unpack_rows)(_matmul)
