@@ -19,7 +19,7 @@ from sepconv_bench import files, gpu
 from sepconv_bench.errors import InputError, Stopped
 from sepconv_bench.measure.clocks import MOST_THREADS
 from sepconv_bench.measure.sampler import Rules
-from sepconv_bench.model.grids import GRIDS, NETWORKS, Grid, get_grid, grid_from_axes, network_shapes
+from sepconv_bench.model.grids import GRIDS, NETWORK_GRIDS, Grid, get_grid, grid_from_axes, network_shapes
 from sepconv_bench.model.shapes import AXES
 
 PROGRAM = "sepconv-bench"
@@ -500,7 +500,7 @@ def check(kernels: str | None, plugins: tuple[str, ...], threads: int | None, ti
 @cli.command()
 @click.argument("folder", metavar="[DIR]", type=Folder(), required=False)
 @_axis_options
-@click.option("--network", type=click.Choice(NETWORKS), help="The blocks of a network, one by one and together.")
+@click.option("--network", type=click.Choice(NETWORK_GRIDS), help="The blocks of a network, one by one and together.")
 @click.option(
     "--csv",
     "layers_file",

@@ -13,7 +13,7 @@ from msgspec import Meta, Struct, field
 # Numbers that may be calculated with: none of their squares overflows.
 Positive = Annotated[float, Meta(gt=0, lt=1e30)]
 Number = Annotated[float, Meta(gt=-1e30, lt=1e30)]
-Count = Annotated[int, Meta(gt=0, lt=10**30)]
+Count = Annotated[int, Meta(gt=0, lt=2**62)]
 
 
 class Estimate(Struct, frozen=True, array_like=True):

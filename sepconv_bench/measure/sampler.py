@@ -15,6 +15,7 @@ from time import perf_counter
 import numpy as np
 
 from sepconv_bench.measure.clocks import SETTLE_SECONDS, Clock
+from sepconv_bench.measure.records import Rules
 from sepconv_bench.measure.statistics import ratio
 
 Launch = Callable[[], object]
@@ -27,14 +28,6 @@ _ROUNDS = (3, 40)  # fewest and most in a block
 _SHARE_SECONDS = 10e-3  # what one contender may cost a round on average; a slower one sits rounds out,
 _SURE_BLOCKS = 4  # but takes part in the first round of the first blocks, so that it has an interval at all
 _COLD_SECONDS = 50e-3  # a launch so long does not notice a cold cache or a page touched for the first time
-
-
-@dataclass(frozen=True)
-class Rules:
-    """When a cell is done: every ratio's half-width at `target` (relative), or `seconds` are up."""
-
-    target: float = 0.02
-    seconds: float = 6.0
 
 
 @dataclass

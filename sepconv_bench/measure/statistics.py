@@ -12,29 +12,16 @@ Biometrika 61, 1974).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from math import exp, inf, isnan, log, nan, sqrt
 
 import numpy as np
 from scipy.stats import t as student
 
+from sepconv_bench.measure.records import Estimate
+
 CONFIDENCE = 0.95
 _TRIMMED = 0.05  # of the blocks, at each end
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A positive number and the ends of its 95 % interval; NaN where nothing was sampled, infinite from one block."""
-
-    value: float
-    lo: float
-    hi: float
-
-    @property
-    def half_width(self) -> float:
-        """Half the width of the interval relative to the value, 0.02 for +- 2 %; infinite where there is none."""
-        return self.hi / self.value - 1 if self.value > 0 and self.hi < inf else inf
 
 
 def estimate(blocks: Sequence[np.ndarray], confidence: float = CONFIDENCE) -> Estimate:

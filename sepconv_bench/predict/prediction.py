@@ -14,6 +14,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from math import ceil
 from pathlib import Path
 from statistics import median
@@ -31,7 +32,7 @@ from sepconv_bench.model import theory
 from sepconv_bench.model.attribution import fixed_cost
 from sepconv_bench.model.pairing import pairs
 from sepconv_bench.model.shapes import AXES, ConvShape
-from sepconv_bench.results.store import Ceilings, Cell, bandwidth
+from sepconv_bench.results.cell import Cell, Roofs, bandwidth
 
 CONFIDENCE = 0.90
 FEWEST = 12  # cells, below which there is nothing to cross-validate
@@ -109,8 +110,8 @@ class Model:
         known = [known[number] for number in sorted(kept)]
         last = known[-1][0]
         peak = median(cell.peak for cell, _ in known)
-        self._ceilings = Ceilings(peak, lambda footprint: bandwidth(last.facts["levels"], peak, footprint))
-        roofs = [_roofs(cell.shape, cell.ceilings) for cell, _ in known]
+        self._machine = Roofs(peak, partial(bandwidth, last.run.ceilings.levels, peak))
+        roofs = [_roofs(cell.shape, cell.roofs) for cell, _ in known]
         self._measured = _Measured(
             np.array([_sizes(cell.shape) for cell, _ in known]),
             {side: np.array([roof[side] for roof in roofs]) for side in _SIDES},
@@ -157,7 +158,7 @@ class Model:
         return pd.DataFrame([row])
 
     def _asked(self, shapes: Sequence[ConvShape]) -> _Measured:
-        roofs = [_roofs(shape, self._ceilings) for shape in shapes]
+        roofs = [_roofs(shape, self._machine) for shape in shapes]
         by_side = {side: np.array([roof[side] for roof in roofs]) for side in _SIDES}
         return _Measured(np.array([_sizes(shape) for shape in shapes]), by_side, {})
 
@@ -256,16 +257,16 @@ def _fastest(cells: Sequence[Cell], device: str) -> Iterator[tuple[Cell, Mapping
     """Each shape once, the last time that it was measured, with the seconds of the fastest kernel of each side."""
     found = {}
     for cell in cells:
-        seconds = {name: time.value for name, time in cell.times.items() if name.startswith(f"{device}.")}
-        best = next((pair for pair in pairs(seconds) if pair.best), None)
+        seconds = {name: time.value for name, time in cell.times.items() if cell.declared[name].device == device}
+        best = next((pair for pair in pairs(seconds, cell.declared) if pair.best), None)
         if best is not None and np.isfinite(cell.peak):
             found[cell.shape] = cell, {"standard": seconds[best.standard], "separable": seconds[best.separable]}
     yield from found.values()
 
 
-def _roofs(shape: ConvShape, ceilings: Ceilings) -> dict[str, float]:
+def _roofs(shape: ConvShape, machine: Roofs) -> dict[str, float]:
     """Seconds of perfect kernels, separable in one pass."""
-    return {side: theory.roofline_time(side, shape, *ceilings, fused=side == "separable") for side in _SIDES}
+    return {side: theory.roofline_time([side], shape, *machine) for side in _SIDES}
 
 
 def _sizes(shape: ConvShape) -> list[float]:

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import msgspec
 import numpy as np
 
 from sepconv_bench.errors import ResultsError
 from sepconv_bench.measure.statistics import change
 from sepconv_bench.measure.verdicts import Verdict, shared_confidence, verdicts
-from sepconv_bench.results.store import Cell, Results
-
-_PEAK = "ceiling.fma"
+from sepconv_bench.results.cell import Cell
+from sepconv_bench.results.records import PEAK
+from sepconv_bench.results.store import Results
 
 
 @dataclass(frozen=True)
@@ -53,14 +54,14 @@ def compare_files(old: Results, new: Results) -> FilesCompared:
 
 def _blocks(cell: Cell, kernel: str, relative: bool) -> Sequence[np.ndarray]:
     times = cell.samples[kernel]
-    if not relative or _PEAK not in cell.samples:
+    if not relative or PEAK not in cell.samples:
         return times
-    flop = cell.facts["peak_flop"]
-    return [block / peak * flop for block, peak in zip(times, cell.samples[_PEAK], strict=True)]
+    flop = cell.measured.peak_flop or np.nan
+    return [block / peak * flop for block, peak in zip(times, cell.samples[PEAK], strict=True)]
 
 
 def _differences(old: Results, new: Results) -> list[tuple[str, str, str]]:
-    machines = [results.runs()[-1]["machine"] for results in (old, new)]
+    machines = [msgspec.structs.asdict(results.runs()[-1].machine) for results in (old, new)]
     return [
         (what, str(machines[0].get(what)), str(machines[1].get(what)))
         for what in ("cpu", "threads", "threading_layer", "versions", "wait_policy")

@@ -25,11 +25,11 @@ class Outcome(Struct, frozen=True):
     status: Status = "ok"
     reason: str = ""
     compile_s: Number | None = None
-    launches: Number | None = 0
+    launches: int | None = 0
     error: float | None = None
 
 
-class NetworkPart(Struct, frozen=True):
+class NetworkPart(Struct, frozen=True, forbid_unknown_fields=True):
     """Which part of which MobileNet-V1; ShapeError, a ValueError, where there is no such network or part."""
 
     alpha: float

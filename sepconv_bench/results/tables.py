@@ -6,21 +6,25 @@ Nothing of it is stored: a ratio in a table can be computed again from the sampl
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 
 import numpy as np
 import pandas as pd
+from msgspec import structs
 
 from sepconv_bench.errors import ResultsError
 from sepconv_bench.measure.statistics import ratio, ratio_of_sums
 from sepconv_bench.model import attribution, theory
+from sepconv_bench.model.declaration import OURS, Declaration
 from sepconv_bench.model.networks import OCCURRENCES, TITLES, WHOLE, mobilenet_v1, multiply_adds
 from sepconv_bench.model.operators import OPERATORS
-from sepconv_bench.model.pairing import PEERS, Pair, peer
+from sepconv_bench.model.pairing import Pair
 from sepconv_bench.model.shapes import AXES, ConvShape
-from sepconv_bench.results.store import NOTHING, Cell, Results
+from sepconv_bench.results.cell import NOTHING, Cell
+from sepconv_bench.results.records import NetworkPart
+from sepconv_bench.results.store import Results
 
 TABLES = ("timings", "ratios", "why", "peers", "sums", "network", "layers", "samples")
 FASTEST = "fastest / fastest"
@@ -36,38 +40,38 @@ def timings(results: Results) -> pd.DataFrame:
     rows = []
     for cell in results.cells():
         for outcome in cell.outcomes:
-            kernel = outcome["kernel"]
-            device, operator, variant = kernel.split(".")
+            declared, kernel = outcome.kernel, outcome.kernel.name
             time = cell.times.get(kernel, NOTHING)
             rows.append(
                 {
-                    "machine": cell.facts["machine"],
+                    "machine": cell.run.machine.machine,
                     "kernel": kernel,
-                    "operator": operator,
-                    "device": device,
-                    "variant": variant,
+                    "operator": declared.operator,
+                    "device": declared.device,
+                    "variant": declared.variant,
+                    "library": declared.library,
                     **asdict(cell.shape),
                     "time_s": time.value,
                     "time_lo_s": time.lo,
                     "time_hi_s": time.hi,
                     "samples": sum(int(np.isfinite(block).sum()) for block in cell.samples.get(kernel, [])),
                     "blocks": len(cell.samples.get(kernel, [])),
-                    "launches": outcome["launches"],
-                    "multiplications": theory.multiplications(operator, cell.shape),
-                    "bytes": theory.bytes_moved(operator, cell.shape, fused=variant == "fused"),
+                    "launches": outcome.launches,
+                    "multiplications": theory.multiplications(declared.operator, cell.shape),
+                    "bytes": theory.bytes_moved(declared.passes, cell.shape),
                     "gflops": cell.gflops(kernel),
                     "peak_gflops": cell.peak / 1e9,
                     "eta": cell.eta(kernel),
                     "roofline_s": cell.roofline_s(kernel),
-                    "compile_s": outcome["compile_s"],
-                    "error": outcome["error"],
-                    "converged": time.half_width <= cell.facts["target"],
+                    "compile_s": outcome.compile_s,
+                    "error": outcome.error,
+                    "converged": time.half_width <= cell.target,
                     "doubts": cell.doubts(kernel) if kernel in cell.times else "",
-                    "status": outcome["status"],
-                    "reason": outcome["reason"],
-                    "steal_s": cell.facts["steal_s"],
-                    "started": _told_time(cell.facts["started"]),
-                    "run": cell.facts["run"],
+                    "status": outcome.status,
+                    "reason": outcome.reason,
+                    "steal_s": cell.measured.steal_s,
+                    "started": _told_time(cell.measured.started),
+                    "run": cell.run.number,
                 }
             )
     return pd.DataFrame(rows, columns=None if rows else ["kernel", "status"])
@@ -86,7 +90,7 @@ def ratios(results: Results) -> pd.DataFrame:
         for pair, measured in cell.compared:
             rows.append(
                 {
-                    "machine": cell.facts["machine"],
+                    "machine": cell.run.machine.machine,
                     **asdict(cell.shape),
                     "standard_kernel": pair.standard,
                     "separable_kernel": pair.separable,
@@ -103,9 +107,9 @@ def ratios(results: Results) -> pd.DataFrame:
                     "roofline_speedup": cell.roofline_s(pair.standard) / cell.roofline_s(pair.separable),
                     "eta_standard": cell.eta(pair.standard),
                     "eta_separable": cell.eta(pair.separable),
-                    "converged": measured.half_width <= cell.facts["target"],
+                    "converged": measured.half_width <= cell.target,
                     "doubts": cell.doubts(pair.separable, pair.standard),
-                    "run": cell.facts["run"],
+                    "run": cell.run.number,
                 }
             )
     return pd.DataFrame(rows, columns=None if rows else ["standard_kernel", "separable_kernel", "ratio"])
@@ -133,7 +137,7 @@ def why(results: Results) -> pd.DataFrame:
             within = measured.lo <= 1 / promised <= measured.hi
             dominant = "unknown" if np.isnan(parts.roofline) else "none" if within else parts.dominant()
             row = {
-                "machine": cell.facts["machine"],
+                "machine": cell.run.machine.machine,
                 **asdict(cell.shape),
                 "standard_kernel": pair.standard,
                 "separable_kernel": pair.separable,
@@ -147,7 +151,7 @@ def why(results: Results) -> pd.DataFrame:
                 "separable_overhead_s": costs[1],
                 "held_by_memory": " ".join(held for kernel in kernels for held in cell.held_by_memory(kernel)),
                 "dominant": dominant,
-                "run": cell.facts["run"],
+                "run": cell.run.number,
             }
             rows.append(row | {"told": _told_why(row, seconds)})
     return pd.DataFrame(rows, columns=None if rows else ["standard_kernel", "separable_kernel", "dominant"])
@@ -185,16 +189,16 @@ def peers(results: Results) -> pd.DataFrame:
     In each cell the peer's fastest way counts, and the ratio is that of paired samples. The peer "best" is the fastest of all
     of them in each cell. `least_at` is the cell where the peer comes nearest to us, or is most ahead.
     """
-    found: dict[tuple[str, str], list[tuple[float, ConvShape]]] = {}
+    found: dict[tuple[Declaration, str], list[tuple[float, ConvShape]]] = {}
     for cell in results.cells():
-        for kernel in (name for name in cell.times if peer(name) is None):
-            operator = kernel.split(".")[:2]
-            rivals = [name for name in cell.times if peer(name) is not None and name.split(".")[:2] == operator]
-            for library in (*PEERS, "best"):
-                ways = [name for name in rivals if library in (peer(name), "best")]
+        timed = [cell.declared[name] for name in cell.times]
+        for kernel in (one for one in timed if not one.is_peer):
+            rivals = [one for one in timed if one.is_peer and (one.device, one.operator) == (kernel.device, kernel.operator)]
+            for library in (*dict.fromkeys(one.library for one in rivals), "best"):
+                ways = [one.name for one in rivals if library in (one.library, "best")]
                 if ways:
                     fastest = min(ways, key=lambda name: cell.times[name].value)
-                    value = ratio(cell.samples[fastest], cell.samples[kernel]).value
+                    value = ratio(cell.samples[fastest], cell.samples[kernel.name]).value
                     found.setdefault((kernel, library), []).append((value, cell.shape))
     rows = []
     for (kernel, library), values in found.items():
@@ -202,8 +206,8 @@ def peers(results: Results) -> pd.DataFrame:
         least, at = min(values)
         rows.append(
             {
-                "operator": kernel.split(".")[1],
-                "kernel": kernel,
+                "operator": kernel.operator,
+                "kernel": kernel.name,
                 "peer": library,
                 "cells": len(values),
                 "geomean": float(np.exp(np.log(speedups).mean())),
@@ -214,7 +218,7 @@ def peers(results: Results) -> pd.DataFrame:
         )
     columns = ["operator", "kernel", "peer", "cells", "geomean", "min", "max", "least_at"]
     frame = pd.DataFrame(rows, columns=columns)
-    order = frame["operator"].map(OPERATORS.index)
+    order = frame["operator"].map([*OPERATORS].index)
     return frame.assign(order=order).sort_values("order", kind="stable").drop(columns="order").reset_index(drop=True)
 
 
@@ -227,10 +231,10 @@ def sums(results: Results) -> pd.DataFrame:
     the summed multiply-adds, and `held` the share of the promised speedup that was measured. `longest` is the layer in which
     the standard network spends most of its time, `longest_share` of it.
     """
-    cells = {(cell.facts["machine"], cell.shape, pair): cell for cell in results.cells() for pair, _ in cell.compared}
+    cells = {(cell.run.machine.machine, cell.shape, pair): cell for cell in results.cells() for pair, _ in cell.compared}
     found: dict[tuple[str, str, str], dict[ConvShape, tuple[Cell, Pair]]] = {}
     for (machine, shape, pair), cell in cells.items():
-        device = pair.standard.split(".")[0]
+        device = cell.declared[pair.standard].device
         for comparison in ([FASTEST] if pair.best else []) + ([pair.rung] if pair.rung else []):
             found.setdefault((machine, device, comparison), {})[shape] = cell, pair  # the one measured last counts
     rows = [
@@ -284,23 +288,21 @@ def network(results: Results) -> pd.DataFrame:
     separable one of the same variant, from paired samples.
     """
     rows = []
-    for cell in results.parts():
+    for cell, network in _parts(results):
         for outcome in cell.outcomes:
-            kernel = outcome["kernel"]
-            device, operator, variant = kernel.split(".")
-            time, multiply_adds = cell.times.get(kernel, NOTHING), _multiply_adds(cell, operator)
-            twin = f"{device}.standard.{variant}"
-            both = operator == "separable" and {kernel, twin} <= cell.times.keys()
+            declared, kernel = outcome.kernel, outcome.kernel.name
+            time, multiply_adds = cell.times.get(kernel, NOTHING), _multiply_adds(cell, declared.operator)
+            twin = structs.replace(declared, operator="standard").name
+            both = declared.operator == "separable" and {kernel, twin} <= cell.times.keys()
             gflops = 2 * multiply_adds / time.value / 1e9
             rows.append(
                 {
-                    "machine": cell.facts["machine"],
-                    **cell.facts["network"],
-                    "part": cell.facts["part"],
-                    "operator": operator,
+                    "machine": cell.run.machine.machine,
+                    **structs.asdict(network),
+                    "operator": declared.operator,
                     "kernel": kernel,
-                    "variant": variant,
-                    "library": peer(kernel) or "ours",
+                    "variant": declared.variant,
+                    "library": declared.library,
                     "time_s": time.value,
                     "time_lo_s": time.lo,
                     "time_hi_s": time.hi,
@@ -308,9 +310,9 @@ def network(results: Results) -> pd.DataFrame:
                     "multiply_adds": multiply_adds,
                     "gflops": gflops,
                     "eta": gflops * 1e9 / cell.peak,
-                    "status": outcome["status"],
-                    "reason": outcome["reason"],
-                    "run": cell.facts["run"],
+                    "status": outcome.status,
+                    "reason": outcome.reason,
+                    "run": cell.run.number,
                 }
             )
     return pd.DataFrame(rows, columns=None if rows else ["part", "kernel", "status"])
@@ -323,20 +325,20 @@ def layers(results: Results) -> pd.DataFrame:
     over ours, from paired samples.
     """
     rows = []
-    for cell in results.parts():
-        operators = ["pointwise"] * 2 if cell.facts["part"] == "classifier" else ["standard", "separable"]
-        if cell.facts["part"] == "conv":
+    for cell, network in _parts(results):
+        operators = ["pointwise"] * 2 if network.part == "classifier" else ["standard", "separable"]
+        if network.part == "conv":
             operators = ["standard"] * 2
-        plans = {name.split(".")[1]: name for name in cell.times if name.endswith(".plan")}
+        timed = [cell.declared[name] for name in cell.times]
+        plans: dict[str, str] = {one.operator: one.name for one in timed if one.library == OURS}
         ours = [plans.get(operator, "") for operator in operators]
         if not all(ours):
             continue
         counts = [_multiply_adds(cell, operator) for operator in operators]
         speedup = ratio(*(cell.samples[name] for name in ours))
         row = {
-            "machine": cell.facts["machine"],
-            **cell.facts["network"],
-            "part": cell.facts["part"],
+            "machine": cell.run.machine.machine,
+            **structs.asdict(network),
             **asdict(cell.shape),
             "standard_multiply_adds": counts[0],
             "separable_multiply_adds": counts[1],
@@ -346,25 +348,34 @@ def layers(results: Results) -> pd.DataFrame:
             "speedup_hi": speedup.hi,
         }
         for side, operator, name, count in zip(("standard", "separable"), operators, ours, counts, strict=True):
-            rivals = [rival for rival in cell.times if peer(rival) and rival.split(".")[1] == operator]
-            fastest = min(rivals, key=lambda rival: cell.times[rival].value, default=None)
-            over = ratio(cell.samples[fastest], cell.samples[name]) if fastest else NOTHING
+            rivals = [one for one in timed if one.is_peer and one.operator == operator]
+            fastest = min(rivals, key=lambda one: cell.times[one.name].value, default=None)
+            over = ratio(cell.samples[fastest.name], cell.samples[name]) if fastest else NOTHING
             row |= {
                 f"{side}_s": cell.times[name].value,
                 f"{side}_eta": 2 * count / cell.times[name].value / cell.peak,
-                f"{side}_peer": fastest.split(".")[2] if fastest else "",
+                f"{side}_peer": fastest.variant if fastest else "",
                 f"{side}_peer_over_ours": over.value,
                 f"{side}_peer_over_ours_lo": over.lo,
                 f"{side}_peer_over_ours_hi": over.hi,
             }
-        rows.append(row | {"run": cell.facts["run"]})
+        rows.append(row | {"run": cell.run.number})
     return pd.DataFrame(rows, columns=None if rows else ["part", "speedup"])
 
 
+def _parts(results: Results) -> Iterator[tuple[Cell, NetworkPart]]:
+    """Every part of a network, and which it is."""
+    for cell in results.parts():
+        if cell.network is not None:
+            yield cell, cell.network
+
+
 def _multiply_adds(cell: Cell, operator: str) -> int:
-    if cell.facts["part"] != WHOLE:
+    network = cell.network
+    if network is None or network.part != WHOLE:
         return theory.multiplications(operator, cell.shape)
-    return multiply_adds(mobilenet_v1(**cell.facts["network"], separable=operator == "separable"))
+    layers = mobilenet_v1(network.alpha, network.resolution, network.batch, separable=operator == "separable")
+    return multiply_adds(layers)
 
 
 def samples(results: Results) -> pd.DataFrame:

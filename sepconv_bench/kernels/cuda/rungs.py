@@ -17,7 +17,7 @@ from sepconv_bench.kernels.cuda.product import Product, padded, product_pass, su
 from sepconv_bench.kernels.cuda.tiled import depthwise_pass
 from sepconv_bench.kernels.cuda.tiles import FUSED_TILES, TILES, choose_strip, choose_tile, fuses
 from sepconv_bench.kernels.problem import Problem
-from sepconv_bench.model.operators import DEPTHWISE
+from sepconv_bench.model.operators import DEPTHWISE, POINTWISE, SEPARABLE, STANDARD
 from sepconv_bench.model.shapes import ConvShape
 
 _Bound = tuple[Pass, tuple[Any, ...]]
@@ -26,8 +26,8 @@ _Bound = tuple[Pass, tuple[Any, ...]]
 def loops(problem: Problem) -> Launch:
     """One pass of rung 1, or two."""
     F, G = maps(problem)
-    if problem.operator != "separable":
-        return Launch([_loops(problem.operator, problem, F, problem.weights[0], G)], G)
+    if problem.operator is not SEPARABLE:
+        return Launch([_loops(problem.operator.name, problem, F, problem.weights[0], G)], G)
     G_hat = empty(DEPTHWISE.G_shape(problem.shape))
     passes = [_loops("depthwise", problem, F, problem.K_hat, G_hat), _loops("pointwise", problem, G_hat, problem.K_tilde, G)]
     return Launch(passes, G)
@@ -38,11 +38,11 @@ def tiled(problem: Problem, biases: Sequence[np.ndarray] = ()) -> Launch:
     min(max(sum + bias, 0), 6)."""
     F, G = maps(problem)
     shape, bias = problem.shape, biases[-1] if biases else None
-    if problem.operator == "depthwise":
+    if problem.operator is DEPTHWISE:
         return Launch([_depthwise(shape, F, problem.K_hat, G, bias)], G)
-    if problem.operator == "standard":
+    if problem.operator is STANDARD:
         return Launch(_product(shape, F, problem.K, G, bias), G)
-    if problem.operator == "pointwise":
+    if problem.operator is POINTWISE:
         return Launch(_product(of_one(shape), F, problem.K_tilde[None, None], G, bias), G)
     G_hat = empty(DEPTHWISE.G_shape(shape))
     depthwise = _depthwise(shape, F, problem.K_hat, G_hat, biases[0] if biases else None)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
@@ -61,22 +63,25 @@ def _pointwise(F: np.ndarray, K_tilde: np.ndarray, G: np.ndarray) -> Launch:
     return _standard(F, K_tilde[np.newaxis, np.newaxis], G, 1)
 
 
-@kernel("cpu.standard.numpy")
+_numpy = partial(kernel, library="numpy")
+
+
+@_numpy("cpu.standard.numpy", algorithm="im2col")
 def standard(problem: Problem) -> Launch:
     return _standard(problem.F, problem.K, problem.G, problem.stride)
 
 
-@kernel("cpu.depthwise.numpy")
+@_numpy("cpu.depthwise.numpy")
 def depthwise(problem: Problem) -> Launch:
     return _depthwise(problem.F, problem.K_hat, problem.G, problem.stride)
 
 
-@kernel("cpu.pointwise.numpy")
+@_numpy("cpu.pointwise.numpy")
 def pointwise(problem: Problem) -> Launch:
     return _pointwise(problem.F, problem.K_tilde, problem.G)
 
 
-@kernel("cpu.separable.numpy")
+@_numpy("cpu.separable.numpy")
 def separable(problem: Problem) -> Launch:
     G_hat = np.empty(DEPTHWISE.G_shape(problem.shape), np.float32)
     filter_channels = _depthwise(problem.F, problem.K_hat, G_hat, problem.stride)

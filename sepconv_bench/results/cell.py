@@ -1,0 +1,118 @@
+"""A cell as it is read from the store: one shape, the kernels compared on it, and what their samples say."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cached_property, partial
+from typing import NamedTuple
+
+import numpy as np
+
+from sepconv_bench.measure.noise import doubts
+from sepconv_bench.measure.records import Estimate, Level
+from sepconv_bench.measure.statistics import estimate, ratio, within_rounds
+from sepconv_bench.model import theory
+from sepconv_bench.model.declaration import Declaration
+from sepconv_bench.model.pairing import Pair, pairs
+from sepconv_bench.results.records import PEAK, CellMeasured, Outcome, Run, unpacked
+
+NOTHING = Estimate(np.nan, np.nan, np.nan)
+_SHORTEST, _LONGEST = 1e-15, 1e15  # seconds that a launch may have taken
+
+
+class Roofs(NamedTuple):
+    """What roofs in `theory` are made of: FLOP/s, and a function from a footprint in bytes to bytes/s."""
+
+    peak: float
+    bandwidth: Callable[[int], float]
+
+
+def bandwidth(levels: Sequence[Level], peak: float, footprint: int) -> float:
+    """Bytes/s, log-linear between the measured footprints; they were measured relative to a peak, and follow this one."""
+    footprints, bytes_per_flop = zip(*((level.footprint, level.bytes_per_flop) for level in levels), strict=True)
+    return peak * float(np.exp(np.interp(np.log(footprint), np.log(footprints), np.log(bytes_per_flop))))
+
+
+class Cell:
+    """What was measured on one shape in one run: outcomes, and samples by kernel's name, an array a block."""
+
+    def __init__(self, measured: CellMeasured, run: Run) -> None:
+        self.measured, self.run = measured, run
+        self.shape = measured.shape
+        self.network = measured.network
+        self.outcomes: tuple[Outcome, ...] = measured.outcomes
+        self.samples = {kernel: unpacked(blocks) for kernel, blocks in measured.samples.items()}
+
+    def misfit(self) -> str:
+        """Which samples cannot be, or "": all are seconds above zero, or NaN, as many for each kernel."""
+        rounds = [list(map(len, blocks)) for blocks in self.samples.values()]
+        for kernel, blocks in self.samples.items():
+            if kernel != PEAK and kernel not in self.declared:
+                return f"samples of {kernel!r}"
+            for block in blocks:
+                taken = block[~np.isnan(block)]
+                if not ((taken > _SHORTEST) & (taken < _LONGEST)).all():
+                    return f"samples of {kernel}"
+        if any(each != rounds[0] for each in rounds):
+            return "numbers of samples"
+        return "samples of the peak" if PEAK in self.samples and not self.measured.peak_flop else ""
+
+    @cached_property
+    def declared(self) -> dict[str, Declaration]:
+        """What each kernel that was asked for says of itself, by name."""
+        return {outcome.kernel.name: outcome.kernel for outcome in self.outcomes}
+
+    @property
+    def target(self) -> float:
+        """Half-width that a ratio's interval should have had."""
+        return self.run.settings.rules.target
+
+    @cached_property
+    def times(self) -> dict[str, Estimate]:
+        """Seconds a launch of every kernel that was right."""
+        right = (outcome.kernel.name for outcome in self.outcomes if outcome.status == "ok")
+        return {name: estimate(self.samples[name]) for name in right if name in self.samples}
+
+    @cached_property
+    def compared(self) -> list[tuple[Pair, Estimate]]:
+        """The pairs of its kernels, and of each T_separable / T_standard within the rounds."""
+        seconds = {name: time.value for name, time in self.times.items()}
+        chosen = pairs(seconds, self.declared)
+        return [(pair, ratio(self.samples[pair.separable], self.samples[pair.standard])) for pair in chosen]
+
+    @cached_property
+    def peak(self) -> float:
+        """FLOP/s of the machine's best multiply-add loop, timed in the same rounds as the kernels; NaN if it was not."""
+        blocks = self.samples.get(PEAK)
+        return (self.measured.peak_flop or np.nan) / estimate(blocks).value if blocks else float("nan")
+
+    def doubts(self, kernel: str, over: str = PEAK) -> str:
+        """Signs of noise in the ratio of a kernel's times to another's, by default the peak's: names of
+        `sepconv_bench.measure.noise`, with blanks between."""
+        rounds = within_rounds(self.samples[kernel], self.samples[over]) if over in self.samples else self.samples[kernel]
+        given = self.run.machine.threads * (self.measured.seconds or np.nan)
+        stolen = (self.measured.steal_s or 0.0) / given
+        return " ".join(doubts(rounds, estimate(rounds).half_width, self.target, stolen))
+
+    def eta(self, kernel: str) -> float:
+        """Attained multiplication rate over peak: FLOP/s over FLOP/s, a multiplication counting for two."""
+        return self.gflops(kernel) * 1e9 / self.peak
+
+    def roofline_s(self, kernel: str) -> float:
+        """Seconds that a perfect kernel of the same passes would need: the peak of these rounds, and the run's bandwidth
+        relative to it."""
+        return theory.roofline_time(self.declared[kernel].passes, self.shape, *self.roofs)
+
+    def held_by_memory(self, kernel: str) -> tuple[str, ...]:
+        """The passes of a kernel, as operators, for which memory bandwidth and not the peak is the roof."""
+        return theory.held_by_memory(self.declared[kernel].passes, self.shape, *self.roofs)
+
+    @property
+    def roofs(self) -> Roofs:
+        """FLOP/s of these rounds, and bytes/s by footprint in bytes."""
+        return Roofs(self.peak, partial(bandwidth, self.run.ceilings.levels, self.peak))
+
+    def gflops(self, kernel: str) -> float:
+        """2 x multiplications / time, in 1e9 a second."""
+        time = self.times.get(kernel, NOTHING).value
+        return 2 * theory.multiplications(self.declared[kernel].operator, self.shape) / time / 1e9

@@ -1,0 +1,96 @@
+"""The results file: its tables, and how those of earlier versions become today's.
+
+Version 3 stores with each outcome what its kernel declared. Version 2 stored its name alone; what the kernels of that time were
+is known, and `declared_in_version_2` says it.
+"""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from collections.abc import Mapping
+from types import MappingProxyType
+
+import msgspec
+
+from sepconv_bench.model.declaration import OURS, USER, Declaration
+from sepconv_bench.model.operators import OPERATORS
+
+APPLICATION = 0x5E9C04B0  # says in the file's header that it is ours
+VERSION = 3
+READABLE = (2, 3)
+SCHEMA = """
+CREATE TABLE runs (
+    id INTEGER PRIMARY KEY,
+    machine TEXT NOT NULL,   -- JSON: the fingerprint
+    settings TEXT NOT NULL,  -- JSON: grid, kernels, rules, seed
+    ceilings TEXT NOT NULL   -- JSON: peak, bandwidth by footprint
+);
+CREATE TABLE cells (
+    id INTEGER PRIMARY KEY,
+    run INTEGER NOT NULL REFERENCES runs (id),
+    D_K INTEGER NOT NULL, M INTEGER NOT NULL, N INTEGER NOT NULL, D_G INTEGER NOT NULL,
+    stride INTEGER NOT NULL, batch INTEGER NOT NULL,
+    network TEXT NOT NULL,   -- JSON: of a part of MobileNet-V1 the alpha, resolution and batch; else empty
+    part TEXT NOT NULL,      -- conv, block1, ..., classifier, whole (its shape is that of conv); else empty
+    kernels TEXT NOT NULL,   -- the names asked for, in order, with commas
+    converged INTEGER NOT NULL,
+    started REAL,            -- seconds since 1970
+    seconds REAL,
+    steal_s REAL,            -- CPU seconds that the hypervisor took meanwhile
+    peak_flop INTEGER,       -- FLOP in one launch of ceiling.fma
+    UNIQUE (D_K, M, N, D_G, stride, batch, network, part, kernels)
+);
+CREATE TABLE outcomes (
+    cell INTEGER NOT NULL REFERENCES cells (id),
+    kernel TEXT NOT NULL,
+    status TEXT NOT NULL,    -- ok, unsupported, wrong, failed, slow
+    reason TEXT NOT NULL,
+    compile_s REAL, launches INTEGER, error REAL,
+    declared TEXT NOT NULL,  -- JSON: what the kernel says of itself
+    PRIMARY KEY (cell, kernel)
+);
+CREATE TABLE samples (
+    cell INTEGER NOT NULL REFERENCES cells (id),
+    kernel TEXT NOT NULL,    -- ceiling.fma among them
+    block INTEGER NOT NULL,
+    seconds BLOB NOT NULL,   -- float64, little endian: seconds a launch by round, NaN where it sat out
+    PRIMARY KEY (cell, kernel, block)
+) WITHOUT ROWID;             -- the key is not stored twice
+"""
+
+_NAME = re.compile(r"([a-z]+)\.([a-z]+)\.([A-Za-z0-9_-]{1,64})")
+_LIBRARIES: Mapping[str, str] = MappingProxyType({"numpy": "numpy", "torch": "torch", "onnxruntime": "onnxruntime"})
+_OURS = ("loops", "parallel", "tiled", "fused", "plan")
+
+
+def declared_in_version_2(name: str) -> Declaration | None:
+    """What a kernel of version 2 of the results would have declared; None where it is no kernel's name.
+
+    There the variants of a peer began with its library's name, and fused was the only kernel of one pass.
+    """
+    parts = _NAME.fullmatch(name)
+    if parts is None or parts[2] not in OPERATORS:
+        return None
+    device, operator, variant = parts.groups()
+    library = _LIBRARIES.get(variant.partition("-")[0]) or (OURS if variant in _OURS else USER)
+    facts: dict[str, object] = {"device": device, "operator": operator, "variant": variant, "library": library}
+    facts |= {"passes": OPERATORS[operator].passes, "like": variant}
+    if operator == "separable" and variant == "fused":
+        facts |= {"passes": (operator,), "like": "tiled"}
+    if library == "numpy" and operator == "standard":
+        facts["algorithm"] = "im2col"
+    elif library not in (OURS, USER, "numpy"):
+        facts["algorithm"] = "chosen"
+    return msgspec.convert(facts, Declaration)
+
+
+def migrate(connection: sqlite3.Connection) -> None:
+    """Make a file of version 2 one of version 3, within the transaction that is open; nothing in it is lost."""
+    connection.execute("ALTER TABLE outcomes ADD COLUMN declared TEXT NOT NULL DEFAULT ''")
+    for (name,) in connection.execute("SELECT DISTINCT kernel FROM outcomes").fetchall():
+        declared = declared_in_version_2(name)
+        if declared is not None:
+            text = msgspec.json.encode(declared).decode()
+            connection.execute("UPDATE outcomes SET declared = ? WHERE kernel = ?", (text, name))
+    connection.execute(f"PRAGMA user_version = {VERSION}")
