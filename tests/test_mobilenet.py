@@ -9,6 +9,7 @@ import pytest
 
 from sepconv_bench import ShapeError
 from sepconv_bench.model.networks import ALPHAS, RESOLUTIONS, mobilenet_v1
+from sepconv_bench.model.operators import DEPTHWISE, POINTWISE
 from sepconv_bench.network.plan import Plan
 from sepconv_bench.network.weights import EPSILON, names, random_weights, weight_shape
 
@@ -26,9 +27,9 @@ def in_torch(layers, weights, x):
     *body, dense = zip(names(layers), layers, strict=True)
     for name, layer in body:
         K, bias = (torch.from_numpy(weights[f"{name}.{part}"]).double() for part in ("weight", "bias"))
-        mixes = layer.operator == "pointwise"
+        mixes = layer.operator is POINTWISE
         stride, padding = (1, 0) if mixes else (layer.shape.stride, 1)
-        groups = layer.shape.M if layer.operator == "depthwise" else 1
+        groups = layer.shape.M if layer.operator is DEPTHWISE else 1
         x = torch.nn.functional.conv2d(x, K, None, stride, padding, groups=groups)
         if f"{name}.bn.weight" in weights:
             norm = (
@@ -39,7 +40,7 @@ def in_torch(layers, weights, x):
         else:
             x = x + bias[:, None, None]
         x = torch.nn.functional.relu6(x)
-        if layer.operator != "depthwise":
+        if layer.operator is not DEPTHWISE:
             maps.append(x.permute(0, 2, 3, 1).numpy())
     name, layer = dense
     K = torch.from_numpy(weights[f"{name}.weight"]).double().reshape(layer.shape.N, layer.shape.M)

@@ -10,6 +10,7 @@ import pytest
 
 from sepconv_bench import ShapeError
 from sepconv_bench.model.networks import mobilenet_v1, multiply_adds, parameters
+from sepconv_bench.model.operators import DEPTHWISE
 
 
 @pytest.mark.parametrize(
@@ -34,7 +35,7 @@ def test_shares_of_the_kinds_of_layers():
     shares: Counter[str] = Counter()
     layers = mobilenet_v1()
     for layer in layers:
-        kind = "fully connected" if layer.shape.D_G == 1 else layer.operator
+        kind = "fully connected" if layer.shape.D_G == 1 else layer.operator.name
         shares[kind] += layer.multiply_adds
     told = {kind: round(100 * count / multiply_adds(layers), 2) for kind, count in shares.items()}
     assert told == {"pointwise": 94.86, "depthwise": 3.06, "standard": 1.91, "fully connected": 0.18}
@@ -45,7 +46,7 @@ def test_each_layer_takes_what_the_one_before_gives():
         layers = mobilenet_v1(0.5, 192, batch=3, separable=separable)
         assert len(layers) == (28 if separable else 15)
         for before, after in pairwise(layers):
-            given = before.shape.M if before.operator == "depthwise" else before.shape.N
+            given = before.shape.M if before.operator is DEPTHWISE else before.shape.N
             assert given == after.shape.M
             assert after.shape.batch == 3
 

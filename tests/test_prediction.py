@@ -20,7 +20,7 @@ LAUNCH = {"standard": 4e-6, "separable": 6e-6}
 
 def law(side: str, shape: ConvShape) -> float:
     """Seconds on a machine made up for these tests: a launch, and an efficiency that falls with few output channels."""
-    roof = theory.roofline_time(side, shape, PEAK, lambda footprint: BANDWIDTH, fused=side == "separable")
+    roof = theory.roofline_time([side], shape, PEAK, lambda footprint: BANDWIDTH)
     efficiency = {"standard": 0.9, "separable": 0.7}[side] * shape.N / (shape.N + {"standard": 4, "separable": 12}[side])
     return LAUNCH[side] + roof / efficiency
 

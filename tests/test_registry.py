@@ -12,7 +12,7 @@ import pytest
 
 from sepconv_bench import KernelError, get_kernel, kernel, kernel_names
 from sepconv_bench.kernels import registry
-from sepconv_bench.model.operators import OPERATORS
+from sepconv_bench.model.operators import OPERATORS, STANDARD
 
 ZEROS = """
 from sepconv_bench import kernel
@@ -29,6 +29,9 @@ def _own_registry(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(registry, "_kernels", dict(registry._kernels))
 
 
+FACTS = ("cpu.separable.fused", "cpu.separable.tiled", "cpu.standard.numpy")
+
+
 def always_there(operator: str | None = None) -> list[str]:
     return [name for name in kernel_names(operator) if not get_kernel(name).needs]
 
@@ -42,7 +45,46 @@ def test_every_operator_has_its_rungs_and_the_peer():
 
 def test_a_name_has_three_parts():
     standard = get_kernel("cpu.standard.loops")
-    assert (standard.device, standard.operator, standard.variant) == ("cpu", "standard", "loops")
+    assert (standard.device, standard.operator, standard.declaration.variant) == ("cpu", STANDARD, "loops")
+
+
+def test_a_kernel_says_what_it_is():
+    fused, two_passes, numpy = (get_kernel(name).declaration for name in FACTS)
+    assert (fused.library, fused.passes, fused.standard) == ("ours", ("separable",), "cpu.standard.tiled")
+    assert (two_passes.passes, two_passes.standard) == (("depthwise", "pointwise"), "cpu.standard.tiled")
+    assert (numpy.library, numpy.is_peer, numpy.algorithm) == ("numpy", True, "im2col")
+    assert not fused.is_peer
+
+
+def test_a_plug_in_declares_one_pass_whatever_it_is_called():
+    @kernel("cpu.separable.in-one-go", passes=("separable",), like="tiled", library="acme")
+    def in_one_go(problem):
+        return lambda: None
+
+    declaration = in_one_go.declaration
+    assert (declaration.passes, declaration.standard, declaration.is_peer) == (("separable",), "cpu.standard.tiled", True)
+
+    @kernel("cpu.separable.plain")
+    def plain(problem):
+        return lambda: None
+
+    assert (plain.declaration.library, plain.declaration.is_peer) == ("user", False)
+    assert plain.declaration.passes == ("depthwise", "pointwise")
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"passes": ("pointwise",)}, r"passes of cpu\.separable\.odd are \('pointwise',\); separable is computed in "),
+        ({"passes": ["depthwise", "pointwise"]}, "passes of"),
+        ({"algorithm": "magic"}, "what cpu.separable.odd declares does not fit"),
+        ({"like": "a b"}, "what cpu.separable.odd declares does not fit"),
+        ({"library": None}, "what cpu.separable.odd declares does not fit"),
+    ],
+)
+def test_what_cannot_be_declared_is_refused(given, message):
+    with pytest.raises(KernelError, match=message):
+        kernel("cpu.separable.odd", **given)(lambda problem: None)
 
 
 @pytest.mark.parametrize(

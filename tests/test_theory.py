@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from sepconv_bench import ConvShape, ShapeError
 from sepconv_bench.model.grids import MOBILENET_V1
-from sepconv_bench.model.operators import OPERATORS, get_operator
-from sepconv_bench.model.theory import bytes_moved, cost_ratio, intensity, multiplications, roofline_time
+from sepconv_bench.model.operators import OPERATORS, SEPARABLE, get_operator
+from sepconv_bench.model.theory import bytes_moved, cost_ratio, held_by_memory, intensity, multiplications, roofline_time
 
 sizes = st.integers(1, 5000)
 shapes = st.builds(ConvShape, sizes, sizes, sizes, sizes, st.integers(1, 5), st.integers(1, 64))
@@ -82,12 +82,12 @@ def test_nearly_all_of_mobilenet_is_pointwise():
 def test_bytes_are_every_tensor_once(shape):
     D_F, pixels = shape.D_F, shape.batch * shape.D_G**2
     F, M, N = shape.batch * D_F**2 * shape.M, shape.M, shape.N
-    assert bytes_moved("standard", shape) == 4 * (F + shape.D_K**2 * M * N + N * pixels)
-    assert bytes_moved("depthwise", shape) == 4 * (F + shape.D_K**2 * M + M * pixels)
-    assert bytes_moved("pointwise", shape) == 4 * (M * pixels + M * N + N * pixels)
-    two_passes = bytes_moved("depthwise", shape) + bytes_moved("pointwise", shape)
-    assert bytes_moved("separable", shape) == two_passes
-    assert two_passes - bytes_moved("separable", shape, fused=True) == 2 * 4 * M * pixels
+    assert bytes_moved(["standard"], shape) == 4 * (F + shape.D_K**2 * M * N + N * pixels)
+    assert bytes_moved(["depthwise"], shape) == 4 * (F + shape.D_K**2 * M + M * pixels)
+    assert bytes_moved(["pointwise"], shape) == 4 * (M * pixels + M * N + N * pixels)
+    two_passes = bytes_moved(SEPARABLE.passes, shape)
+    assert two_passes == bytes_moved(["depthwise"], shape) + bytes_moved(["pointwise"], shape)
+    assert two_passes - bytes_moved([SEPARABLE], shape) == 2 * 4 * M * pixels
 
 
 def test_depthwise_is_memory_bound_whatever_the_channels():
@@ -96,17 +96,18 @@ def test_depthwise_is_memory_bound_whatever_the_channels():
 
 def test_the_roofline_is_the_later_of_arithmetic_and_memory():
     shape = ConvShape(3, 64, 64, 28)
-    flop, moved = 2 * multiplications("standard", shape), bytes_moved("standard", shape)
-    assert roofline_time("standard", shape, peak=flop / 5, bandwidth=lambda size: moved / 2) == 5
-    assert roofline_time("standard", shape, peak=flop / 2, bandwidth=lambda size: moved / 5) == 5
+    flop, moved = 2 * multiplications("standard", shape), bytes_moved(["standard"], shape)
+    assert roofline_time(["standard"], shape, peak=flop / 5, bandwidth=lambda size: moved / 2) == 5
+    assert roofline_time(["standard"], shape, peak=flop / 2, bandwidth=lambda size: moved / 5) == 5
 
 
-@given(shapes, st.sampled_from(OPERATORS), st.booleans())
-def test_no_roof_is_below_arithmetic_or_memory(shape, operator, fused):
+@given(shapes, st.sampled_from([*OPERATORS.values()]), st.booleans())
+def test_no_roof_is_below_arithmetic_or_memory(shape, operator, one_pass):
     """A peak or a bandwidth without end leaves the other one alone to decide, exactly where one pass is all there is."""
-    moved = bytes_moved(operator, shape, fused and operator == "separable")
-    by_memory = roofline_time(operator, shape, float("inf"), lambda size: 1.0, fused)
-    by_arithmetic = roofline_time(operator, shape, 1.0, lambda size: float("inf"), fused)
+    passes = [operator] if one_pass else operator.passes
+    moved = bytes_moved(passes, shape)
+    by_memory = roofline_time(passes, shape, float("inf"), lambda size: 1.0)
+    by_arithmetic = roofline_time(passes, shape, 1.0, lambda size: float("inf"))
     assert by_memory == pytest.approx(moved, rel=1e-12)
     assert by_arithmetic == pytest.approx(2 * multiplications(operator, shape), rel=1e-12)
 
@@ -114,15 +115,23 @@ def test_no_roof_is_below_arithmetic_or_memory(shape, operator, fused):
 def test_two_passes_stand_under_two_roofs_and_one_pass_under_one():
     shape = ConvShape(3, 64, 64, 28)
     peak, bandwidth = 1e9, lambda size: 1e9
-    parts = sum(roofline_time(part, shape, peak, bandwidth) for part in ("depthwise", "pointwise"))
-    assert roofline_time("separable", shape, peak, bandwidth) == parts
-    assert roofline_time("separable", shape, peak, bandwidth, fused=True) < parts
+    parts = sum(roofline_time([part], shape, peak, bandwidth) for part in ("depthwise", "pointwise"))
+    assert roofline_time(SEPARABLE.passes, shape, peak, bandwidth) == parts
+    assert roofline_time([SEPARABLE], shape, peak, bandwidth) < parts
+
+
+def test_memory_holds_the_pass_whose_bytes_take_longer():
+    shape = ConvShape(3, 64, 64, 28)
+    machine = {"peak": 100.0, "bandwidth": lambda size: 10.0}  # 10 FLOP for each byte
+    assert intensity("depthwise", shape) < 10 < intensity("pointwise", shape)
+    assert held_by_memory(SEPARABLE.passes, shape, **machine) == ("depthwise",)
+    assert held_by_memory([SEPARABLE], shape, **machine) == ()
 
 
 def test_the_bandwidth_is_that_of_the_level_that_holds_the_data():
     asked = []
-    roofline_time("depthwise", ConvShape(3, 8, 8, 7), 1.0, lambda size: asked.append(size) or 1.0)
-    assert asked == [bytes_moved("depthwise", ConvShape(3, 8, 8, 7))]
+    roofline_time(["depthwise"], ConvShape(3, 8, 8, 7), 1.0, lambda size: asked.append(size) or 1.0)
+    assert asked == [bytes_moved(["depthwise"], ConvShape(3, 8, 8, 7))]
 
 
 def test_an_unknown_operator_lists_the_four():

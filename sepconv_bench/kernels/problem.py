@@ -148,13 +148,14 @@ def _copy(array: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def problem_from_arrays(
-    operator: Operator, arrays: tuple[object, ...], stride: object = 1, out: object = None, gpu: GpuMemory | None = None
+    operator: Operator | str, arrays: tuple[object, ...], stride: object = 1, out: object = None, gpu: GpuMemory | None = None
 ) -> tuple[Problem, Any]:
     """The problem that these arrays pose, and G in the rank that F came in. `arrays` is F and then the weights.
 
     With `gpu` they may also lie there; G then lies where F does, unless `out` says otherwise.
     ShapeError says what came and what would fit, before any compiled code runs.
     """
+    operator = get_operator(operator)
     F, weights = _checked_arrays(operator, arrays, gpu)
     step = whole("stride", stride)
     maps: Any = F if F.ndim == 4 else F[np.newaxis]

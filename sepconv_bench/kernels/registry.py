@@ -181,7 +181,7 @@ def _declared(name: object, library: object, passes: object, like: object, algor
     device, operator, variant = parts.groups()
     possible = {OPERATORS[operator].passes, (operator,)}
     chosen = OPERATORS[operator].passes if passes is None else passes
-    if chosen not in possible:
+    if not isinstance(chosen, tuple) or chosen not in possible:
         allowed = " or ".join(str(each) for each in sorted(possible, key=len))
         raise KernelError(f"passes of {name} are {passes!r}; {operator} is computed in {allowed}")
     facts = {

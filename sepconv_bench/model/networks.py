@@ -1,4 +1,4 @@
-"""Whole networks as tables of layers: what each costs, by the formulas of `theory`. Of VGG-16 and Inception-V1, how often each
+"""Whole networks as tables of layers: what each costs, by the counts of `operators`. Of VGG-16 and Inception-V1, how often each
 convolution of a grid occurs.
 
 MobileNet-V1 is table 1 of arXiv 1704.04861, with the last depthwise at stride 1 as in the reference code; its all-standard
@@ -13,9 +13,8 @@ from dataclasses import dataclass
 from math import prod
 
 from sepconv_bench.errors import ShapeError
-from sepconv_bench.model import theory
 from sepconv_bench.model.grids import MOBILENET_V1, network_shapes
-from sepconv_bench.model.operators import get_operator
+from sepconv_bench.model.operators import POINTWISE, SEPARABLE, STANDARD, Operator
 from sepconv_bench.model.shapes import ConvShape
 
 ALPHAS = (0.25, 0.5, 0.75, 1.0)
@@ -40,17 +39,17 @@ class Layer:
     from 1; 0 is the first convolution, and the fully connected layer comes last, as pointwise on a map of one pixel."""
 
     block: int
-    operator: str
+    operator: Operator
     shape: ConvShape
 
     @property
     def multiply_adds(self) -> int:
-        return theory.multiplications(self.operator, self.shape)
+        return self.operator.multiplications(self.shape)
 
     @property
     def parameters(self) -> int:
         """Weights, without the biases or batch norms that a network may add."""
-        return sum(map(prod, get_operator(self.operator).weight_shapes(self.shape)))
+        return sum(map(prod, self.operator.weight_shapes(self.shape)))
 
 
 def mobilenet_v1(alpha: float = 1.0, resolution: int = 224, batch: int = 1, separable: bool = True) -> tuple[Layer, ...]:
@@ -60,12 +59,12 @@ def mobilenet_v1(alpha: float = 1.0, resolution: int = 224, batch: int = 1, sepa
     if resolution not in RESOLUTIONS:
         raise ShapeError(f"the resolution is {resolution}; the paper's are {', '.join(map(str, RESOLUTIONS))}")
     D = resolution // 2
-    layers = [Layer(0, "standard", ConvShape(3, 3, int(_FIRST * alpha), D, 2, batch))]
+    layers = [Layer(0, STANDARD, ConvShape(3, 3, int(_FIRST * alpha), D, 2, batch))]
     for block, (stride, M, N, _) in enumerate(MOBILENET_V1, start=1):
         M, N, D = int(M * alpha), int(N * alpha), D // stride
-        operators = ("depthwise", "pointwise") if separable else ("standard",)
+        operators = SEPARABLE.parts if separable else (STANDARD,)
         layers += [Layer(block, operator, ConvShape(3, M, N, D, stride, batch)) for operator in operators]
-    return (*layers, Layer(len(MOBILENET_V1) + 1, "pointwise", ConvShape(1, N, CLASSES, 1, 1, batch)))
+    return (*layers, Layer(len(MOBILENET_V1) + 1, POINTWISE, ConvShape(1, N, CLASSES, 1, 1, batch)))
 
 
 def multiply_adds(layers: Iterable[Layer]) -> int:

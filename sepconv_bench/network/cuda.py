@@ -13,7 +13,7 @@ from sepconv_bench.kernels.cuda.ends import place_pass, pool_pass, softmax_pass
 from sepconv_bench.kernels.cuda.launch import Launch
 from sepconv_bench.kernels.device_array import DeviceArray
 from sepconv_bench.kernels.problem import Problem
-from sepconv_bench.model.operators import POINTWISE
+from sepconv_bench.model.operators import POINTWISE, SEPARABLE
 from sepconv_bench.model.shapes import ConvShape
 
 __all__ = ["Entrance", "Exit", "bind", "fetch", "zeros"]
@@ -21,7 +21,7 @@ __all__ = ["Entrance", "Exit", "bind", "fetch", "zeros"]
 
 def bind(problem: Problem, biases: Sequence[np.ndarray] = ()) -> Launch:
     """Our kernels for a step, with bias and ReLU6 at the end of each of its maps; pointwise without."""
-    return (rungs.separable if problem.operator == "separable" else rungs.tiled)(problem, biases)
+    return (rungs.separable if problem.operator is SEPARABLE else rungs.tiled)(problem, biases)
 
 
 class Entrance:
@@ -46,7 +46,7 @@ class Exit:
 
     def __init__(self, shape: ConvShape, G: DeviceArray, K: np.ndarray, bias: np.ndarray) -> None:
         features, logits, probabilities = zeros(POINTWISE.F_shape(shape)), *(zeros(POINTWISE.G_shape(shape)) for _ in "lp")
-        self.problem = Problem("pointwise", shape, features, (K,), logits)  # type: ignore[arg-type]
+        self.problem = Problem(POINTWISE, shape, features, (K,), logits)  # type: ignore[arg-type]
         self._classify = bind(self.problem)
         self._pool = Launch([(pool_pass(placed(G).shape), (placed(G).floats, placed(features).floats))], placed(features))
         self._given = placed(probabilities)

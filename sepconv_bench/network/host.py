@@ -10,7 +10,7 @@ from sepconv_bench.kernels.cpu.fused import bind_separable
 from sepconv_bench.kernels.cpu.tiled import bind_pointwise, bind_standard
 from sepconv_bench.kernels.problem import Problem
 from sepconv_bench.kernels.registry import Launch
-from sepconv_bench.model.operators import POINTWISE
+from sepconv_bench.model.operators import POINTWISE, SEPARABLE
 from sepconv_bench.model.shapes import ConvShape
 
 
@@ -20,9 +20,9 @@ def zeros(shape: tuple[int, int, int, int]) -> np.ndarray:
 
 def bind(problem: Problem, biases: Sequence[np.ndarray] = ()) -> Launch:
     """Our kernel for a step, with bias and ReLU6 at the end of each of its maps; pointwise without."""
-    if problem.operator == "pointwise":
+    if problem.operator is POINTWISE:
         return bind_pointwise(problem.F, problem.K_tilde, problem.G)
-    if problem.operator == "separable":
+    if problem.operator is SEPARABLE:
         first, second = biases
         return bind_separable(problem.F, problem.K_hat, problem.K_tilde, problem.G, problem.stride, (first, second))
     return bind_standard(problem.F, problem.K, problem.G, problem.stride, biases[0])
@@ -54,7 +54,7 @@ class Exit:
         self.logits = np.zeros((shape.batch, shape.N), np.float32)
         self.probabilities = np.zeros_like(self.logits)
         self._largest = np.zeros((shape.batch, 1), np.float32)
-        self.problem = Problem("pointwise", shape, self._features, (K,), self.logits[:, None, None])
+        self.problem = Problem(POINTWISE, shape, self._features, (K,), self.logits[:, None, None])
         self._classify = bind(self.problem)
 
     def __call__(self) -> None:

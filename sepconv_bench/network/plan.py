@@ -17,7 +17,7 @@ from sepconv_bench.errors import ShapeError
 from sepconv_bench.kernels.problem import Problem
 from sepconv_bench.kernels.registry import Launch
 from sepconv_bench.model.networks import Layer
-from sepconv_bench.model.operators import STANDARD
+from sepconv_bench.model.operators import POINTWISE, SEPARABLE, STANDARD
 from sepconv_bench.model.shapes import ConvShape
 from sepconv_bench.network import host
 from sepconv_bench.network.weights import folded, name_of
@@ -92,18 +92,18 @@ class Plan:
         self.steps: list[Step] = []
         self.maps: list[Any] = []
         *body, dense = layers
-        starts = [number for number, layer in enumerate(body) if layer.operator != "pointwise"]
+        starts = [number for number, layer in enumerate(body) if layer.operator is not POINTWISE]
         for start, end in zip(starts, [*starts[1:], len(body)], strict=True):
             layer = body[start]
             after = _Buffer(body[end], on) if end < len(body) else None
             G = after.interior if after else on.zeros(STANDARD.G_shape(body[end - 1].shape))
             kernels, biases = zip(*(folded(weights, name_of(one, dense.block), one) for one in body[start:end]), strict=True)
-            operator = "separable" if len(kernels) == 2 else "standard"
+            operator = SEPARABLE if len(kernels) == 2 else STANDARD
             arrays = (kernels[0][:, :, 0], kernels[1][0, 0]) if len(kernels) == 2 else kernels
             # As much of the buffer as the windows touch.
             width = layer.shape.D_F
             problem = Problem(operator, body[end - 1].shape, buffer.whole[:, :width, :width], arrays, G)
-            name = name_of(layer, dense.block).replace("depthwise", operator)
+            name = name_of(layer, dense.block).replace("depthwise", operator.name)
             self.steps.append(Step(name, on.bind(problem, biases), problem, biases))
             self.maps.append(G)
             if after:

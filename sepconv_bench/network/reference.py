@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from sepconv_bench.model.networks import Layer
+from sepconv_bench.model.operators import DEPTHWISE, POINTWISE
 from sepconv_bench.model.reference import convolve
 from sepconv_bench.network.weights import folded, names
 
@@ -17,11 +18,11 @@ def probabilities(layers: Sequence[Layer], weights: Mapping[str, np.ndarray], im
     *body, dense = zip(names(layers), layers, strict=True)
     for name, layer in body:
         K, bias = folded(weights, name, layer)
-        if layer.operator == "pointwise":
-            G = convolve("pointwise", G, (K[0, 0],), 1, (bias,))
+        if layer.operator is POINTWISE:
+            G = convolve(POINTWISE, G, (K[0, 0],), 1, (bias,))
         else:
             G = np.pad(G, ((0, 0), (1, 1), (1, 1), (0, 0)))[:, : layer.shape.D_F, : layer.shape.D_F]
-            K = K[:, :, 0] if layer.operator == "depthwise" else K
+            K = K[:, :, 0] if layer.operator is DEPTHWISE else K
             G = convolve(layer.operator, G, (K,), layer.shape.stride, (bias,))
     K, bias = folded(weights, *dense)
     logits = G.mean(axis=(1, 2)) @ K[0, 0].astype(np.float64) + bias

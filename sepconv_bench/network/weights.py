@@ -18,6 +18,7 @@ import numpy as np
 from sepconv_bench.errors import InputError, ShapeError
 from sepconv_bench.kernels.problem import require_memory
 from sepconv_bench.model.networks import Layer
+from sepconv_bench.model.operators import DEPTHWISE, POINTWISE
 
 _COPIES = 3  # of what a file holds: as it is, and in float64 while it is looked at
 EPSILON = 1e-5  # of a batch norm, where the weights bring one
@@ -37,8 +38,8 @@ def names(layers: Sequence[Layer]) -> list[str]:
 
 def weight_shape(layer: Layer) -> tuple[int, int, int, int]:
     """In the layout of torch: (outputs, inputs of a group, D_K, D_K)."""
-    shape, width = layer.shape, layer.shape.D_K if layer.operator != "pointwise" else 1
-    return (shape.M, 1, width, width) if layer.operator == "depthwise" else (shape.N, shape.M, width, width)
+    shape, width = layer.shape, layer.shape.D_K if layer.operator is not POINTWISE else 1
+    return (shape.M, 1, width, width) if layer.operator is DEPTHWISE else (shape.N, shape.M, width, width)
 
 
 def random_weights(layers: Sequence[Layer], seed: int = 0) -> dict[str, np.ndarray]:
@@ -96,7 +97,7 @@ def convolutions(layers: Sequence[Layer], weights: Mapping[str, np.ndarray]) -> 
     """Every layer in order, batch norm folded in; a fully connected one is a convolution of a map of one pixel."""
     for name, layer in zip(names(layers), layers, strict=True):
         K, bias = folded(weights, name, layer)
-        mixes, groups = layer.operator == "pointwise", layer.shape.M if layer.operator == "depthwise" else 1
+        mixes, groups = layer.operator is POINTWISE, layer.shape.M if layer.operator is DEPTHWISE else 1
         stride, padding = (1, 0) if mixes else (layer.shape.stride, K.shape[0] // 2)
         yield Convolution(np.ascontiguousarray(K.transpose(3, 2, 0, 1)), bias, stride, padding, groups)
 
