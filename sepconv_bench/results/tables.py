@@ -94,6 +94,7 @@ def ratios(results: Results) -> pd.DataFrame:
                     **asdict(cell.shape),
                     "standard_kernel": pair.standard,
                     "separable_kernel": pair.separable,
+                    **_declared(cell, pair),
                     "rung": pair.rung,
                     "best": pair.best,
                     "ratio": measured.value,
@@ -113,6 +114,15 @@ def ratios(results: Results) -> pd.DataFrame:
                 }
             )
     return pd.DataFrame(rows, columns=None if rows else ["standard_kernel", "separable_kernel", "ratio"])
+
+
+def _declared(cell: Cell, pair: Pair) -> dict[str, str]:
+    """Whose both kernels of a pair are, and which of theirs."""
+    return {
+        f"{side}_{what}": getattr(cell.declared[name], what)
+        for side, name in (("standard", pair.standard), ("separable", pair.separable))
+        for what in ("variant", "library")
+    }
 
 
 def why(results: Results) -> pd.DataFrame:
