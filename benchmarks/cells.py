@@ -11,7 +11,7 @@ from pathlib import Path
 # The two ends of MobileNet-V1: a large map of few channels, which memory holds back, and a small one of many, which the
 # multiply-adds do.
 SHAPES = ("D_K=3 M=32 N=64 D_G=112", "D_K=3 M=512 N=512 D_G=14")
-FASTEST = {"standard": "tiled", "depthwise": "tiled", "pointwise": "tiled", "separable": "fused"}
+RUNGS = {"standard": "tiled", "depthwise": "tiled", "pointwise": "tiled", "separable": "fused"}
 _KERNELS = {"cpu": "cpu.*.parallel,cpu.*.tiled,cpu.separable.fused", "cuda": "cuda.*.tiled,cuda.separable.fused"}
 _PAIRS = {"cpu": (("fused", "tiled"), ("parallel", "parallel")), "cuda": (("fused", "tiled"),)}
 _SECONDS = 6.0  # of sampling a cell
@@ -29,34 +29,32 @@ class Cells:
 def swept(device):
     """Sweep the cells; gives {(question, kernel or pair, shape): what a track_ method returns}."""
     from sepconv_bench.measure.machine import default_threads
-    from sepconv_bench.measure.sampler import Rules
+    from sepconv_bench.measure.records import Rules
     from sepconv_bench.model import theory
     from sepconv_bench.model.grids import Grid
     from sepconv_bench.model.shapes import ConvShape
-    from sepconv_bench.results import store as results
+    from sepconv_bench.results import store
+    from sepconv_bench.results.records import PEAK
     from sepconv_bench.run.sweep import Settings, sweep
 
     shapes = {text: ConvShape(**{name: int(size) for name, size in map(_split, text.split())}) for text in SHAPES}
     folder = Path.cwd()
     grid = Grid("asv", "the cells that are followed over commits", tuple(shapes.values()))
-    where = {} if device == "cpu" else {"device": device}  # earlier commits have no devices
     rules = Rules(target=1e-4, seconds=_SECONDS)
-    settings = Settings(grid, _KERNELS[device], threads=default_threads(), rules=rules, **where)
-    sweep(settings, lambda: results.create(folder), lambda step: print(step.line))
+    settings = Settings(grid, _KERNELS[device], threads=default_threads(), rules=rules, device=device)
+    sweep(settings, lambda: store.create(folder), lambda step: print(step.line))
     found = {}
-    with results.open_results(folder) as file:
+    with store.open_results(folder) as file:
         for text, cell in zip(SHAPES, file.cells(), strict=True):
-            peak, flop = cell.samples["ceiling.fma"], cell.facts["peak_flop"]
             for outcome in cell.outcomes:
-                kernel = outcome["kernel"]
-                _, operator, variant = kernel.split(".")
-                if outcome["status"] != "ok":
+                if outcome.status != "ok":
                     continue
-                times, work = cell.samples[kernel], 2 * theory.multiplications(operator, cell.shape)
+                operator, variant = outcome.kernel.operator, outcome.kernel.variant
+                times, work = cell.samples[outcome.kernel.name], 2 * theory.multiplications(operator, cell.shape)
                 found["time", operator, variant, text] = _samples(times)
-                at_peak = [block * work / flop for block in peak]
+                at_peak = [block * work / cell.measured.peak_flop for block in cell.samples[PEAK]]
                 found["peak", operator, variant, text] = _samples(times, at_peak)
-                found["compile", operator, variant, text] = outcome["compile_s"]
+                found["compile", operator, variant, text] = outcome.compile_s
             for separable, standard in _PAIRS[device]:
                 both = (f"{device}.separable.{separable}", f"{device}.standard.{standard}")
                 if all(name in cell.times for name in both):

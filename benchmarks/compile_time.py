@@ -1,10 +1,10 @@
-from .cells import FASTEST, SHAPES, Cells
+from .cells import RUNGS, SHAPES, Cells
 
 
 class CompileTime(Cells):
     """How long does Numba compile a kernel? In the order of the parameters: pointwise shares most of standard's code."""
 
-    params = ([f"{operator}.{variant}" for operator, variant in FASTEST.items()],)
+    params = ([f"{operator}.{variant}" for operator, variant in RUNGS.items()],)
     param_names = ("kernel",)
 
     def setup(self, found, kernel):

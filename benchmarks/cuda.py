@@ -1,6 +1,6 @@
 import shutil
 
-from .cells import FASTEST, SHAPES, swept
+from .cells import RUNGS, SHAPES, swept
 
 _THEORY = "1/N + 1/D_K^2"
 
@@ -10,7 +10,7 @@ if shutil.which("nvidia-smi"):
     class Cuda:
         """How fast are the GPU's kernels, and what does separable convolution cost of the standard one there?"""
 
-        params = ([f"{operator}.{variant}" for operator, variant in FASTEST.items()], SHAPES)
+        params = ([f"{operator}.{variant}" for operator, variant in RUNGS.items()], SHAPES)
         param_names = ("kernel", "shape")
         timeout = 300
 

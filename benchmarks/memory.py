@@ -1,10 +1,10 @@
-from .cells import FASTEST
+from .cells import RUNGS
 
 
 class Memory:
     """How much memory does a process take that binds and launches one kernel? Most of it is Numba's compiler."""
 
-    params = ([f"{operator}.{variant}" for operator, variant in FASTEST.items() if operator in ("standard", "separable")],)
+    params = ([f"{operator}.{variant}" for operator, variant in RUNGS.items() if operator in ("standard", "separable")],)
     param_names = ("kernel",)
 
     def peakmem_launch(self, kernel):

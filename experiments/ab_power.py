@@ -25,7 +25,7 @@ import numpy as np
 from numba import njit
 
 from sepconv_bench import Problem, get_kernel
-from sepconv_bench.cli import FASTEST
+from sepconv_bench.cli.ab import DEFAULT_AB_KERNELS
 from sepconv_bench.measure.sampler import Rules, sample
 from sepconv_bench.measure.statistics import ratio
 from sepconv_bench.model.grids import get_grid
@@ -114,7 +114,7 @@ if __name__ == "__main__":
     sets = int(sys.argv[1]) if len(sys.argv) > 1 else 25
     seconds = float(sys.argv[2]) if len(sys.argv) > 2 else 60.0
     rng = np.random.default_rng(0)
-    benchmarks = [Benchmark(name, shape) for shape in get_grid("tracked").shapes for name in FASTEST]
+    benchmarks = [Benchmark(name, shape) for shape in get_grid("tracked").shapes for name in DEFAULT_AB_KERNELS]
     with tempfile.TemporaryDirectory() as folder:
         clone = Path(folder) / "clone"
         branches(clone)

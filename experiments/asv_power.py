@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from ab_power import SHARES, branches, slow_by  # sets the environment of the pools
 
-from sepconv_bench.cli import FASTEST
+from sepconv_bench.cli.ab import DEFAULT_AB_KERNELS
 from sepconv_bench.model.grids import get_grid
 from sepconv_bench.run.ab import Benchmark
 
@@ -31,7 +31,7 @@ def asv(clone, *words):
 if __name__ == "__main__":
     sets = int(sys.argv[1]) if len(sys.argv) > 1 else 7
     rng = np.random.default_rng(0)
-    benchmarks = [Benchmark(name, shape) for shape in get_grid("tracked").shapes for name in FASTEST]
+    benchmarks = [Benchmark(name, shape) for shape in get_grid("tracked").shapes for name in DEFAULT_AB_KERNELS]
     found = {share: Counter() for share in SHARES}
     with tempfile.TemporaryDirectory() as folder:
         clone = Path(folder) / "clone"

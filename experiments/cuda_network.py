@@ -17,7 +17,7 @@ from sepconv_bench.errors import InputError
 from sepconv_bench.measure.cuda import CudaClock
 from sepconv_bench.measure.sampler import Launch, Rules, sample
 from sepconv_bench.measure.statistics import estimate, ratio
-from sepconv_bench.model.networks import NETWORKS, mobilenet_v1
+from sepconv_bench.model.networks import TWINS, mobilenet_v1
 from sepconv_bench.network import torch
 from sepconv_bench.network.plan import Plan, device
 from sepconv_bench.network.weights import convolutions, random_weights
@@ -27,7 +27,7 @@ def built(batch: int) -> dict[str, Launch]:
     """Our plan and torch's module of both networks, compiled and launched once."""
     launches: dict[str, Launch] = {}
     image = np.random.default_rng(0).uniform(-1, 1, (batch, 224, 224, 3)).astype(np.float32)
-    for network in NETWORKS:
+    for network in TWINS:
         layers = mobilenet_v1(batch=batch, separable=network == "separable")
         weights = random_weights(layers)
         plan = Plan(layers, weights, device("cuda"))

@@ -71,7 +71,7 @@ def recorded(folder: Path) -> Counter:
                     samples = tuple(
                         (name, b"".join(each.tobytes() for each in blocks)) for name, blocks in cell.samples.items()
                     )
-                    status = tuple((outcome["kernel"], outcome["status"]) for outcome in cell.outcomes)
+                    status = tuple((outcome.kernel.name, outcome.status) for outcome in cell.outcomes)
                     held[cell.shape, samples, status] += 1
     return held
 

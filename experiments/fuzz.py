@@ -269,7 +269,7 @@ def reads_results(data: bytes, folder: Path, report: bool = False) -> None:
 
 def results_file() -> bytes:
     """Two small cells, measured for real, and a part of a network made out of one of them."""
-    from sepconv_bench.measure.sampler import Rules
+    from sepconv_bench.measure.records import Rules
     from sepconv_bench.model.grids import Grid
     from sepconv_bench.model.shapes import ConvShape
     from sepconv_bench.results import store
@@ -311,7 +311,7 @@ def values(report: bool = False) -> Target:
             "seconds",
             "peak_flop",
         ),
-        "outcomes": ("cell", "kernel", "status", "reason", "compile_s", "launches", "error"),
+        "outcomes": ("cell", "kernel", "status", "reason", "compile_s", "launches", "error", "declared"),
         "samples": ("cell", "kernel", "block", "seconds"),
     }
 
@@ -325,7 +325,7 @@ def values(report: bool = False) -> Target:
                 f"SELECT rowid, {column} FROM {table}" if table != "samples" else f"SELECT 1, {column} FROM samples"
             ).fetchall()
             number, old = rng.choice(rows)
-            if column in ("machine", "settings", "ceilings", "network") and old:
+            if column in ("machine", "settings", "ceilings", "network", "declared") and old:
                 new: object = json.dumps(one_value_changed(json.loads(old), rng))
             elif column == "seconds" and table == "samples":
                 samples = np.frombuffer(old, "<f8").copy()

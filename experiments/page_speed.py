@@ -13,16 +13,18 @@ import time
 from pathlib import Path
 
 import numpy as np
+from msgspec.structs import replace
 from playwright.sync_api import sync_playwright
 
-from sepconv_bench.measure.ceilings import FMA
+from sepconv_bench.kernels.registry import get_kernel
 from sepconv_bench.model.shapes import ConvShape
 from sepconv_bench.model.theory import multiplications
 from sepconv_bench.report import page
 from sepconv_bench.results import store
+from sepconv_bench.results.records import PEAK, CellMeasured, Outcome, packed
 
 COMMITTED = Path(__file__).parents[1] / "reports" / "intel-xeon-2-threads"
-KERNELS = ["cpu.standard.tiled", "cpu.separable.tiled", "cpu.separable.fused"]
+KERNELS = [get_kernel(name).declaration for name in ("cpu.standard.tiled", "cpu.separable.tiled", "cpu.separable.fused")]
 FLOPS = 4e11
 _CLOCKED = """(action) => new Promise((done) => {
   const start = performance.now(); action();
@@ -36,25 +38,16 @@ def made_up(folder: Path, cells: int) -> None:
         (run, *_) = committed.runs()
     sizes = itertools.product((3, 5, 7), range(8, 8 + 8 * 18, 8), range(8, 8 + 8 * 18, 8), (7, 14, 28, 56, 112, 224))
     with store.create(folder) as results:
-        number = results.add_run(run["machine"], run["settings"] | {"kernels": KERNELS}, run["ceilings"])
+        settings = replace(run.settings, kernels=tuple(one.name for one in KERNELS))
+        number = results.add_run(run.machine, settings, run.ceilings)
         for D_K, M, N, D_G in itertools.islice(sizes, cells):
             shape = ConvShape(D_K, M, N, D_G)
-            seconds = {
-                name: 2 * multiplications(name.split(".")[1], shape) / FLOPS / rng.uniform(0.3, 0.95) for name in KERNELS
-            }
-            seconds[FMA] = 1e-4
-            samples = {name: (one * rng.lognormal(0, 0.01, (6, 3))).tolist() for name, one in seconds.items()}
-            outcomes = [
-                {"kernel": name, "status": "ok", "reason": "", "compile_s": 1.0, "launches": 10, "error": 0.1}
-                for name in KERNELS
-            ]
-            sized = {name: getattr(shape, name) for name in ("D_K", "M", "N", "D_G", "stride", "batch")}
-            results.add_cell(
-                number,
-                KERNELS,
-                {"shape": sized, "outcomes": outcomes, "samples": samples, "converged": True, "started": time.time()}
-                | {"seconds": 1.0, "steal_s": 0.0, "peak_flop": FLOPS * 1e-4},
-            )
+            seconds = {one.name: 2 * multiplications(one.operator, shape) / FLOPS / rng.uniform(0.3, 0.95) for one in KERNELS}
+            seconds[PEAK] = 1e-4
+            samples = {name: packed(list(one * rng.lognormal(0, 0.01, (6, 3)))) for name, one in seconds.items()}
+            outcomes = tuple(Outcome(one, compile_s=1.0, launches=10, error=0.1) for one in KERNELS)
+            cell = CellMeasured(shape, outcomes, samples, True, time.time(), 1.0, 0.0, int(FLOPS * 1e-4))
+            results.add_cell(number, cell)
 
 
 def main(cells: int) -> None:

@@ -198,6 +198,23 @@ def test_the_package_offers_what_its_documentation_names(name: str):
     assert getattr(sepconv_bench, name) is not None
 
 
-def test_the_door_opens_before_numba_is_there():
-    code = "import sys, sepconv_bench.cli; sys.exit('numba' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+@pytest.mark.parametrize("arguments", [[], ["--help"], ["run", "--help"], ["predict", "--help"], ["--version"]])
+def test_help_imports_nothing_heavy(arguments: list[str]):
+    heavy = ["numba", "scipy", "pandas", "matplotlib", "jinja2", "rich", "distributed"]
+    code = f"""
+import sys
+try:
+    from sepconv_bench.cli import main
+    main({arguments})
+finally:
+    print("loaded:", [name for name in {heavy} if name in sys.modules])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "loaded: []"
+
+
+def test_without_a_command_there_is_the_full_help(sepconv):
+    done, asked = sepconv(), sepconv("--help")
+    assert (done.returncode, done.stdout) == (0, asked.stdout)
+    assert "Measure a grid of shapes in pairs" in done.stdout

@@ -1,0 +1,55 @@
+"""From results to a report, and what a command says of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from sepconv_bench.cli.messages import PROGRAM
+
+if TYPE_CHECKING:
+    from sepconv_bench.results.store import Results
+
+
+def draw_report(results: Results, folder: Path) -> None:
+    """Write the report into the folder and say where it is."""
+    from sepconv_bench.report.page import write_report  # matplotlib and all: not before there is something to draw
+
+    click.echo(f"report: {write_report(results, folder)}")
+
+
+def report_flags(results: Results, strict: bool) -> bool:
+    """Say which ratios of the fastest kernels have flags, on standard error if that ends the run; whether any has."""
+    from sepconv_bench.report.page import told_doubts
+    from sepconv_bench.results.tables import ratios
+
+    pairs = ratios(results)
+    flagged = told_doubts(pairs[pairs.best]) if len(pairs) else ""
+    if flagged:
+        click.echo(f"of the fastest kernels' {flagged}; `{PROGRAM} machine --doctor` says what may help", err=strict)
+    return bool(flagged)
+
+
+def opened(folder: Path, resume: bool) -> Results:
+    """The results in a folder, as they are if a run resumes; else new ones, and what was there is kept."""
+    from sepconv_bench.results import store
+
+    if resume and (folder / store.FILE_NAME).exists():
+        return store.open_results(folder, write=True)
+    kept = store.set_aside(folder)
+    if kept:
+        click.echo(f"the earlier results are kept as {kept}")
+    return store.create(folder)
+
+
+def default_folder(device: str, threads: int) -> Path:
+    """reports/<machine>; of a GPU its name."""
+    if device == "cuda":
+        from sepconv_bench.measure.cuda import fingerprint
+
+        return Path("reports") / fingerprint()["machine"]
+    from sepconv_bench.measure.machine import machine_name
+
+    return Path("reports") / machine_name(threads)

@@ -1,0 +1,43 @@
+"""machine: the fingerprint and the ceilings."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from sepconv_bench import gpu
+from sepconv_bench.cli.options import device_option
+
+
+@click.command()
+@click.option("--threads", type=click.IntRange(1, 1024), help="Threads to measure with.  [default: physical cores]")
+@device_option
+@click.option("--doctor", is_flag=True, help="Say what makes measurements here worse than they need be, and what would help.")
+def machine(threads: int | None, device: str, doctor: bool) -> None:
+    """This machine's fingerprint and its ceilings: FMA peak, and copy bandwidth by footprint."""
+    from sepconv_bench.measure.machine import allowed_threads
+    from sepconv_bench.run.sweep import ceilings
+
+    if doctor:
+        from sepconv_bench.measure.doctor import diagnose
+
+        found = diagnose(allowed_threads(threads))
+        for advice in found or ["nothing was found that would disturb measurements here"]:
+            click.echo(advice)
+        return
+
+    if device == "cuda":
+        gpu.require_for_timing()
+    fingerprint, measured = ceilings(allowed_threads(threads), device)
+    for name, value in fingerprint.items():
+        click.echo(f"{name:18}{_flat(value)}")
+    click.echo(f"{'FMA peak':18}{measured['peak'][0] / 1e9:.1f} GFLOP/s, vectors of {measured['lanes']} floats")
+    for level in measured["levels"]:
+        click.echo(f"{'copy':18}{level['footprint'] >> 10:>8} KiB {level['bandwidth'][0] / 1e9:8.1f} GB/s")
+
+
+def _flat(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_flat(part)}" for key, part in value.items())
+    return ", ".join(_flat(part) for part in value) if isinstance(value, list) else str(value)

@@ -1,0 +1,106 @@
+"""Options that several commands take, and the types of their values."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+import click
+
+from sepconv_bench.errors import InputError
+from sepconv_bench.model.grids import Grid, get_grid, grid_from_axes
+from sepconv_bench.model.shapes import AXES
+
+
+class Positive(click.FloatRange):
+    """A float in a range, and finite: a range alone lets NaN and infinity through."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        number = super().convert(value, param, ctx)
+        if not isfinite(number):
+            self.fail(f"{value} is not a finite number.", param, ctx)
+        return number
+
+
+class Folder(click.Path):
+    """A folder that need not exist yet; an empty name, which would mean here, is most likely an unset variable."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path, file_okay=False)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if str(value) == "":
+            self.fail("the folder's name is empty.", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+class File(click.Path):
+    """A file to write or to read."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path, dir_okay=False)
+
+
+folder_argument = click.argument("folder", metavar="DIR", type=Folder())
+device_option = click.option(
+    "--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True, help="Where kernels run."
+)
+threads_option = click.option(
+    "--threads", type=click.IntRange(1, 1024), help="Threads of every kernel.  [default: physical cores]"
+)
+output_option = click.option(
+    "--output", type=Folder(), metavar="DIR", help="Where results and report go.  [default: reports/<machine>]"
+)
+plugin_option = click.option(
+    "--plugin", "plugins", multiple=True, metavar="FILE", help="A Python file that registers kernels; may be repeated."
+)
+threshold_option = click.option(
+    "--threshold",
+    type=Positive(0.0, 10),
+    default=0.05,
+    show_default=True,
+    metavar="SHARE",
+    help="Exit with 1 if anything is slower by so much.",
+)
+markdown_option = click.option("--markdown", type=File(), metavar="FILE", help="Write the table as Markdown, too.")
+
+
+def kernel_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Which kernels run, where, on how many threads, and how long one may be silent."""
+    for option in (
+        threads_option,
+        click.option(
+            "--timeout",
+            type=Positive(0.1),
+            default=60.0,
+            show_default=True,
+            metavar="SECONDS",
+            help="End a kernel that is silent for so long.",
+        ),
+        plugin_option,
+        click.option(
+            "--kernels",
+            metavar="PATTERNS",
+            help="Only these, as 'cpu.*.parallel,cpu.*.numpy'.  [default: all of the device that are installed]",
+        ),
+        device_option,
+    ):
+        command = option(command)
+    return command
+
+
+def axis_options(command: Callable[..., None]) -> Callable[..., None]:
+    """--D_K, --M, --N, --D_G, --stride and --batch: a grid of the user's own."""
+    for name in reversed(AXES):
+        command = click.option(f"--{name}", name, metavar="SIZES", help="As 3,5,7 or 16:512:x2 or 14:56:+14.")(command)
+    return command
+
+
+def chosen_grid(name: str | None, axes: dict[str, str | None], default: str = "default") -> Grid:
+    """The grid of that name, or the one that the axes span; InputError where both are given."""
+    given = {axis: text for axis, text in axes.items() if text is not None}
+    if given and name is not None:
+        raise InputError(f"--grid {name} came together with --{' --'.join(given)}; a grid is either named or given by its axes")
+    return grid_from_axes(given) if given else get_grid(name or default)

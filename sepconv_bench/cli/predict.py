@@ -1,0 +1,73 @@
+"""predict: times of shapes that were not measured."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from sepconv_bench import files
+from sepconv_bench.cli.drawing import default_folder
+from sepconv_bench.cli.options import File, Folder, axis_options, device_option
+from sepconv_bench.errors import InputError
+from sepconv_bench.model.grids import NETWORK_GRIDS, grid_from_axes, network_shapes
+
+
+@click.command()
+@click.argument("folder", metavar="[DIR]", type=Folder(), required=False)
+@axis_options
+@click.option("--network", type=click.Choice(NETWORK_GRIDS), help="The blocks of a network, one by one and together.")
+@click.option(
+    "--csv",
+    "layers_file",
+    type=File(),
+    metavar="FILE",
+    help="Your own layers: columns D_K,M,N,D_G and, where they are not 1, stride,batch; others are kept.",
+)
+@device_option
+@click.option("--output", type=File(), metavar="FILE", help="Write the table there, too, as CSV.")
+def predict(
+    folder: Path | None,
+    network: str | None,
+    layers_file: Path | None,
+    device: str,
+    output: Path | None,
+    **axes: str | None,
+) -> None:
+    """Times and speedup of shapes that were not measured, from the cells in DIR that were.  [default: reports/<machine>]
+
+    Predicted is the fastest kernel of each side, with 90 % intervals, and with what cross-validation says of them.
+
+    \b
+    sepconv-bench predict --D_K 3 --M 64 --N 128 --D_G 56
+    sepconv-bench predict reports/intel-xeon-2-threads --network mobilenet
+    sepconv-bench predict --csv mylayers.csv --output predicted.csv
+    """
+    import pandas as pd
+
+    from sepconv_bench.measure.machine import default_threads
+    from sepconv_bench.predict.prediction import Model, read_layers
+    from sepconv_bench.report import predicted as words
+    from sepconv_bench.results import store
+    from sepconv_bench.results.tables import written
+
+    given = {axis: text for axis, text in axes.items() if text is not None}
+    ways = [f"--{name}" for name in given] + ["--network"] * bool(network) + ["--csv"] * bool(layers_file)
+    if bool(given) + bool(network) + bool(layers_file) != 1:
+        came = f"{' '.join(ways)} came together" if ways else "none came"
+        raise InputError(f"predict takes either sizes, as --D_K 3 --N 128, or --network, or --csv; {came}")
+    more, shapes = pd.DataFrame(), list(grid_from_axes(given).shapes) if given else []
+    if network is not None:
+        shapes = list(network_shapes(network))
+    elif layers_file is not None:
+        more, shapes = read_layers(layers_file)
+    with store.open_results(folder or default_folder(device, default_threads())) as results:
+        model = Model(results.cells(), device)
+    predicted = model.predict(shapes)
+    predicted = pd.concat([more[[name for name in more if name not in predicted]], predicted], axis=1)
+    click.echo(words.told_shapes(predicted))
+    if len(shapes) > 1 and not given:
+        click.echo(words.told_total(model.total(shapes), len(shapes)))
+    click.echo(words.told_accuracy(model.accuracy))
+    if output is not None:
+        files.write(output, written(predicted, "csv"))

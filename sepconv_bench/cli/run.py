@@ -1,0 +1,101 @@
+"""run: measure a grid of shapes, here or on the hosts of a cluster, and draw the report."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import click
+
+from sepconv_bench import gpu
+from sepconv_bench.cli.drawing import default_folder, draw_report, opened, report_flags
+from sepconv_bench.cli.options import Positive, axis_options, chosen_grid, kernel_options, output_option
+from sepconv_bench.cli.progress import progress, stopped_cleanly
+from sepconv_bench.errors import InputError
+from sepconv_bench.measure.records import Rules
+from sepconv_bench.model.grids import GRIDS
+
+
+@click.command()
+@click.option("--grid", "grid_name", metavar="NAME", help=f"One of {', '.join(GRIDS)}; see `list`.  [default: default]")
+@axis_options
+@kernel_options
+@output_option
+@click.option("--resume", is_flag=True, help="Measure only the cells that DIR does not hold yet.")
+@click.option(
+    "--target",
+    type=Positive(0.0001, 1),
+    default=Rules.target,
+    show_default=True,
+    metavar="SHARE",
+    help="A cell is done when the 95 % intervals of its ratios are so narrow (half-width).",
+)
+@click.option("--time-limit", type=Positive(0.01), metavar="SECONDS", help="Or when so much time is up.  [default: the grid's]")
+@click.option(
+    "--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the data and of the order in each round."
+)
+@click.option("--cold", is_flag=True, help="On a GPU: more than its L2 is written before each launch.")
+@click.option("--strict", is_flag=True, help="Exit with 1 if a ratio of the fastest kernels is in doubt.")
+@click.option(
+    "--cluster", metavar="URL", help="Measure on the hosts of a Dask scheduler, as tcp://HOST:8786; see docs/fleet.md."
+)
+@click.option(
+    "--each/--share", "each", default=None, help="Every host measures the whole grid, or alike hosts share it.  [default: each]"
+)
+def run(
+    grid_name: str | None,
+    output: Path | None,
+    resume: bool,
+    target: float,
+    time_limit: float | None,
+    seed: int,
+    cold: bool,
+    strict: bool,
+    cluster: str | None,
+    each: bool | None,
+    kernels: str | None,
+    plugins: tuple[str, ...],
+    threads: int | None,
+    timeout: float,
+    device: str,
+    **axes: str | None,
+) -> None:
+    """Measure a grid of shapes in pairs, and draw the report.
+
+    \b
+    sepconv-bench run                                     the default grid, about three minutes
+    sepconv-bench run --grid smoke                        a few seconds: does it work?
+    sepconv-bench run --D_K 3,5 --N 16:512:x2             a grid of your own
+    sepconv-bench run --plugin mykernels.py               your kernels among ours
+    sepconv-bench run --device cuda --grid gpu            on an NVIDIA GPU
+    sepconv-bench run --cluster tcp://HOST:8786           on every host of a Dask cluster
+    """
+    from sepconv_bench.measure.machine import allowed_threads
+    from sepconv_bench.results import store
+    from sepconv_bench.run.sweep import Settings, sweep
+
+    if cold and device != "cuda":
+        raise InputError("--cold goes with --device cuda")
+    grid = chosen_grid(grid_name, axes)
+    rules = Rules(target, time_limit or grid.cell_seconds)
+    settings = Settings(grid, kernels, plugins, threads or 1, rules, timeout, seed, device, cold)
+    if cluster is not None:
+        from sepconv_bench.cli.fleet import run_on_hosts
+
+        run_on_hosts(cluster, settings, threads, each is False, output, resume, strict)
+        return
+    if each is not None:
+        raise InputError(f"{'--each' if each else '--share'} goes with --cluster")
+    if device == "cuda":
+        gpu.require_for_timing()
+    settings = replace(settings, threads=allowed_threads(threads))
+    folder = output or default_folder(device, settings.threads)
+    with store.claimed(folder):
+        with stopped_cleanly([folder], grid), progress() as advance:
+            sweep(settings, lambda: opened(folder, resume), advance)
+        with store.open_results(folder) as results:
+            draw_report(results, folder)
+            flagged = report_flags(results, strict)
+    if flagged and strict:
+        sys.exit(1)
