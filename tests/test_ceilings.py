@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import subprocess
 import sys
 
+import msgspec
 import pytest
 
 from sepconv_bench.measure.ceilings import FOOTPRINTS
 from sepconv_bench.measure.clocks import pool_environment
+from sepconv_bench.measure.records import Ceilings
 
 
 def run(code: str) -> str:
@@ -24,31 +25,31 @@ def run(code: str) -> str:
 
 
 CEILINGS = """
-import json
+import msgspec
 import numpy as np
 from sepconv_bench.measure.ceilings import copies, fma_peak, measure_ceilings
 
 rng = np.random.default_rng(0)
 peak = fma_peak(rng)
-print(json.dumps([peak.lanes, measure_ceilings(peak, copies(), rng, seconds=0.5)]))
+print(msgspec.json.encode([peak.lanes, measure_ceilings(peak, copies(), rng, seconds=0.5)]).decode())
 """
 
 
 def test_the_ceilings_are_measured():
-    lanes, found = json.loads(run(CEILINGS))
-    assert found["lanes"] in (4, 8, 16)
-    value, lo, hi = found["peak"]
-    assert 0 < lo <= value <= hi < math.inf
+    lanes, found = msgspec.json.decode(run(CEILINGS), type=tuple[int, Ceilings])
+    assert found.lanes in (4, 8, 16)
+    peak = found.peak
+    assert 0 < peak.lo <= peak.value <= peak.hi < math.inf
     # No CPU does less than one multiply-add of four floats a nanosecond, none more than 100 TFLOP/s.
-    assert 1e9 < value < 1e14
-    assert found["lanes"] == lanes
-    assert found["threads"] == 2
-    assert [level["footprint"] for level in found["levels"]] == list(FOOTPRINTS)
-    for level in found["levels"]:
-        value_here, lo, hi = level["bandwidth"]
-        assert 0 < lo <= value_here <= hi < math.inf
-        assert 1e8 < value_here < 1e14
-        assert level["bytes_per_flop"] == pytest.approx(level["bandwidth"][0] / value, rel=1.0)
+    assert 1e9 < peak.value < 1e14
+    assert found.lanes == lanes
+    assert found.threads == 2
+    assert [level.footprint for level in found.levels] == list(FOOTPRINTS)
+    for level in found.levels:
+        copy = level.bandwidth
+        assert 0 < copy.lo <= copy.value <= copy.hi < math.inf
+        assert 1e8 < copy.value < 1e14
+        assert level.bytes_per_flop == pytest.approx(copy.value / peak.value, rel=1.0)
 
 
 PLAIN = """

@@ -2,32 +2,33 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from datetime import datetime
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from sepconv_bench.measure import machine
+from sepconv_bench.measure.records import Fingerprint
 
 
 def test_the_fingerprint_has_what_a_number_must_carry():
     found = machine.fingerprint()
-    assert json.loads(json.dumps(found)) == found
-    assert found["cpu"]
-    assert found["threads"] >= 1
-    assert found["threading_layer"] in ("omp", "tbb", "workqueue")
-    assert found["versions"]["numba"].count(".") == 2
-    assert found["blas"], "numpy brings a BLAS"
-    assert {"sepconv-bench", "llvmlite", "numpy", "scipy"} < set(found["versions"])
-    assert found["logical_cpus"] >= found["threads"]
-    assert found["memory_bytes"] > 1 << 28
-    assert found["machine"] == machine.machine_name(found["threads"])
-    assert found["wait_policy"] == {name: os.environ[name] for name in found["wait_policy"]}
-    assert datetime.fromisoformat(found["time"]).tzinfo is not None
-    assert found["commit"] is None or len(found["commit"].removesuffix("+changes")) == 40
+    assert msgspec.json.decode(msgspec.json.encode(found), type=Fingerprint) == found
+    assert found.cpu
+    assert found.threads >= 1
+    assert found.threading_layer in ("omp", "tbb", "workqueue")
+    assert found.versions["numba"].count(".") == 2
+    assert found.blas, "numpy brings a BLAS"
+    assert {"sepconv-bench", "llvmlite", "numpy", "scipy"} < set(found.versions)
+    assert found.logical_cpus >= found.threads
+    assert found.memory_bytes > 1 << 28
+    assert found.machine == machine.machine_name(found.threads)
+    assert found.wait_policy == {name: os.environ[name] for name in found.wait_policy}
+    assert datetime.fromisoformat(found.time).tzinfo is not None
+    assert found.commit is None or len(found.commit.removesuffix("+changes")) == 40
 
 
 @pytest.mark.parametrize(
@@ -61,7 +62,7 @@ def test_a_cache_whose_size_is_not_told_is_no_obstacle(monkeypatch, tmp_path):
             (folder / "size").write_text(f"{size}\n")
     cpu0 = "/sys/devices/system/cpu/cpu0/cache"
     monkeypatch.setattr(machine, "Path", lambda path: tmp_path if path == cpu0 else Path(path))
-    caches = machine.fingerprint()["caches"]
+    caches = machine.fingerprint().caches
     assert caches["L1d"] == caches["L1i"] == "32K"
 
 

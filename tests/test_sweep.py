@@ -20,11 +20,13 @@ import pytest
 from conftest import QUICK
 
 from sepconv_bench.errors import InputError, ResultsError
-from sepconv_bench.measure.sampler import Rules
+from sepconv_bench.measure.records import Rules
 from sepconv_bench.model.grids import Grid, cross
 from sepconv_bench.model.shapes import ConvShape
 from sepconv_bench.results import store, tables
-from sepconv_bench.run.sweep import Settings, check, sweep
+from sepconv_bench.run.checking import check
+from sepconv_bench.run.kernel_process import WorkerSettings
+from sepconv_bench.run.sweep import Settings, sweep
 
 AXES = ("--D_K", "1,3", "--M", "2,4", "--N", "2,4,6", "--D_G", "4")
 SHAPES = cross(D_K=(1, 3), M=(2, 4), N=(2, 4, 6), D_G=(4,))
@@ -312,8 +314,8 @@ def test_check_finds_a_wrong_kernel_and_goes_on(tmp_path: Path):
     plugin.write_text(FAULTY)
     names = "cpu.pointwise.wrong,cpu.standard.crashes,cpu.pointwise.numpy"
     shapes = (ConvShape(3, 2, 2, 3), ConvShape(1, 3, 2, 4))
-    found = list(check(Settings(Grid("none", "", ()), names, (str(plugin),)), shapes))
-    assert [(v.kernel, v.status) for v in found] == [
+    found = list(check(WorkerSettings(kernels=names, plugins=(str(plugin),)), shapes))
+    assert [(result.outcome.kernel.name, result.outcome.status) for result in found] == [
         ("cpu.pointwise.numpy", "ok"),
         ("cpu.pointwise.numpy", "ok"),
         ("cpu.standard.crashes", "failed"),

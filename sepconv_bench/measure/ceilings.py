@@ -18,8 +18,9 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from sepconv_bench.measure.clocks import Clock
-from sepconv_bench.measure.sampler import Bind, Launch, Rules, sample
-from sepconv_bench.measure.statistics import Estimate, estimate, ratio
+from sepconv_bench.measure.records import Ceilings, Estimate, Level, Measured, Rules
+from sepconv_bench.measure.sampler import Bind, Launch, sample
+from sepconv_bench.measure.statistics import estimate, ratio
 
 _CHAINS = 12  # independent accumulators: latency 4-5 cycles x 2 FMAs a cycle, and still within 16 registers
 _LANES = (4, 8, 16)
@@ -121,7 +122,7 @@ def measure_ceilings(
     rng: np.random.Generator,
     seconds: float,
     clock: Clock | None = None,
-) -> dict:
+) -> Ceilings:
     """Peak in FLOP/s, its vector width, and bytes/s of a copy (read and written) by footprint in bytes; `copied` as `copies`.
 
     Bandwidths are measured in rounds with the peak; `bytes_per_flop` is their ratio, which drift does not touch.
@@ -132,21 +133,9 @@ def measure_ceilings(
     for size, (_, count) in copied.items():
         moved = size * count
         paired = ratio(samples[FMA], samples[str(size)])
-        levels.append(
-            {
-                "footprint": size,
-                "bandwidth": _scaled(estimate(samples[str(size)]), moved),
-                "bytes_per_flop": paired.value * moved / peak.flop,
-            }
-        )
-    return {
-        "peak": _scaled(estimate(samples[FMA]), peak.flop),
-        "lanes": peak.lanes,
-        "threads": numba.get_num_threads(),
-        "levels": levels,
-    }
+        levels.append(Level(size, _rate(moved, estimate(samples[str(size)])), paired.value * moved / peak.flop))
+    return Ceilings(_rate(peak.flop, estimate(samples[FMA])), peak.lanes, tuple(levels), numba.get_num_threads())
 
 
-def _scaled(time: Estimate, amount: float) -> list[float]:
-    """amount / time as [value, lo, hi]."""
-    return [amount / time.value, amount / time.hi, amount / time.lo]
+def _rate(amount: float, time: Estimate) -> Measured:
+    return Measured(amount / time.value, amount / time.hi, amount / time.lo)

@@ -15,10 +15,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+from msgspec.structs import replace
 
 from sepconv_bench import gpu
 from sepconv_bench.measure.ceilings import Peak
 from sepconv_bench.measure.clocks import Clock
+from sepconv_bench.measure.records import Fingerprint, Gpu
 from sepconv_bench.measure.sampler import Launch
 
 FOOTPRINTS = tuple(1 << power for power in range(20, 32))  # bytes: 1 MiB, well within L2, to 2 GiB
@@ -131,25 +133,33 @@ def copies() -> dict[int, tuple[Callable[[np.random.Generator], Launch], int]]:
     return {size: (partial(_copy_bind, size), max(1, _COPIED_BYTES // size)) for size in FOOTPRINTS if size < free // 2}
 
 
-def fingerprint() -> dict:
-    """What a number of the GPU's must carry beside the host's fingerprint; `machine` and `cpu` then name the GPU."""
+def fingerprint(host: Fingerprint) -> Fingerprint:
+    """What a number of the GPU's must carry beside the host's fingerprint; `machine` and `cpu` name the GPU."""
     from numba import cuda
 
-    device = cuda.get_current_device()
-    name = device.name.decode() if isinstance(device.name, bytes) else str(device.name)
+    device, name = cuda.get_current_device(), _name()
     major, minor = device.compute_capability
-    return {
-        "machine": "-".join(re.findall(r"[a-z0-9]+", name.lower())),
-        "cpu": name,
-        "gpu": {
-            "name": name,
-            "compute_capability": f"{major}.{minor}",
-            "multiprocessors": gpu.multiprocessors(),
-            "memory_bytes": int(cuda.current_context().get_memory_info().total),
-            "l2_bytes": _l2_bytes(),
-            "driver": _driver(),
-        },
-    }
+    found = Gpu(
+        name=name,
+        compute_capability=f"{major}.{minor}",
+        multiprocessors=gpu.multiprocessors(),
+        memory_bytes=int(cuda.current_context().get_memory_info().total),
+        l2_bytes=_l2_bytes(),
+        driver=_driver(),
+    )
+    return replace(host, machine=machine_name(), cpu=name, gpu=found)
+
+
+def machine_name() -> str:
+    """A folder name for reports of this machine's GPU."""
+    return "-".join(re.findall(r"[a-z0-9]+", _name().lower()))
+
+
+def _name() -> str:
+    from numba import cuda
+
+    name = cuda.get_current_device().name
+    return name.decode() if isinstance(name, bytes) else str(name)
 
 
 def _driver() -> str:

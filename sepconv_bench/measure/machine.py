@@ -17,6 +17,7 @@ from threadpoolctl import threadpool_info
 
 from sepconv_bench.errors import InputError
 from sepconv_bench.measure.clocks import MOST_THREADS, wait_policy
+from sepconv_bench.measure.records import Blas, Fingerprint
 
 _PACKAGES = ("sepconv-bench", "numba", "llvmlite", "numpy", "scipy")
 _PEERS = ("torch", "onnxruntime")  # that may be missing
@@ -31,8 +32,9 @@ def default_threads() -> int:
 def allowed_threads(asked: int | None) -> int:
     """Threads to work with, the physical cores unless asked; InputError for so many that they would only hinder each other."""
     if asked is not None and asked > MOST_THREADS:
-        told = f"the {os.cpu_count()} CPUs of this machine; at most {MOST_THREADS} are started"
-        raise InputError(f"{asked} threads are too many for {told}")
+        raise InputError(
+            f"{asked} threads are too many for the {os.cpu_count()} CPUs of this machine; at most {MOST_THREADS} are started"
+        )
     return asked or default_threads()
 
 
@@ -52,37 +54,36 @@ def machine_name(threads: int) -> str:
     return "-".join([*re.findall(r"[a-z0-9]+", model.lower()), f"{threads}-threads"])
 
 
-def fingerprint() -> dict:
+def fingerprint() -> Fingerprint:
     """What a number must carry to be understood later: hardware, system, versions, threads and how idle pools wait."""
     import numba  # more than a second to load, and the door only asks for the CPU's name and its cores
     from llvmlite import binding
 
     threads = numba.get_num_threads()
-    return {
-        "machine": machine_name(threads),
-        "cpu": cpu_model(),
-        "llvm_cpu": numba.config.CPU_NAME or binding.get_host_cpu_name(),  # type: ignore[attr-defined] # what Numba compiles for
-        "vector_features": sorted(
-            name for name, there in binding.get_host_cpu_features().items() if there and re.match(r"avx|fma|neon|sve|amx", name)
-        ),
-        "cores": psutil.cpu_count(logical=False),
-        "logical_cpus": psutil.cpu_count(),
-        "memory_bytes": psutil.virtual_memory().total,
-        "caches": _caches(),
-        "system": f"{platform.system()} {platform.release()} {platform.machine()}",
-        "python": platform.python_version(),
-        "versions": _versions(),
-        "blas": [
-            {key: pool.get(key) for key in ("internal_api", "version", "architecture", "num_threads")}
+    features = (name for name, there in binding.get_host_cpu_features().items() if there)
+    return Fingerprint(
+        machine=machine_name(threads),
+        cpu=cpu_model(),
+        llvm_cpu=numba.config.CPU_NAME or binding.get_host_cpu_name(),  # type: ignore[attr-defined] # what Numba compiles for
+        vector_features=tuple(sorted(name for name in features if re.match(r"avx|fma|neon|sve|amx", name))),
+        cores=psutil.cpu_count(logical=False),
+        logical_cpus=psutil.cpu_count(),
+        memory_bytes=psutil.virtual_memory().total,
+        caches=_caches(),
+        system=f"{platform.system()} {platform.release()} {platform.machine()}",
+        python=platform.python_version(),
+        versions=_versions(),
+        blas=tuple(
+            Blas(pool["internal_api"], pool.get("version"), pool["num_threads"])
             for pool in threadpool_info()
             if pool["user_api"] == "blas"
-        ],
-        "threads": threads,
-        "threading_layer": _threading_layer(),
-        "wait_policy": wait_policy(),
-        "commit": commit(),
-        "time": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
+        ),
+        threads=threads,
+        threading_layer=_threading_layer(),
+        wait_policy=wait_policy(),
+        commit=commit(),
+        time=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
 
 
 def steal_seconds() -> float:

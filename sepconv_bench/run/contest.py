@@ -1,6 +1,6 @@
 """Who may be compared: every contender is bound, launched and judged once, then those that are right are timed together.
 
-A contest knows a contender by its name, `<device>.<operator>.<variant>`, and by what `Contender` asks of it.
+A contest knows a contender by what it declares, and by what `Contender` asks of it.
 """
 
 from __future__ import annotations
@@ -8,23 +8,28 @@ from __future__ import annotations
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from math import inf, isfinite
 from typing import TypeVar
 
 import numba.core.event as numba_event
 import numpy as np
+from msgspec.structs import replace as changed
 
 from sepconv_bench.errors import ShapeError
 from sepconv_bench.kernels.problem import Problem
 from sepconv_bench.kernels.registry import Bind, Kernel, Launch, Unpack
 from sepconv_bench.measure.ceilings import FMA
 from sepconv_bench.measure.clocks import Clock
-from sepconv_bench.measure.sampler import Rules, Samples, sample
+from sepconv_bench.measure.records import Rules
+from sepconv_bench.measure.sampler import Samples, sample
+from sepconv_bench.model.declaration import OURS, Declaration
 from sepconv_bench.model.pairing import pairs
 from sepconv_bench.model.reference import Reference
 from sepconv_bench.model.shapes import ConvShape
+from sepconv_bench.results.records import Outcome
+from sepconv_bench.run.protocol import whole_characters
 
 _T = TypeVar("_T")
 # What a kernel may raise. No one sends this process a Ctrl-C: a KeyboardInterrupt, too, is a kernel's own.
@@ -32,7 +37,10 @@ _RAISED = (Exception, SystemExit, KeyboardInterrupt)
 
 
 class Contender(ABC):
-    """Something that can be timed, and whose result can be judged."""
+    """Something that can be timed, and whose result can be judged. `declaration` says what it is."""
+
+    def __init__(self, declaration: Declaration) -> None:
+        self.declaration = declaration
 
     def prepare(self) -> None:  # noqa: B027 (most have none)
         """Our own work beforehand."""
@@ -54,22 +62,24 @@ class Contender(ABC):
         """Error of the result, in units of what float32 rounding explains, and what else is wrong with it, or nothing."""
 
 
-class OnData(Contender):
+class KernelContender(Contender):
     """A kernel on one problem. `drawn` gives it and the reference's answer to it; `bind` and the others are the kernel's."""
 
     def __init__(
         self,
+        declaration: Declaration,
         drawn: Callable[[], tuple[Problem, Reference]],
         bind: Bind,
         unpack: Unpack | None = None,
         supports: Callable[[ConvShape], str | None] | None = None,
     ) -> None:
+        super().__init__(declaration)
         self._drawn, self._bind, self._unpack, self._supports = drawn, bind, unpack, supports
         self._bound: Problem | None = None
 
     @classmethod
-    def of(cls, kernel: Kernel, drawn: Callable[[], tuple[Problem, Reference]]) -> OnData:
-        return cls(drawn, kernel.bind, kernel.unpack, kernel.supports)
+    def of(cls, kernel: Kernel, drawn: Callable[[], tuple[Problem, Reference]]) -> KernelContender:
+        return cls(kernel.declaration, drawn, kernel.bind, kernel.unpack, kernel.supports)
 
     def prepare(self) -> None:
         self._drawn()
@@ -94,7 +104,7 @@ class OnData(Contender):
         return reference.error(bound.G), "it changed its own input" if changed else ""
 
 
-class OnGpu(OnData):
+class DeviceContender(KernelContender):
     """A kernel on a problem whose maps lie on the GPU, and stay there: to move them for each block would take longer than the
     block."""
 
@@ -117,21 +127,8 @@ class OnGpu(OnData):
         return error, "it changed its own input" if changed else ""
 
 
-@dataclass
-class Outcome:
-    """What became of one contender."""
-
-    kernel: str
-    status: str = "ok"  # ok, unsupported, wrong, failed, slow
-    reason: str = ""
-    compile_s: float = 0.0
-    error: float | None = None
-    launches: int = 0
-    launch_s: float = inf
-
-
 class Contest:
-    """Contenders by name. `mark(name)` is called before anything of that contender runs, with "" before our own work.
+    """The contenders, by name. `mark(name)` is called before anything of one runs, with "" before our own work.
 
     `clock` is the host's unless another is given.
     """
@@ -144,48 +141,45 @@ class Contest:
         clock: Clock | None = None,
     ) -> None:
         self._contenders, self._rng, self._mark, self._clock = contenders, rng, mark, clock
+        self._declared = {name: contender.declaration for name, contender in contenders.items()}
+        self._launch_s: dict[str, float] = {}  # seconds of the first launch, without what was compiled meanwhile
 
     def checked(self, name: str) -> Outcome:
         """Bind, compile and launch once; judge the result."""
-        outcome, contender = Outcome(name), self._contenders[name]
+        outcome, contender = Outcome(self._declared[name]), self._contenders[name]
         try:
             self._mark("")
             contender.prepare()
             self._mark(name)
             refused = contender.refuses()
             if refused is not None:
-                return Outcome(name, "unsupported", str(refused))
+                return changed(outcome, status="unsupported", reason=whole_characters(str(refused)))
             launch, _, compiling = _watched(partial(contender.bind, self._rng))
             # A kernel may compile at its first launch: that is no part of the launch's time.
-            given, outcome.launch_s, late = _watched(launch)
-            outcome.compile_s = compiling + late
+            given, launch_s, late = _watched(launch)
+            compile_s = compiling + late
             if self._clock is not None and self._clock.queues:
                 # It compiled as well, and came back before it was done.
-                first, outcome.launch_s = outcome.launch_s, self._clock.batch_seconds(launch, 1)
-                outcome.compile_s += first
+                compile_s += launch_s
+                launch_s = self._clock.batch_seconds(launch, 1)
             contender.unpack(given)
         except _RAISED as error:
-            outcome.status, outcome.reason = "failed", _told(error)
-            return outcome
-        self._judge(outcome)
-        return outcome
+            return changed(outcome, status="failed", reason=_first_line(error))
+        self._launch_s[name] = launch_s
+        return self._judged(changed(outcome, compile_s=compile_s))
 
-    def timed(self, peak: Launch, rules: Rules, against: str = "") -> tuple[list[Outcome], Samples]:
+    def timed(self, peak: Launch, rules: Rules, beside_ours: bool = False) -> tuple[tuple[Outcome, ...], Samples]:
         """Check all; then samples of those that are right, and of the FMA peak in the same rounds.
 
-        Done when the ratios of separable to standard are known, with `against` also those to that variant of each operator;
-        where there is nothing to compare, those to the peak.
+        Done when the ratios of separable to standard are known, with `beside_ours` also those of each contender to ours of the
+        same operator; where there is nothing to compare, those to the peak.
         """
-        outcomes = {name: self.checked(name) for name in self._contenders}
-        for outcome in outcomes.values():
-            if outcome.status == "ok" and outcome.launch_s > rules.seconds / 4:
-                outcome.status = "slow"
-                outcome.reason = f"one launch took {outcome.launch_s:.3g} s of the {rules.seconds:g} s that a cell may take"
+        outcomes = {name: self._refused_if_slow(self.checked(name), rules) for name in self._contenders}
         self._mark("")
         while True:
-            seconds = {name: outcome.launch_s for name, outcome in outcomes.items() if outcome.status == "ok"}
+            right = [name for name, outcome in outcomes.items() if outcome.status == "ok"]
             launches: dict[str, Launch] = {}
-            binds = {FMA: lambda rng: peak} | {name: partial(self._bind, name, launches) for name in seconds}
+            binds = {FMA: lambda rng: peak} | {name: partial(self._bind, name, launches) for name in right}
             running = FMA
 
             def mark(name: str) -> None:
@@ -193,51 +187,59 @@ class Contest:
                 running = name
                 self._mark(name)
 
-            compared = [(pair.standard, pair.separable) for pair in pairs(seconds, outcomes)]
-            compared += [(name, own) for name in seconds if (own := _like(name, against)) in seconds and own != name]
+            compared = self._compared(right, beside_ours) or [(name, FMA) for name in right]
             try:
-                samples = sample(binds, compared or [(name, FMA) for name in seconds], rules, self._rng, mark, self._clock)
+                samples = sample(binds, compared, rules, self._rng, mark, self._clock)
             except _RAISED as error:
                 if running not in outcomes:
                     raise
-                outcomes[running].status, outcomes[running].reason = "failed", _told(error)
+                outcomes[running] = changed(outcomes[running], status="failed", reason=_first_line(error))
                 continue
-            for name in seconds:
-                outcomes[name].launches = samples.launches[name]
-                self._launch_again(outcomes[name], launches[name])
-                if outcomes[name].status != "ok":
-                    outcomes[name].reason += ", after it was launched many times"
-            return list(outcomes.values()), samples
+            for name in right:
+                again = self._launched_again(changed(outcomes[name], launches=samples.launches[name]), launches[name])
+                late = "" if again.status == "ok" else ", after it was launched many times"
+                outcomes[name] = changed(again, reason=again.reason + late)
+            return tuple(outcomes.values()), samples
+
+    def _refused_if_slow(self, outcome: Outcome, rules: Rules) -> Outcome:
+        launch_s = self._launch_s.get(outcome.kernel.name, 0.0)
+        if outcome.status != "ok" or launch_s <= rules.seconds / 4:
+            return outcome
+        reason = f"one launch took {launch_s:.3g} s of the {rules.seconds:g} s that a cell may take"
+        return changed(outcome, status="slow", reason=reason)
+
+    def _compared(self, right: list[str], beside_ours: bool) -> list[tuple[str, str]]:
+        """Names of those whose ratios must be known."""
+        seconds = {name: self._launch_s[name] for name in right}
+        compared = [(pair.standard, pair.separable) for pair in pairs(seconds, self._declared)]
+        if beside_ours:
+            ours = {self._declared[name].operator: name for name in right if self._declared[name].library == OURS}
+            beside = ((name, ours.get(self._declared[name].operator, name)) for name in right)
+            compared += [(name, own) for name, own in beside if name != own]
+        return compared
 
     def _bind(self, name: str, launches: dict[str, Launch], rng: np.random.Generator) -> Launch:
         launches[name] = self._contenders[name].bind(rng)
         return launches[name]
 
-    def _launch_again(self, outcome: Outcome, launch: Launch) -> None:
+    def _launched_again(self, outcome: Outcome, launch: Launch) -> Outcome:
         """Judge what one more launch gives: timed launches are not unpacked."""
-        self._mark(outcome.kernel)
+        name = outcome.kernel.name
+        self._mark(name)
         try:
-            self._contenders[outcome.kernel].unpack(launch())
+            self._contenders[name].unpack(launch())
         except _RAISED as error:
-            outcome.status, outcome.reason = "failed", _told(error)
-            return
-        self._judge(outcome)
+            return changed(outcome, status="failed", reason=_first_line(error))
+        return self._judged(outcome)
 
-    def _judge(self, outcome: Outcome) -> None:
+    def _judged(self, outcome: Outcome) -> Outcome:
         self._mark("")
-        outcome.error, wrong = self._contenders[outcome.kernel].judge()
-        if wrong:
-            outcome.status, outcome.reason = "wrong", wrong
-        elif not isfinite(outcome.error):
-            outcome.status, outcome.reason = "wrong", "part of G is NaN or infinite, or was never written"
-        elif not outcome.error <= 1:
-            worst = f"{outcome.error:.3g} times what float32 rounding explains"
-            outcome.status, outcome.reason = "wrong", f"its result differs from the reference's by {worst}"
-
-
-def _like(name: str, variant: str) -> str:
-    """The contender of that variant for the same operator and device."""
-    return f"{name.rpartition('.')[0]}.{variant}"
+        error, wrong = self._contenders[outcome.kernel.name].judge()
+        if not wrong and not isfinite(error):
+            wrong = "part of G is NaN or infinite, or was never written"
+        elif not wrong and error > 1:
+            wrong = f"its result differs from the reference's by {error:.3g} times what float32 rounding explains"
+        return changed(outcome, error=error, **({"status": "wrong", "reason": wrong} if wrong else {}))
 
 
 def _watched(call: Callable[[], _T]) -> tuple[_T, float, float]:
@@ -250,13 +252,15 @@ def _watched(call: Callable[[], _T]) -> tuple[_T, float, float]:
     return given, seconds - sum(compiling), sum(compiling)
 
 
-def _told(error: BaseException) -> str:
-    if isinstance(error, MemoryError):
-        return f"out of memory: {error}".rstrip(": ")
-    if isinstance(error, ShapeError):
-        return str(error)
+def _first_line(error: BaseException) -> str:
+    """What was raised, in one line."""
     try:
-        lines = str(error).strip().splitlines()
+        text = whole_characters(str(error))
     except Exception:  # somebody else's exception, somebody else's __str__
-        lines = []
+        text = ""
+    if isinstance(error, MemoryError):
+        return f"out of memory: {text}".rstrip(": ")
+    if isinstance(error, ShapeError):
+        return text
+    lines = text.strip().splitlines()
     return f"it raised {type(error).__name__}" + (f": {lines[0]}" if lines else "")

@@ -23,21 +23,27 @@ from sepconv_bench.kernels import registry
 from sepconv_bench.kernels.peers.cudnn import unreachable
 from sepconv_bench.kernels.problem import Problem, require_memory
 from sepconv_bench.kernels.registry import Launch
-from sepconv_bench.model.networks import NETWORKS, WHOLE, Layer, mobilenet_v1, parameters
-from sepconv_bench.model.operators import get_operator
-from sepconv_bench.model.pairing import peer
+from sepconv_bench.model.declaration import OURS, Declaration
+from sepconv_bench.model.networks import TWINS, WHOLE, Layer, mobilenet_v1, parameters
+from sepconv_bench.model.operators import OPERATORS, get_operator
 from sepconv_bench.model.reference import Reference
+from sepconv_bench.model.shapes import ConvShape
 from sepconv_bench.network import onnxruntime, torch
 from sepconv_bench.network.plan import Plan, Step, device
 from sepconv_bench.network.reference import probabilities
 from sepconv_bench.network.weights import Convolution, convolutions, random_weights, read_weights
-from sepconv_bench.run.contest import Contender, OnData
+from sepconv_bench.run.contest import Contender, KernelContender
 
-OURS = "plan"
-_STEP_PEERS = ("torch", "onnxruntime")
+_STEP_PEERS = ("torch", "onnxruntime")  # libraries whose kernels for a single step are timed beside ours
 _TOLERANCE = 0.01  # of the spread of the logits, after 28 layers in float32
 _MAP_COPIES = 6  # of all maps: our two plans', each library's, and those of the reference in float64
 _COPIES = 6  # of the weights that are in memory at a time: drawn, packed by each library, and in float64 for the reference
+
+
+def _ours(device_name: str, operator: str) -> Declaration:
+    """What a plan is, as a contender for an operator: no step of it writes an intermediate map."""
+    name = get_operator(operator).name
+    return Declaration(device_name, name, "plan", OURS, passes=(name,), like="plan")  # type: ignore[arg-type]
 
 
 def _as_numpy(given: Any) -> np.ndarray:
@@ -49,15 +55,21 @@ def _as_numpy(given: Any) -> np.ndarray:
 
 @dataclass(frozen=True)
 class _Library:
-    """Another way to run a network. `refuses` gives the reason why it cannot here, or None."""
+    """Another way to run a network, with the library `name`. `refuses` gives the reason why it cannot here, or None."""
 
-    needs: tuple[str, ...]
+    name: str
     bind: Callable[[list[Convolution], np.ndarray], Launch]
     refuses: Callable[[], str | None] = lambda: None
+    needs: tuple[str, ...] = ()
 
     @property
     def missing(self) -> bool:
         return not all(find_spec(module) for module in self.needs)
+
+    def declared(self, device_name: str, network: str, variant: str) -> Declaration:
+        """As a contender for a whole network: its layers go over memory one after the other."""
+        operator = OPERATORS[network]
+        return Declaration(device_name, operator.name, variant, self.name, operator.passes, variant, "chosen")  # type: ignore[arg-type]
 
 
 def _without_compiler() -> str | None:
@@ -67,16 +79,16 @@ def _without_compiler() -> str | None:
 
 _LIBRARIES = {
     "cpu": {
-        "torch": _Library(("torch",), torch.eager),
-        "torch-prepacked": _Library(("torch",), torch.prepacked, torch.without_onednn),
-        "torch-compiled": _Library(("torch",), torch.compiled, _without_compiler),
-        "onnxruntime": _Library(("onnxruntime", "onnx"), onnxruntime.bind),
+        "torch": _Library("torch", torch.eager, needs=("torch",)),
+        "torch-prepacked": _Library("torch", torch.prepacked, torch.without_onednn, needs=("torch",)),
+        "torch-compiled": _Library("torch", torch.compiled, _without_compiler, needs=("torch",)),
+        "onnxruntime": _Library("onnxruntime", onnxruntime.bind, needs=("onnxruntime", "onnx")),
     },
-    "cuda": {"torch": _Library(("torch",), torch.on_gpu, unreachable)},
+    "cuda": {"torch": _Library("torch", torch.on_gpu, unreachable, needs=("torch",))},
 }
 
 
-class Timed:
+class NetworkContenders:
     """MobileNet-V1 of one alpha, resolution and batch, and its all-standard counterpart, which has the other operator's name.
 
     `weights` is a file for the separable network; the counterpart's are drawn where the file has none. ShapeError where a
@@ -88,13 +100,12 @@ class Timed:
         self, alpha: float, resolution: int, batch: int, weights: Path | None, seed: int, device_name: str = "cpu"
     ) -> None:
         rng = np.random.default_rng(seed)
-        self._layers = {name: mobilenet_v1(alpha, resolution, batch, name == "separable") for name in NETWORKS}
+        self._layers = {name: mobilenet_v1(alpha, resolution, batch, name == "separable") for name in TWINS}
         weights_bytes = 4 * _COPIES * sum(map(parameters, self._layers.values()))
-        maps_bytes = (
-            4 * _MAP_COPIES * sum(prod(get_operator(one.operator).G_shape(one.shape)) for one in chain(*self._layers.values()))
-        )
-        told = f"both networks at a batch of {batch}, {maps_bytes / 2**30:,.2f} GiB for the maps and the rest for the weights,"
-        require_memory(weights_bytes + maps_bytes, told)
+        elements = sum(prod(one.operator.G_shape(one.shape)) for one in chain(*self._layers.values()))
+        maps_bytes = 4 * _MAP_COPIES * elements
+        what = f"both networks at a batch of {batch}, {maps_bytes / 2**30:,.2f} GiB for the maps and the rest for the weights,"
+        require_memory(weights_bytes + maps_bytes, what)
         given = read_weights(weights) if weights else None
         self._weights = {
             "separable": random_weights(self._layers["separable"], seed) if given is None else given,
@@ -102,12 +113,12 @@ class Timed:
         }
         self._image = rng.uniform(-1, 1, (batch, resolution, resolution, 3)).astype(np.float32)
         self._whole: dict[str, Launch] = {}
-        self._name, self._device = device_name, device(device_name)
+        self._device_name, self._device = device_name, device(device_name)
 
     @cached_property
     def _plans(self) -> dict[str, Plan]:
         """Run once, so that each step finds the map of the one before."""
-        plans = {name: Plan(self._layers[name], self._weights[name]) for name in NETWORKS}
+        plans = {name: Plan(self._layers[name], self._weights[name]) for name in TWINS}
         for plan in plans.values():
             plan(self._image)
         return plans
@@ -117,10 +128,10 @@ class Timed:
         """The steps by name, in order, and the whole."""
         return (*(step.name.partition(".")[0] for step in self._plans["separable"].steps), WHOLE)
 
-    def shape(self, part: str) -> dict:
+    def shape(self, part: str) -> ConvShape:
         """Sizes of a step, of the first for the whole."""
         number = 0 if part == WHOLE else self.parts.index(part)
-        return vars(self._plans["separable"].steps[number].problem.shape)
+        return self._plans["separable"].steps[number].problem.shape
 
     def contenders(self, part: str) -> Mapping[str, Contender]:
         return self._contenders_whole() if part == WHOLE else self._contenders_of(self.parts.index(part))
@@ -129,19 +140,19 @@ class Timed:
         found: dict[str, Contender] = {}
         for plan in self._plans.values():
             step = plan.steps[number]
-            operator = step.problem.operator
+            operator = step.problem.operator.name
 
             @cache
-            def drawn(ends: bool, step: Step = step) -> tuple[Problem, Reference]:
+            def drawn(with_biases: bool, step: Step = step) -> tuple[Problem, Reference]:
                 problem = step.problem
-                biases = step.biases if ends else ()
+                biases = step.biases if with_biases else ()
                 return problem, Reference(problem.operator, problem.shape, problem.F, problem.weights, biases)
 
-            ours = partial(self._device.bind, biases=step.biases)
-            found[f"{self._name}.{operator}.{OURS}"] = OnData(partial(drawn, True), ours, self._device.fetch)
-            for name in registry.kernel_names(operator, self._name):
-                if peer(name) in _STEP_PEERS:
-                    found[name] = OnData.of(registry.get_kernel(name), partial(drawn, False))
+            ours, bind = _ours(self._device_name, operator), partial(self._device.bind, biases=step.biases)
+            found[ours.name] = KernelContender(ours, partial(drawn, True), bind, self._device.fetch)
+            for kernel in map(registry.get_kernel, registry.kernel_names(operator, self._device_name)):
+                if kernel.declaration.library in _STEP_PEERS:
+                    found[kernel.name] = KernelContender.of(kernel, partial(drawn, False))
         return found
 
     def _contenders_whole(self) -> dict[str, Contender]:
@@ -149,13 +160,13 @@ class Timed:
         for network, layers in self._layers.items():
             weights = self._weights[network]
             expected = cache(partial(probabilities, layers, weights, self._image))
-            ours = partial(self._planned, layers, weights)
-            found[f"{self._name}.{network}.{OURS}"] = _Whole(ours, expected, lambda given: given.fetched())
-            for variant, library in _LIBRARIES[self._name].items():
-                name = f"{self._name}.{network}.{variant}"
+            ours, planned = _ours(self._device_name, network), partial(self._planned, layers, weights)
+            found[ours.name] = _WholeNetwork(ours, planned, expected, lambda given: given.fetched())
+            for variant, library in _LIBRARIES[self._device_name].items():
                 if not library.missing:
-                    once = partial(self._bound, name, library, layers, weights)
-                    found[name] = _Whole(once, expected, _as_numpy, library.refuses)
+                    peer = library.declared(self._device_name, network, variant)
+                    once = partial(self._bound, peer.name, library, layers, weights)
+                    found[peer.name] = _WholeNetwork(peer, once, expected, _as_numpy, library.refuses)
         return found
 
     def _planned(self, layers: tuple[Layer, ...], weights: Mapping[str, np.ndarray], rng: np.random.Generator) -> Launch:
@@ -177,16 +188,18 @@ class Timed:
         return self._whole[name]
 
 
-class _Whole(Contender):
+class _WholeNetwork(Contender):
     """A whole network, whose probabilities are `expected`; `fetched` takes them from what a launch gives."""
 
     def __init__(
         self,
+        declaration: Declaration,
         bind: Callable[[np.random.Generator], Launch],
         expected: Callable[[], np.ndarray],
         fetched: Callable[[Any], np.ndarray],
         refuses: Callable[[], str | None] = lambda: None,
     ) -> None:
+        super().__init__(declaration)
         self._bind, self._expected, self._fetched, self._refuses = bind, expected, fetched, refuses
         self._given = np.empty(0)
 

@@ -1,0 +1,36 @@
+"""Whether cells of two machines belong into one grid."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from sepconv_bench.errors import ResultsError
+from sepconv_bench.measure.records import Fingerprint
+from sepconv_bench.results.store import Results
+
+
+def refuse_other_machine(results: Results, machine: Fingerprint) -> None:
+    """ResultsError where the results were measured on something else than `machine`, or by something else."""
+    for run in results.runs():
+        for what, then, now in differences(run.machine, machine):
+            raise ResultsError(
+                f"{results.path} was measured with {what} {then}, and this is {now};"
+                " measure into another --output, or run without --resume"
+            )
+
+
+def differences(then: Fingerprint, now: Fingerprint) -> Iterator[tuple[str, Any, Any]]:
+    """In what two fingerprints differ, so that their cells do not belong into one grid: what, and the two values.
+
+    Of libraries those count that both have: one that was not there has timed nothing.
+    """
+    for what in ("cpu", "llvm_cpu", "gpu", "threads", "threading_layer", "commit"):
+        values: list[Any] = [getattr(machine, what) for machine in (then, now)]
+        if values[0] != values[1]:
+            yield what, *values
+    shared = then.versions.keys() & now.versions.keys()
+    changed = [name for name in then.versions if name in shared and then.versions[name] != now.versions[name]]
+    if changed:
+        before, after = ({name: machine.versions[name] for name in changed} for machine in (then, now))
+        yield "versions", before, after

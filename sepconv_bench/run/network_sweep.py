@@ -1,0 +1,112 @@
+"""MobileNet-V1 and its all-standard counterpart through a worker process into a results file, whole and step by step."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from sepconv_bench.measure.records import Rules
+from sepconv_bench.model.declaration import Declaration
+from sepconv_bench.model.networks import WHOLE
+from sepconv_bench.results.records import CellMeasured, NetworkPart, RunSettings
+from sepconv_bench.results.store import Results
+from sepconv_bench.run import protocol
+from sepconv_bench.run.describe import Progress, describe_ceilings, describe_part
+from sepconv_bench.run.faulty import measure_sound, with_failed
+from sepconv_bench.run.kernel_process import KernelProcess, WorkerSettings, measure_ceilings, open_kernel_process
+from sepconv_bench.run.machines import refuse_other_machine
+
+
+@dataclass(frozen=True)
+class NetworkSettings:
+    """Which MobileNet-V1s are timed; `weights` is a file of theirs, None for random ones."""
+
+    alphas: tuple[float, ...]
+    resolutions: tuple[int, ...]
+    batch: int = 1
+    weights: Path | None = None
+    threads: int = 1
+    rules: Rules = field(default_factory=Rules)
+    timeout: float = 300.0
+    seed: int = 0
+    device: str = "cpu"
+
+    @property
+    def worker(self) -> WorkerSettings:
+        return WorkerSettings(self.threads, timeout=self.timeout, device=self.device)
+
+    @property
+    def weights_path(self) -> bytes | None:
+        return os.fsencode(self.weights) if self.weights else None
+
+    @property
+    def stored(self) -> RunSettings:
+        return RunSettings(
+            grid="mobilenet_v1, end to end",
+            kernels=(),
+            rules=self.rules,
+            threads=self.threads,
+            seed=self.seed,
+            timeout=self.timeout,
+            device=self.device,
+            alphas=self.alphas,
+            resolutions=self.resolutions,
+            batch=self.batch,
+            weights=self.weights.name if self.weights else None,
+        )
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A part that is to be timed, and who takes part."""
+
+    part: NetworkPart
+    contenders: tuple[Declaration, ...]
+
+
+def sweep_networks(settings: NetworkSettings, opened: Callable[[], Results], progress: Callable[[Progress], None]) -> None:
+    """Time MobileNet-V1 and its all-standard counterpart whole, for every alpha and resolution, and the largest step by step.
+
+    `opened` and faults as in `sweep`.
+    """
+    with open_kernel_process(settings.worker) as process:
+        machine = process.start().machine
+        missing = list(_parts(process, settings))
+        with opened() as results:
+            refuse_other_machine(results, machine)
+            progress(Progress(0, len(missing), f"{machine.describe()}: measuring its ceilings"))
+            ceilings = measure_ceilings(process, settings.seed)
+            progress(Progress(0, len(missing), describe_ceilings(ceilings)))
+            run = results.add_run(machine, settings.stored, ceilings)
+            for number, one in enumerate(missing, start=1):
+                measured = _measure_part(process, settings, one.part, one.contenders)
+                results.add_cell(run, measured)
+                progress(Progress(number, len(missing), describe_part(one.part, measured)))
+
+
+def _parts(process: KernelProcess, settings: NetworkSettings) -> Iterator[_Part]:
+    """Every part of the largest network, and the others whole; in order of alpha and resolution."""
+    largest = (max(settings.alphas), max(settings.resolutions))
+    job = protocol.OpenNetwork(*largest, settings.batch, settings.weights_path, settings.seed)
+    there = process.ask(job, protocol.NetworkOpened).parts
+    whole = [one for one in there if one.part == WHOLE]
+    for alpha in settings.alphas:
+        for resolution in settings.resolutions:
+            for one in there if (alpha, resolution) == largest else whole:
+                yield _Part(NetworkPart(alpha, resolution, settings.batch, one.part), one.contenders)
+
+
+def _measure_part(
+    process: KernelProcess, settings: NetworkSettings, part: NetworkPart, contenders: Sequence[Declaration]
+) -> CellMeasured:
+    """A part of a network, measured again without each contender that brings the worker down."""
+
+    def measure(sound: tuple[str, ...]) -> CellMeasured:
+        job = protocol.MeasureNetworkPart(part, settings.weights_path, sound, settings.rules, settings.seed)
+        return process.ask(job, protocol.CellTimed).cell
+
+    broken: dict[str, str] = {}
+    measured = measure_sound(measure, [contender.name for contender in contenders], broken)
+    return with_failed(measured, contenders, broken)
