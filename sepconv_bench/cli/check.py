@@ -7,7 +7,6 @@ import sys
 import click
 
 from sepconv_bench.cli.options import kernel_options
-from sepconv_bench.model.grids import Grid
 
 
 @click.command()
@@ -15,24 +14,22 @@ from sepconv_bench.model.grids import Grid
 def check(kernels: str | None, plugins: tuple[str, ...], threads: int | None, timeout: float, device: str) -> None:
     """Compare every kernel with the float64 reference on awkward shapes; exit 1 if one is wrong."""
     from sepconv_bench.measure.machine import allowed_threads
-    from sepconv_bench.run.sweep import AWKWARD, Settings
-    from sepconv_bench.run.sweep import check as checked
+    from sepconv_bench.run import checking
+    from sepconv_bench.run.kernel_process import WorkerSettings
 
-    settings = Settings(
-        Grid("awkward", "", AWKWARD), kernels, plugins, allowed_threads(threads), timeout=timeout, device=device
-    )
-    verdicts: dict[str, list] = {}
-    for verdict in checked(settings):
-        verdicts.setdefault(verdict.kernel, []).append(verdict)
+    settings = WorkerSettings(allowed_threads(threads), kernels, plugins, timeout, device)
+    checked: dict[str, list[checking.CheckResult]] = {}
+    for one in checking.check(settings):
+        checked.setdefault(one.outcome.kernel.name, []).append(one)
     wrong = 0
-    for kernel, found in verdicts.items():
-        bad = [verdict for verdict in found if verdict.status not in ("ok", "unsupported")]
-        right = [verdict.error for verdict in found if verdict.status == "ok"]
+    for kernel, found in checked.items():
+        bad = [one for one in found if one.outcome.status not in ("ok", "unsupported")]
+        right = [one.outcome.error or 0.0 for one in found if one.outcome.status == "ok"]
         wrong += bool(bad)
         worst = f", worst error {max(right):.2f} of what float32 rounding explains" if right else ""
-        click.echo(f"{'WRONG' if bad else 'right'}  {kernel}: {len(right)} of {len(AWKWARD)} shapes{worst}")
-        for verdict in bad:
-            click.echo(f"       {verdict.shape}: {verdict.reason}")
-    click.echo(f"{len(verdicts) - wrong} kernels right, {wrong} wrong")
+        click.echo(f"{'WRONG' if bad else 'right'}  {kernel}: {len(right)} of {len(checking.AWKWARD)} shapes{worst}")
+        for one in bad:
+            click.echo(f"       {one.shape}: {one.outcome.reason}")
+    click.echo(f"{len(checked) - wrong} kernels right, {wrong} wrong")
     if wrong:
         sys.exit(1)

@@ -47,9 +47,9 @@ def opened(folder: Path, resume: bool) -> Results:
 def default_folder(device: str, threads: int) -> Path:
     """reports/<machine>; of a GPU its name."""
     if device == "cuda":
-        from sepconv_bench.measure.cuda import fingerprint
+        from sepconv_bench.measure import cuda
 
-        return Path("reports") / fingerprint()["machine"]
+        return Path("reports") / cuda.machine_name()
     from sepconv_bench.measure.machine import machine_name
 
     return Path("reports") / machine_name(threads)

@@ -26,7 +26,7 @@ def run_on_hosts(
     if importlib.util.find_spec("distributed") is None:
         raise InputError("--cluster needs dask.distributed; `pip install 'sepconv-bench[fleet]'` brings it")
     from sepconv_bench.results import store
-    from sepconv_bench.run import fleet
+    from sepconv_bench.run.fleet.coordinator import measure
 
     above = Path("reports") if share else Path("reports") / "fleet"
     folders: list[Path] = []
@@ -39,7 +39,7 @@ def run_on_hosts(
             return opened(folder, resume)
 
         with stopped_cleanly(folders, settings.grid), progress() as advance:
-            lacking = fleet.measure(cluster, settings, threads, share, claimed, advance)
+            lacking = measure(cluster, settings, threads, share, claimed, advance)
         with ExitStack() as reading:
             found = [reading.enter_context(store.open_results(folder)) for folder in folders]
             held = [results for results in found if results.done()]

@@ -17,7 +17,6 @@ from sepconv_bench.cli.options import device_option
 def machine(threads: int | None, device: str, doctor: bool) -> None:
     """This machine's fingerprint and its ceilings: FMA peak, and copy bandwidth by footprint."""
     from sepconv_bench.measure.machine import allowed_threads
-    from sepconv_bench.run.sweep import ceilings
 
     if doctor:
         from sepconv_bench.measure.doctor import diagnose
@@ -27,17 +26,22 @@ def machine(threads: int | None, device: str, doctor: bool) -> None:
             click.echo(advice)
         return
 
+    import msgspec
+
+    from sepconv_bench.run.kernel_process import measure_machine
+
     if device == "cuda":
         gpu.require_for_timing()
-    fingerprint, measured = ceilings(allowed_threads(threads), device)
-    for name, value in fingerprint.items():
-        click.echo(f"{name:18}{_flat(value)}")
-    click.echo(f"{'FMA peak':18}{measured['peak'][0] / 1e9:.1f} GFLOP/s, vectors of {measured['lanes']} floats")
-    for level in measured["levels"]:
-        click.echo(f"{'copy':18}{level['footprint'] >> 10:>8} KiB {level['bandwidth'][0] / 1e9:8.1f} GB/s")
+    fingerprint, ceilings = measure_machine(allowed_threads(threads), device)
+    for name, value in msgspec.to_builtins(fingerprint).items():
+        if value is not None:
+            click.echo(f"{name:18}{_flat(value)}")
+    click.echo(f"{'FMA peak':18}{ceilings.peak.value / 1e9:.1f} GFLOP/s, vectors of {ceilings.lanes} floats")
+    for level in ceilings.levels:
+        click.echo(f"{'copy':18}{level.footprint >> 10:>8} KiB {level.bandwidth.value / 1e9:8.1f} GB/s")
 
 
 def _flat(value: Any) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{key} {_flat(part)}" for key, part in value.items())
-    return ", ".join(_flat(part) for part in value) if isinstance(value, list) else str(value)
+    return ", ".join(_flat(part) for part in value) if isinstance(value, list | tuple) else str(value)

@@ -69,7 +69,7 @@ def mobilenet(
     from sepconv_bench.measure.machine import allowed_threads
     from sepconv_bench.model.networks import ALPHAS, RESOLUTIONS
     from sepconv_bench.results import store
-    from sepconv_bench.run.sweep import NetworkSettings, sweep_networks
+    from sepconv_bench.run.network_sweep import NetworkSettings, sweep_networks
 
     alphas, resolutions = _some_of("alpha", alpha, ALPHAS), _some_of("resolution", resolution, RESOLUTIONS)
     if device == "cuda":
