@@ -30,9 +30,9 @@ from threadpoolctl import threadpool_limits
 from sepconv_bench.errors import InputError, ResultsError, ShapeError
 from sepconv_bench.model import theory
 from sepconv_bench.model.attribution import fixed_cost
-from sepconv_bench.model.pairing import pairs
 from sepconv_bench.model.shapes import AXES, ConvShape
 from sepconv_bench.results.cell import Cell, Roofs, bandwidth
+from sepconv_bench.results.fastest import fastest_pairs
 
 CONFIDENCE = 0.90
 FEWEST = 12  # cells, below which there is nothing to cross-validate
@@ -254,14 +254,10 @@ def _accuracy(misses: _Misses) -> Accuracy:
 
 
 def _fastest(cells: Sequence[Cell], device: str) -> Iterator[tuple[Cell, Mapping[str, float]]]:
-    """Each shape once, the last time that it was measured, with the seconds of the fastest kernel of each side."""
-    found = {}
-    for cell in cells:
-        seconds = {name: time.value for name, time in cell.times.items() if cell.declared[name].device == device}
-        best = next((pair for pair in pairs(seconds, cell.declared) if pair.best), None)
-        if best is not None and np.isfinite(cell.peak):
-            found[cell.shape] = cell, {"standard": seconds[best.standard], "separable": seconds[best.separable]}
-    yield from found.values()
+    """Each shape once, with the seconds of the fastest kernel of each side."""
+    for one in fastest_pairs([cell for cell in cells if np.isfinite(cell.peak)]):
+        if one.device == device:
+            yield one.cell, dict(zip(_SIDES, one.seconds, strict=True))
 
 
 def _roofs(shape: ConvShape, machine: Roofs) -> dict[str, float]:

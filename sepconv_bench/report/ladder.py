@@ -12,6 +12,7 @@ from sepconv_bench.errors import ResultsError
 from sepconv_bench.measure.records import Fingerprint
 from sepconv_bench.model.declaration import OURS, USER
 from sepconv_bench.model.operators import OPERATORS
+from sepconv_bench.model.shapes import AXES
 from sepconv_bench.report.plain import in_markdown
 from sepconv_bench.results.store import Results
 from sepconv_bench.results.tables import peers, timings
@@ -26,6 +27,8 @@ def ladder(results: Results) -> str:
     times = times[(times.status == "ok") & times.time_s.notna()] if len(times) else times
     if times.empty:
         raise ResultsError(f"{results.path} holds no measured cell yet; `sepconv-bench run --resume` goes on measuring")
+    # A kernel that was measured on a shape with several lists of kernels counts once, as it was measured last.
+    times = times.drop_duplicates([*AXES, "kernel"], keep="last")
     times = times.assign(peer=times.library.mask(times.library.isin([OURS, USER])))
     shown = list(dict.fromkeys(times.peer.dropna()))
     lines = [_row("", "GFLOP/s", "% of peak", *(f"beside {library}" for library in shown))]
@@ -37,11 +40,11 @@ def ladder(results: Results) -> str:
         for library in shown:
             rows = of_operator[of_operator.peer == library]
             if len(rows):
-                fastest = rows.loc[rows.groupby(["D_K", "M", "N", "D_G", "stride", "batch"]).time_s.idxmin()]
+                fastest = rows.loc[rows.groupby([*AXES]).time_s.idxmin()]
                 ways = rows.kernel.nunique()
                 told = f"*{operator}, {library}*" if ways == 1 else f"*{operator}, {library}, the best of {ways} ways*"
                 lines.append(_row(told, *_rates(fastest), *[""] * len(shown)))
-    cells = len(times[["D_K", "M", "N", "D_G", "stride", "batch"]].drop_duplicates())
+    cells = len(times[[*AXES]].drop_duplicates())
     machine = results.runs()[-1].machine
     lines += [
         "",

@@ -75,8 +75,6 @@ def side_by_side(found: Sequence[Results], names: Sequence[str]) -> pd.DataFrame
     for results, name in zip(found, names, strict=True):
         pairs = ratios(results)
         best = pairs[pairs.best] if len(pairs) else pairs.reindex(columns=[*AXES, "standard_kernel", "separable_kernel"])
-        # Where a shape was measured with several choices of kernels, the last one counts.
-        best = best.drop_duplicates(_SHAPE, keep="last")
         times = timings(results)
         for side in ("standard", "separable") if len(best) else ():
             key = [*AXES, "run", "kernel"]

@@ -308,7 +308,7 @@ def _share_of_gap(best: pd.DataFrame) -> str:
 def _machine_facts(machine: Fingerprint, runs: list[Run]) -> list[tuple[str, str]]:
     settings = runs[-1].settings
     versions = ", ".join(f"{name} {version}" for name, version in machine.versions.items())
-    blas = ", ".join(f"{pool.internal_api} {pool.version} ({pool.num_threads} threads)" for pool in machine.blas)
+    blas = ", ".join(f"{pool.internal_api} {pool.version} ({pool.num_threads:g} threads)" for pool in machine.blas)
     device = [("CPU", f"{machine.cpu} (LLVM says {machine.llvm_cpu})")]
     if gpu := machine.gpu:
         named = f"{gpu.name}, {gpu.multiprocessors} multiprocessors of compute capability {gpu.compute_capability}"

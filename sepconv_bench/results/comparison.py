@@ -11,6 +11,7 @@ import numpy as np
 from sepconv_bench.errors import ResultsError
 from sepconv_bench.measure.statistics import change
 from sepconv_bench.measure.verdicts import Verdict, shared_confidence, verdicts
+from sepconv_bench.model.shapes import ConvShape
 from sepconv_bench.results.cell import Cell
 from sepconv_bench.results.records import PEAK
 from sepconv_bench.results.store import Results
@@ -28,28 +29,34 @@ class FilesCompared:
 def compare_files(old: Results, new: Results) -> FilesCompared:
     """Every kernel on every shape that both files hold; ResultsError where they share none.
 
+    A file may hold a shape several times, with other kernels each time: of each kernel the cell that was measured last counts.
     On one machine a time counts relative to the multiply-add peak of its own rounds, which takes the machine's drift between
     the two runs out of it; between machines it counts as it is.
     """
-    cells = [{cell.shape: cell for cell in results.cells()} for results in (old, new)]
-    shared = [shape for shape in cells[0] if shape in cells[1]]
+    before, after = _latest(old), _latest(new)
+    both = {shape for shape, _ in before} & {shape for shape, _ in after}
     differs = _differences(old, new)
     relative = not any(what in ("cpu", "threads") for what, _, _ in differs)
     found: dict[str, tuple[Sequence[np.ndarray], Sequence[np.ndarray]]] = {}
     left_out: dict[str, str] = {}
-    for shape in shared:
-        before, after = cells[0][shape], cells[1][shape]
-        for kernel in dict.fromkeys([*before.times, *after.times]):
-            name = f"{kernel} {shape}"
-            lacking = [whose for whose, cell in (("old", before), ("new", after)) if kernel not in cell.times]
-            if lacking:
-                left_out[name] = f"the {lacking[0]} results have no time of it"
-            else:
-                found[name] = _blocks(before, kernel, relative), _blocks(after, kernel, relative)
+    for shape, kernel in dict.fromkeys([*before, *after]):
+        name, cells = f"{kernel} {shape}", [latest.get((shape, kernel)) for latest in (before, after)]
+        timed = [cell for cell in cells if cell is not None and kernel in cell.times]
+        if shape not in both or not timed:
+            continue
+        if len(timed) == 2:
+            found[name] = _blocks(timed[0], kernel, relative), _blocks(timed[1], kernel, relative)
+        else:
+            left_out[name] = f"the {'new' if timed[0] is cells[0] else 'old'} results have no time of it"
     if not found:
         raise ResultsError(f"{old.path} and {new.path} have no kernel on a shape in common")
     confidence = shared_confidence(len(found))
     return FilesCompared(verdicts({name: change(*both, confidence) for name, both in found.items()}), left_out, differs)
+
+
+def _latest(results: Results) -> dict[tuple[ConvShape, str], Cell]:
+    """By shape and kernel, the last cell in which that kernel was measured on that shape."""
+    return {(cell.shape, kernel): cell for cell in results.cells() for kernel in cell.declared}
 
 
 def _blocks(cell: Cell, kernel: str, relative: bool) -> Sequence[np.ndarray]:

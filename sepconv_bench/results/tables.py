@@ -23,6 +23,7 @@ from sepconv_bench.model.operators import OPERATORS
 from sepconv_bench.model.pairing import Pair
 from sepconv_bench.model.shapes import AXES, ConvShape
 from sepconv_bench.results.cell import NOTHING, Cell
+from sepconv_bench.results.fastest import Compared, fastest_pairs
 from sepconv_bench.results.records import NetworkPart
 from sepconv_bench.results.store import Results
 
@@ -82,10 +83,12 @@ def ratios(results: Results) -> pd.DataFrame:
 
     speedup = theory_speedup x eta_separable / eta_standard, up to the difference between a median of ratios and a ratio
     of medians. `converged`: the ratio's interval is within the run's target half-width. `doubts`: the signs of
-    `sepconv_bench.measure.noise` that its samples show, "wide" among them where it is not.
+    `sepconv_bench.measure.noise` that its samples show, "wide" among them where it is not. `best`: the fastest kernels of each
+    side, one row a shape (`fastest_pairs`).
     """
-    rows = []
-    for cell in results.cells():
+    cells, rows = results.cells(), []
+    best = {(id(one.cell), one.pair) for one in fastest_pairs(cells)}
+    for cell in cells:
         promised = theory.cost_ratio(cell.shape)
         for pair, measured in cell.compared:
             rows.append(
@@ -96,7 +99,7 @@ def ratios(results: Results) -> pd.DataFrame:
                     "separable_kernel": pair.separable,
                     **_declared(cell, pair),
                     "rung": pair.rung,
-                    "best": pair.best,
+                    "best": (id(cell), pair) in best,
                     "ratio": measured.value,
                     "ratio_lo": measured.lo,
                     "ratio_hi": measured.hi,
@@ -135,6 +138,7 @@ def why(results: Results) -> pd.DataFrame:
     """
     cells = results.cells()
     fixed = _fixed_costs(cells)
+    best = {(id(one.cell), one.pair) for one in fastest_pairs(cells)}
     rows = []
     for cell in cells:
         promised = float(1 / theory.cost_ratio(cell.shape))
@@ -152,7 +156,7 @@ def why(results: Results) -> pd.DataFrame:
                 "standard_kernel": pair.standard,
                 "separable_kernel": pair.separable,
                 "rung": pair.rung,
-                "best": pair.best,
+                "best": (id(cell), pair) in best,
                 "theory_speedup": promised,
                 **asdict(parts),
                 "speedup": 1 / measured.value,
@@ -241,12 +245,13 @@ def sums(results: Results) -> pd.DataFrame:
     the summed multiply-adds, and `held` the share of the promised speedup that was measured. `longest` is the layer in which
     the standard network spends most of its time, `longest_share` of it.
     """
-    cells = {(cell.run.machine.machine, cell.shape, pair): cell for cell in results.cells() for pair, _ in cell.compared}
+    cells = results.cells()
+    compared = [(pair.rung, Compared(cell, pair, value)) for cell in cells for pair, value in cell.compared if pair.rung]
+    compared += [(FASTEST, one) for one in fastest_pairs(cells)]
     found: dict[tuple[str, str, str], dict[ConvShape, tuple[Cell, Pair]]] = {}
-    for (machine, shape, pair), cell in cells.items():
-        device = cell.declared[pair.standard].device
-        for comparison in ([FASTEST] if pair.best else []) + ([pair.rung] if pair.rung else []):
-            found.setdefault((machine, device, comparison), {})[shape] = cell, pair  # the one measured last counts
+    for comparison, one in compared:
+        where = one.cell.run.machine.machine, one.device, comparison
+        found.setdefault(where, {})[one.cell.shape] = one.cell, one.pair  # of a rung the one measured last counts
     rows = [
         {"machine": machine, "network": title, "device": device, "comparison": comparison}
         | _summed({shape: (count, *layers[shape]) for shape, count in OCCURRENCES[grid].items()})
