@@ -8,12 +8,13 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from sepconv_bench.results import store
+from sepconv_bench.results.records import packed
 
 ROOT = Path(__file__).parents[1]
 SMALL = ("--kernels", "cpu.*.loops", "--M", "8", "--N", "8", "--D_G", "7", "--time-limit", "1", "--threads", "1")
@@ -27,7 +28,7 @@ def get_kernel(name):
     import dataclasses
 
     kernel = _get_{operator}(name)
-    if kernel.operator == "{operator}":
+    if kernel.declaration.operator == "{operator}":
         return dataclasses.replace(kernel, bind=lambda problem: _changed_{operator}(problem, kernel.bind(problem)))
     return kernel
 
@@ -182,11 +183,10 @@ def _with_times(swept: Path, folder: Path, change: Callable[[str], float]) -> Pa
         cells = list(old.cells())
     folder.mkdir()
     with store.create(folder) as new:
-        number = new.add_run(run["machine"], run["settings"], run["ceilings"])
+        number = new.add_run(run.machine, run.settings, run.ceilings)
         for cell in cells:
-            samples = {name: [(block * change(name)).tolist() for block in blocks] for name, blocks in cell.samples.items()}
-            measured = {**cell.facts, "shape": asdict(cell.shape), "outcomes": cell.outcomes, "samples": samples}
-            new.add_cell(number, run["settings"]["kernels"], measured)
+            samples = {name: packed([block * change(name) for block in blocks]) for name, blocks in cell.samples.items()}
+            new.add_cell(number, replace(cell.measured, samples=samples))
     return folder
 
 
