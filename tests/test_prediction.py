@@ -2,39 +2,32 @@
 
 from __future__ import annotations
 
+import made
 import numpy as np
 import pandas as pd
 import pytest
 
 from sepconv_bench.errors import InputError, ResultsError, ShapeError
 from sepconv_bench.model import theory
-from sepconv_bench.model.grids import NETWORKS, get_grid, network_shapes
+from sepconv_bench.model.grids import NETWORK_GRIDS, get_grid, network_shapes
 from sepconv_bench.model.shapes import AXES, ConvShape
 from sepconv_bench.predict.prediction import FEWEST, Model, read_layers
 from sepconv_bench.results import store
-from sepconv_bench.results.store import Cell
+from sepconv_bench.results.cell import Cell
 
-PEAK, BANDWIDTH = 200e9, 30e9
 LAUNCH = {"standard": 4e-6, "separable": 6e-6}
 
 
 def law(side: str, shape: ConvShape) -> float:
     """Seconds on a machine made up for these tests: a launch, and an efficiency that falls with few output channels."""
-    roof = theory.roofline_time([side], shape, PEAK, lambda footprint: BANDWIDTH)
+    roof = theory.roofline_time([side], shape, made.PEAK_FLOPS, lambda footprint: made.BANDWIDTH)
     efficiency = {"standard": 0.9, "separable": 0.7}[side] * shape.N / (shape.N + {"standard": 4, "separable": 12}[side])
     return LAUNCH[side] + roof / efficiency
 
 
 def measured(shape: ConvShape, rng: np.random.Generator, noise: float = 0.01) -> Cell:
-    facts = {
-        "peak_flop": PEAK * 1e-3,
-        "levels": [{"footprint": footprint, "bytes_per_flop": BANDWIDTH / PEAK} for footprint in (1 << 15, 1 << 28)],
-    }
-    cell = Cell(shape, facts)
-    seconds = {f"cpu.{side}.made": law(side, shape) * np.exp(noise * rng.standard_normal()) for side in LAUNCH}
-    cell.outcomes = [{"kernel": name, "status": "ok"} for name in seconds]
-    cell.samples = {name: [np.full(3, time)] * 6 for name, time in (seconds | {"ceiling.fma": 1e-3}).items()}
-    return cell
+    seconds = {made.declared(f"cpu.{side}.made"): law(side, shape) * np.exp(noise * rng.standard_normal()) for side in LAUNCH}
+    return Cell(made.measured(shape, seconds), made.run())
 
 
 def drawn(count: int, rng: np.random.Generator) -> list[ConvShape]:
@@ -113,7 +106,7 @@ def test_a_committed_report_predicts_itself(committed):
     assert 0.85 <= accuracy.covered <= 0.95
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", NETWORK_GRIDS)
 def test_a_network_is_its_grid_with_repetitions(name):
     assert tuple(dict.fromkeys(network_shapes(name))) == get_grid(name).shapes
     assert len(network_shapes(name)) == {"mobilenet": 13, "vgg16": 13, "inception": 20}[name]

@@ -117,6 +117,7 @@ def made_up(speedup: float = 4.0, **more: object) -> pd.DataFrame:
         {
             **{"D_K": D_K, "M": 64, "N": N, "D_G": 28, "stride": 1, "batch": 1},
             **{"standard_kernel": "cpu.standard.x", "separable_kernel": "cpu.separable.x", "rung": "x", "best": True},
+            **{"standard_variant": "x", "standard_library": "ours", "separable_variant": "x", "separable_library": "ours"},
             **{"speedup": speedup, "speedup_lo": speedup * 0.98, "speedup_hi": speedup * 1.02, "doubts": ""},
             **{"theory_speedup": 1 / (1 / N + 1 / D_K**2), "roofline_speedup": 0.9 / (1 / N + 1 / D_K**2)},
             **{"eta_standard": 0.5, "eta_separable": 0.25},

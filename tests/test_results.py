@@ -15,6 +15,7 @@ import pytest
 from scipy import stats
 
 from sepconv_bench.errors import ResultsError
+from sepconv_bench.measure.records import Rules
 from sepconv_bench.model.operators import OPERATORS
 from sepconv_bench.model.shapes import ConvShape
 from sepconv_bench.results import store
@@ -67,7 +68,7 @@ def test_export_reproduces_each_ratio_from_the_stored_samples(tables):
 
 def test_eta_is_the_attained_share_of_the_peak_timed_beside_it(tables, swept):
     with store.open_results(swept) as results:
-        flop = {cell.shape: cell.facts["peak_flop"] for cell in results.cells()}
+        flop = {cell.shape: cell.measured.peak_flop for cell in results.cells()}
     (flop,) = set(flop.values())
     samples = tables["samples"]
     for _, row in tables["timings"].iterrows():
@@ -140,12 +141,12 @@ def test_the_reasons_add_up_to_the_gap(tables):
 def test_a_number_carries_where_it_came_from(swept):
     with store.open_results(swept) as results:
         (run,) = results.runs()
-    machine = run["machine"]
-    assert machine["versions"]["numba"]
-    assert {"cpu", "threads", "threading_layer", "wait_policy", "commit", "python"} <= set(machine)
-    assert run["settings"]["rules"] == {"target": 0.1, "seconds": 0.4}
-    assert run["ceilings"]["peak"][0] > 0
-    assert all(level["bandwidth"][0] > 0 for level in run["ceilings"]["levels"])
+    machine = run.machine
+    assert machine.versions["numba"]
+    assert all((machine.cpu, machine.threads, machine.threading_layer, machine.wait_policy, machine.commit, machine.python))
+    assert run.settings.rules == Rules(target=0.1, seconds=0.4)
+    assert run.ceilings.peak.value > 0
+    assert all(level.bandwidth.value > 0 for level in run.ceilings.levels)
 
 
 def _copy(swept: Path, folder: Path) -> Path:
@@ -206,7 +207,7 @@ def _foreign(path: Path) -> None:
         (_scramble, "damaged|cannot be read|not a results file"),
         (_newer, "version 99"),
         (_mangled, "damaged: machine of run 1 cannot be read"),
-        (_emptied, "damaged: ceilings of run 1 is not what was written: all of it"),
+        (_emptied, "damaged: ceilings of run 1 is not what was written: Expected `object`, got `array`"),
         (_cut, "damaged: samples of"),
         (_foreign, "not one of sepconv-bench's"),
     ],

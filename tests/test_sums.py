@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
+import made
 import numpy as np
 import pandas as pd
 import pytest
@@ -18,7 +19,10 @@ from sepconv_bench.results import store
 from sepconv_bench.results.tables import sums
 
 SHAPE = ["D_K", "M", "N", "D_G", "stride", "batch"]
-KERNELS = ("cpu.standard.tiled", "cpu.standard.torch", "cpu.separable.fused", "cpu.separable.torch")
+KERNELS = (
+    *(made.declared("cpu.standard.tiled"), made.declared("cpu.standard.torch", "torch")),
+    *(made.declared("cpu.separable.fused"), made.declared("cpu.separable.torch", "torch")),
+)
 BLOCKS, ROUNDS = 8, 5
 
 
@@ -35,32 +39,29 @@ def test_multiply_adds_of_whole_networks(grid, layers, standard, separable):
 
 
 def drawn(shape, rng):
-    """A cell: the machine's mood is that of a block for all kernels alike, and each has a little noise of its own."""
-    seconds = dict.fromkeys(KERNELS, multiplications("standard", shape) / 1e11)
+    """Seconds of a cell: the machine's mood is that of a block for all kernels alike, each has a little noise of its own."""
+    seconds = dict.fromkeys([kernel.name for kernel in KERNELS], multiplications("standard", shape) / 1e11)
     seconds["cpu.standard.torch"] *= 1.3
     seconds["cpu.separable.fused"] *= rng.uniform(0.12, 0.2)
     seconds["cpu.separable.torch"] *= 0.3
     mood = rng.lognormal(0, 0.1, (BLOCKS, 1))
-    samples = {
-        name: mood * value * rng.lognormal(0, 0.02, (BLOCKS, 1)) * rng.lognormal(0, 0.01, (BLOCKS, ROUNDS))
-        for name, value in seconds.items()
+    return {
+        kernel: mood * seconds[kernel.name] * rng.lognormal(0, 0.02, (BLOCKS, 1)) * rng.lognormal(0, 0.01, (BLOCKS, ROUNDS))
+        for kernel in KERNELS
     }
-    outcomes = [{"kernel": name, "status": "ok", "reason": "", "compile_s": 0, "launches": 1, "error": 0.1} for name in KERNELS]
-    return {"shape": asdict(shape), "outcomes": outcomes, "samples": samples, "converged": True}
 
 
 @pytest.fixture(scope="module")
-def folder(swept, tmp_path_factory):
+def folder(tmp_path_factory):
     """Every cell of VGG-16, of Inception-V1 all but one, and in one cell of VGG-16 torch has failed."""
     folder, rng = tmp_path_factory.mktemp("sums"), np.random.default_rng(0)
-    with store.open_results(swept) as there, store.create(folder) as results:
-        run = results.add_run(*(there.runs()[0][part] for part in ("machine", "settings", "ceilings")))
+    with store.create(folder) as results:
+        run = results.add_run(made.MACHINE, made.settings([kernel.name for kernel in KERNELS]), made.CEILINGS)
         for number, shape in enumerate([*GRIDS["vgg16"].shapes, *GRIDS["inception"].shapes[:-1]]):
-            cell = drawn(shape, rng)
-            if number == 3:
-                cell["outcomes"][-1] |= {"status": "failed", "reason": "it crashed"}
-                del cell["samples"]["cpu.separable.torch"]
-            results.add_cell(run, KERNELS, cell)
+            seconds, failed = drawn(shape, rng), KERNELS[3:] if number == 3 else ()
+            for kernel in failed:
+                del seconds[kernel]
+            results.add_cell(run, made.measured(shape, seconds, failed, BLOCKS, ROUNDS))
     return folder
 
 

@@ -26,7 +26,8 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 
 from sepconv_bench import files
-from sepconv_bench.model.pairing import peer
+from sepconv_bench.measure.records import Ceilings
+from sepconv_bench.model.declaration import OURS, USER
 from sepconv_bench.report.plain import in_figure
 
 # What each figure is written as, and what must not be in it for the same results to give the same bytes.
@@ -153,31 +154,31 @@ def over(ratios: pd.DataFrame, axis: str) -> Figure | None:
 
 
 @styled
-def roofline(timings: pd.DataFrame, ceilings: dict) -> Figure | None:
+def roofline(timings: pd.DataFrame, ceilings: Ceilings) -> Figure | None:
     """Every kernel and shape under the machine's roof, as a share of the FMA peak timed in the same rounds."""
     rows = timings[(timings.status == "ok") & timings.eta.notna()] if len(timings) else timings
     if rows.empty:
         return None
     intensity = 2 * rows.multiplications / rows.bytes
-    levels = ceilings["levels"]
-    ridge = {level["footprint"]: level["bytes_per_flop"] for level in levels}
+    levels = ceilings.levels
+    ridge = {level.footprint: level.bytes_per_flop for level in levels}
     figure, axes = plt.subplots(figsize=(8.2, 5.6))
     left = min(intensity.min() / 1.6, 0.5 / max(ridge.values()))
     x = np.geomspace(left, intensity.max() * 2.0, 200)
     # The least, the most, and what a level of cache in between holds: L2, of a GPU as of a CPU.
-    between = 32 * levels[0]["footprint"]
-    shown = [levels[0], min(levels, key=lambda level: abs(level["footprint"] - between)), levels[-1]]
+    between = 32 * levels[0].footprint
+    shown = [levels[0], min(levels, key=lambda level: abs(level.footprint - between)), levels[-1]]
     for level, dash in zip(shown, ((0, ()), (0, (5, 2)), (0, (1, 1.5))), strict=True):
         axes.plot(
             x,
-            np.minimum(1, x * level["bytes_per_flop"]),
+            np.minimum(1, x * level.bytes_per_flop),
             color="#222222",
             linestyle=dash,
             linewidth=1.3,
             zorder=2,
-            label=f"copy of {_size(level['footprint'])}: {level['bandwidth'][0] / 1e9:.0f} GB/s",
+            label=f"copy of {_size(level.footprint)}: {level.bandwidth.value / 1e9:.0f} GB/s",
         )
-    whose = rows.kernel.map(_whose)
+    whose = labels(rows)
     looks = _looks(whose)
     for (operator, who), part in rows.assign(intensity=intensity, whose=whose).groupby(["operator", "whose"], sort=False):
         axes.scatter(
@@ -199,8 +200,10 @@ def roofline(timings: pd.DataFrame, ceilings: dict) -> Figure | None:
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value * 100:g} %"))
     log_axis(axes.xaxis)
     axes.yaxis.set_minor_formatter(NullFormatter())
-    peak = ceilings["peak"][0] / 1e9
-    right = axes.secondary_yaxis("right", functions=(lambda share: share * peak, lambda rate: rate / peak))
+    peak = ceilings.peak.value / 1e9
+    right = axes.secondary_yaxis(
+        "right", functions=(lambda share: np.multiply(share, peak), lambda rate: np.divide(rate, peak))
+    )
     right.set_ylabel(f"GFLOP/s at the run's peak of {peak:.0f}")
     right.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.set_title("The roofline, and every kernel under it", fontsize=12)
@@ -269,18 +272,21 @@ def panels(ratios: pd.DataFrame, best: bool) -> list[tuple[str, pd.DataFrame]]:
 def _told_winners(best: pd.DataFrame) -> str:
     """Which kernels were the fastest, most often first."""
 
-    def winners(column: str) -> str:
-        return ", ".join(dict.fromkeys(map(_whose, best[column].value_counts().index)))
+    def winners(side: str) -> str:
+        counted = labels(best, f"{side}_").groupby(best[f"{side}_kernel"]).agg(["first", "size"])
+        return ", ".join(dict.fromkeys(counted.sort_values("size", ascending=False, kind="stable")["first"]))
 
-    standard, separable = winners("standard_kernel"), winners("separable_kernel")
+    standard, separable = winners("standard"), winners("separable")
     return fill(
         f"the fastest standard kernel ({standard}) against the fastest separable one ({separable}); a point a shape", 80
     )
 
 
-def _whose(kernel: str) -> str:
-    """A rung of ours or a user's variant; of a peer, whichever way it is used, the library."""
-    return peer(kernel) or in_figure(kernel.split(".", 2)[2])
+def labels(rows: pd.DataFrame, side: str = "") -> pd.Series:
+    """What a figure calls each row's kernel: a rung of ours or a user's variant; of a peer, whichever way it is used, the
+    library. `side` is what the columns begin with."""
+    variant, library = rows[f"{side}variant"], rows[f"{side}library"]
+    return variant.where(library.isin([OURS, USER]), library).map(in_figure)
 
 
 def _slice(ratios: pd.DataFrame, axis: str, by: str) -> tuple[pd.DataFrame, dict[str, int]]:

@@ -19,6 +19,7 @@ from matplotlib.lines import Line2D
 from sepconv_bench import files
 from sepconv_bench.errors import ResultsError
 from sepconv_bench.model import theory
+from sepconv_bench.model.declaration import OURS
 from sepconv_bench.model.shapes import ConvShape
 from sepconv_bench.report import figures
 from sepconv_bench.report.plain import in_figure
@@ -256,6 +257,8 @@ def newest_speedups(table: pd.DataFrame) -> Figure | None:
                 "speedup_hi": 1 / newest.lo,
                 "standard_kernel": f"cpu.standard.{standard}",
                 "separable_kernel": f"cpu.separable.{separable}",
+                **{"standard_variant": standard, "standard_library": OURS},
+                **{"separable_variant": separable, "separable_library": OURS},
                 "best": separable == "fused",
                 "doubts": "",
             }

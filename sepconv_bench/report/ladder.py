@@ -9,10 +9,11 @@ import pandas as pd
 
 from sepconv_bench import files
 from sepconv_bench.errors import ResultsError
+from sepconv_bench.measure.records import Fingerprint
+from sepconv_bench.model.declaration import OURS, USER
 from sepconv_bench.model.operators import OPERATORS
-from sepconv_bench.model.pairing import PEERS, peer
 from sepconv_bench.report.plain import in_markdown
-from sepconv_bench.results.store import Results, told_machine
+from sepconv_bench.results.store import Results
 from sepconv_bench.results.tables import peers, timings
 
 _MARKERS = re.compile(r"(<!-- ladder\b[^\n]*-->\n).*?(<!-- end of ladder -->)", re.S)
@@ -25,8 +26,8 @@ def ladder(results: Results) -> str:
     times = times[(times.status == "ok") & times.time_s.notna()] if len(times) else times
     if times.empty:
         raise ResultsError(f"{results.path} holds no measured cell yet; `sepconv-bench run --resume` goes on measuring")
-    times = times.assign(peer=times.kernel.map(peer))
-    shown = [library for library in PEERS if (times.peer == library).any()]
+    times = times.assign(peer=times.library.mask(times.library.isin([OURS, USER])))
+    shown = list(dict.fromkeys(times.peer.dropna()))
     lines = [_row("", "GFLOP/s", "% of peak", *(f"beside {library}" for library in shown))]
     lines.append("|---|" + "---:|" * (2 + len(shown)))
     for operator in OPERATORS:
@@ -41,12 +42,12 @@ def ladder(results: Results) -> str:
                 told = f"*{operator}, {library}*" if ways == 1 else f"*{operator}, {library}, the best of {ways} ways*"
                 lines.append(_row(told, *_rates(fastest), *[""] * len(shown)))
     cells = len(times[["D_K", "M", "N", "D_G", "stride", "batch"]].drop_duplicates())
-    machine = results.runs()[-1]["machine"]
+    machine = results.runs()[-1].machine
     lines += [
         "",
         f'Medians over {cells} shapes; "% of peak" of the multiply-add rate timed in the same rounds, highest in brackets.'
         ' "Beside": the peer\'s time over ours in paired samples, geometric mean and, in brackets, least and most.'
-        f" {in_markdown(told_machine(machine))}; {in_markdown(_versions(machine, shown))}.",
+        f" {in_markdown(machine.describe())}; {in_markdown(_versions(machine, shown))}.",
     ]
     return "\n".join(lines) + "\n"
 
@@ -78,6 +79,6 @@ def _beside(beside: pd.DataFrame, kernel: str, library: str) -> str:
     return "".join(f"{row.geomean:.2g}x ({row['min']:.2g} to {row['max']:.2g})" for _, row in found.iterrows())
 
 
-def _versions(machine: dict, shown: list[str]) -> str:
+def _versions(machine: Fingerprint, shown: list[str]) -> str:
     names = ["numba", *shown]
-    return ", ".join(f"{name} {machine['versions'][name]}" for name in names if name in machine["versions"])
+    return ", ".join(f"{name} {machine.versions[name]}" for name in names if name in machine.versions)

@@ -17,9 +17,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from sepconv_bench.errors import ResultsError
+from sepconv_bench.measure.records import Level
 from sepconv_bench.model.shapes import AXES, ConvShape
 from sepconv_bench.report import figures
-from sepconv_bench.results.store import Results, told_machine
+from sepconv_bench.results.store import Results
 from sepconv_bench.results.tables import ratios, timings
 
 _SHAPE = [*AXES]
@@ -203,19 +204,19 @@ def _rows(table: pd.DataFrame) -> list[dict]:
 def _facts(found: Sequence[Results]) -> list[tuple[str, list[str]]]:
     """What each machine is, a list in the order of the machines for each fact."""
     runs = [results.runs()[-1] for results in found]
-    machines = [run["machine"] for run in runs]
+    machines = [run.machine for run in runs]
     return [
-        ("Machine", [told_machine(machine) for machine in machines]),
-        ("LLVM says", [machine["llvm_cpu"] for machine in machines]),
-        ("FMA peak", [f"{run['ceilings']['peak'][0] / 1e9:.0f} GFLOP/s" for run in runs]),
-        ("Copy, near and far", [_told_copies(run["ceilings"]["levels"]) for run in runs]),
-        ("Caches", [", ".join(f"{level} {size}" for level, size in machine["caches"].items()) for machine in machines]),
-        ("System", [f"{machine['system']}, Python {machine['python']}" for machine in machines]),
-        ("Versions", [", ".join(f"{name} {told}" for name, told in machine["versions"].items()) for machine in machines]),
-        ("Commit", [machine["commit"] or "not from a checkout" for machine in machines]),
-        ("Measured", [machine["time"] for machine in machines]),
+        ("Machine", [machine.describe() for machine in machines]),
+        ("LLVM says", [machine.llvm_cpu for machine in machines]),
+        ("FMA peak", [f"{run.ceilings.peak.value / 1e9:.0f} GFLOP/s" for run in runs]),
+        ("Copy, near and far", [_told_copies(run.ceilings.levels) for run in runs]),
+        ("Caches", [", ".join(f"{level} {size}" for level, size in machine.caches.items()) for machine in machines]),
+        ("System", [f"{machine.system}, Python {machine.python}" for machine in machines]),
+        ("Versions", [", ".join(f"{name} {told}" for name, told in machine.versions.items()) for machine in machines]),
+        ("Commit", [machine.commit or "not from a checkout" for machine in machines]),
+        ("Measured", [machine.time for machine in machines]),
     ]
 
 
-def _told_copies(levels: Sequence[dict]) -> str:
-    return " and ".join(f"{level['bandwidth'][0] / 1e9:.0f} GB/s" for level in (levels[0], levels[-1]))
+def _told_copies(levels: Sequence[Level]) -> str:
+    return " and ".join(f"{level.bandwidth.value / 1e9:.0f} GB/s" for level in (levels[0], levels[-1]))

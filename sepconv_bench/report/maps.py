@@ -17,7 +17,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter
 
 from sepconv_bench.model import theory
-from sepconv_bench.model.pairing import peer
+from sepconv_bench.model.declaration import OURS, USER
 from sepconv_bench.model.shapes import ConvShape
 from sepconv_bench.report.figures import AXIS_NAMES, MEASURED_GREY, facets, log_axis, panels, styled
 
@@ -173,12 +173,13 @@ def rungs_to_the_peak(timings: pd.DataFrame) -> Figure | None:
 def _bars_of(axes: Axes, rows: pd.DataFrame) -> None:
     shares = rows.groupby("kernel", sort=False).eta.agg(["median", "min", "max"])
     at = np.arange(len(shares))[::-1]
-    others = [peer(str(kernel)) is not None for kernel in shares.index]
+    declared = rows.drop_duplicates("kernel").set_index("kernel").loc[shares.index]
+    others = ~declared.library.isin([OURS, USER])
     colours = ["#9AA3AD" if other else "#0072B2" for other in others]
     hatches = ["//" if other else "" for other in others]
     axes.barh(at, shares["median"], height=0.66, color=colours, hatch=hatches, edgecolor="white")
     axes.hlines(at, shares["min"], shares["max"], color="#222222", linewidth=1.1, zorder=4)
-    axes.set_yticks(at, [str(kernel).split(".")[2] for kernel in shares.index], fontsize=8)
+    axes.set_yticks(at, list(declared.variant), fontsize=8)
     axes.grid(axis="y", visible=False)
 
 

@@ -7,6 +7,7 @@ from typing import Protocol
 
 import pandas as pd
 
+from sepconv_bench.measure.records import Fingerprint
 from sepconv_bench.report.plain import in_markdown
 
 _PICTURES = ("speedup", "why", "network")
@@ -25,11 +26,11 @@ class Pictured(Protocol):
 
 
 def report(
-    machine: dict, verdict: Sequence[str], pairs: pd.DataFrame, network: Sequence[str], figures: Sequence[Pictured]
+    machine: Fingerprint, verdict: Sequence[str], pairs: pd.DataFrame, network: Sequence[str], figures: Sequence[Pictured]
 ) -> str:
     """`pairs` is the table `ratios`; figures are taken from figures/ beside the file."""
     lines = [
-        f"# What separable convolution buys on {in_markdown(machine['machine'])}",
+        f"# What separable convolution buys on {in_markdown(machine.machine)}",
         "",
         *_items(verdict),
         *_items(network),
@@ -50,8 +51,8 @@ def report(
         ]
     if len(best) > _MOST_ROWS:
         lines += [f"{len(best) - _MOST_ROWS} more shapes are in `sepconv-bench export DIR`.", ""]
-    versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
-    where = f"{machine['cpu']}, {machine['threads']} threads; {versions}; commit {machine['commit'] or 'unknown'}."
+    versions = ", ".join(f"{name} {version}" for name, version in machine.versions.items())
+    where = f"{machine.cpu}, {machine.threads} threads; {versions}; commit {machine.commit or 'unknown'}."
     lines += [in_markdown(where)]
     return "\n".join(lines) + "\n"
 

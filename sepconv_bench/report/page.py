@@ -18,11 +18,13 @@ from matplotlib.figure import Figure
 
 from sepconv_bench import files
 from sepconv_bench.errors import ResultsError
+from sepconv_bench.measure.records import Ceilings, Fingerprint
 from sepconv_bench.model.shapes import AXES
 from sepconv_bench.report import figures, maps, markdown
 from sepconv_bench.report import network as networks
 from sepconv_bench.report.reasons import reasons as draw_reasons
 from sepconv_bench.report.reasons import told_reasons
+from sepconv_bench.results.records import Run
 from sepconv_bench.results.store import Results
 from sepconv_bench.results.tables import FASTEST, layers, network, ratios, sums, timings, why
 
@@ -60,12 +62,12 @@ def write_report(results: Results, folder: Path) -> Path:
         raise ResultsError(f"{results.path} holds no measured cell yet; `sepconv-bench run --resume` goes on measuring")
     try:
         (folder / FIGURES).mkdir(parents=True, exist_ok=True)
-        shown = _drawn(_figures(times, pairs, reasons, runs[-1]["ceilings"]), folder / FIGURES)
+        shown = _drawn(_figures(times, pairs, reasons, runs[-1].ceilings), folder / FIGURES)
         whole = _drawn(_network_figures(steps, libraries), folder / FIGURES)
         page = folder / PAGE
         sentences = [*verdict(pairs), *told_reasons(reasons), *told_sums(sums(results))]
         files.write(page, _render(runs, times, (pairs, reasons, sentences), shown, (steps, libraries, whole)))
-        told = markdown.report(runs[-1]["machine"], sentences, pairs, networks.verdict(steps, libraries), [*shown, *whole])
+        told = markdown.report(runs[-1].machine, sentences, pairs, networks.verdict(steps, libraries), [*shown, *whole])
         files.write(folder / MARKDOWN, told)
     except OSError as error:
         raise ResultsError(f"the report cannot be written into {folder}: {error.strerror}") from error
@@ -86,7 +88,7 @@ class _Figure:
     places: Callable[[Figure], dict[Hashable, tuple[float, float]]] = lambda figure: {}
 
 
-def _figures(times: pd.DataFrame, pairs: pd.DataFrame, reasons: pd.DataFrame, ceilings: dict) -> list[_Figure]:
+def _figures(times: pd.DataFrame, pairs: pd.DataFrame, reasons: pd.DataFrame, ceilings: Ceilings) -> list[_Figure]:
     return [
         _Figure(
             "speedup",
@@ -204,7 +206,7 @@ def _drawn(drawn: Sequence[_Figure], folder: Path) -> list[_Shown]:
 
 
 def _render(
-    runs: list[dict],
+    runs: list[Run],
     times: pd.DataFrame,
     compared: tuple[pd.DataFrame, pd.DataFrame, list[str]],
     shown: list[_Shown],
@@ -217,12 +219,12 @@ def _render(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    machine, (steps, libraries, network_figures), (pairs, reasons, sentences) = runs[-1]["machine"], network, compared
+    machine, (steps, libraries, network_figures), (pairs, reasons, sentences) = runs[-1].machine, network, compared
     script = Path(__file__).with_name(_SCRIPT).read_text(encoding="utf-8")
     return environment.get_template(_TEMPLATE).render(
         machine=machine,
         facts=_machine_facts(machine, runs),
-        ceilings=runs[-1]["ceilings"],
+        ceilings=runs[-1].ceilings,
         verdict=sentences,
         figures=shown,
         network={
@@ -303,34 +305,33 @@ def _share_of_gap(best: pd.DataFrame) -> str:
     return f"{share:.0%} of the gap" if share >= 0.005 else "none of the gap"
 
 
-def _machine_facts(machine: dict, runs: list[dict]) -> list[tuple[str, str]]:
-    settings = runs[-1]["settings"]
-    versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
-    blas = ", ".join(f"{pool['internal_api']} {pool['version']} ({pool['num_threads']} threads)" for pool in machine["blas"])
-    device = [("CPU", f"{machine['cpu']} (LLVM says {machine['llvm_cpu']})")]
-    if "gpu" in machine:
-        gpu = machine["gpu"]
-        told = f"{gpu['name']}, {gpu['multiprocessors']} multiprocessors of compute capability {gpu['compute_capability']}"
-        device = [("GPU", f"{told}, {gpu['memory_bytes'] / 2**30:.0f} GiB, driver {gpu['driver']}")]
+def _machine_facts(machine: Fingerprint, runs: list[Run]) -> list[tuple[str, str]]:
+    settings = runs[-1].settings
+    versions = ", ".join(f"{name} {version}" for name, version in machine.versions.items())
+    blas = ", ".join(f"{pool.internal_api} {pool.version} ({pool.num_threads} threads)" for pool in machine.blas)
+    device = [("CPU", f"{machine.cpu} (LLVM says {machine.llvm_cpu})")]
+    if gpu := machine.gpu:
+        named = f"{gpu.name}, {gpu.multiprocessors} multiprocessors of compute capability {gpu.compute_capability}"
+        device = [("GPU", f"{named}, {gpu.memory_bytes / 2**30:.0f} GiB, driver {gpu.driver}")]
     return [
         *device,
         (
             "Threads",
-            f"{machine['threads']} of {machine['logical_cpus']} logical CPUs, Numba's {machine['threading_layer']} layer",
+            f"{machine.threads} of {machine.logical_cpus} logical CPUs, Numba's {machine.threading_layer} layer",
         ),
-        ("Caches", ", ".join(f"{level} {size}" for level, size in machine["caches"].items()) or "unknown"),
-        ("Memory", f"{machine['memory_bytes'] / 2**30:.0f} GiB"),
-        ("Idle pools", ", ".join(f"{name}={value}" for name, value in machine["wait_policy"].items())),
-        ("System", f"{machine['system']}, Python {machine['python']}"),
+        ("Caches", ", ".join(f"{level} {size}" for level, size in machine.caches.items()) or "unknown"),
+        ("Memory", f"{machine.memory_bytes / 2**30:.0f} GiB"),
+        ("Idle pools", ", ".join(f"{name}={value}" for name, value in machine.wait_policy.items())),
+        ("System", f"{machine.system}, Python {machine.python}"),
         ("Versions", versions),
         ("BLAS", blas or "unknown"),
-        ("Commit", machine["commit"] or "not from a checkout"),
+        ("Commit", machine.commit or "not from a checkout"),
         (
             "Grid",
-            f"{settings['grid']}; interval target ±{settings['rules']['target']:.1%}, "
-            f"at most {settings['rules']['seconds']:g} s of sampling a cell",
+            f"{settings.grid}; interval target ±{settings.rules.target:.1%}, "
+            f"at most {settings.rules.seconds:g} s of sampling a cell",
         ),
-        ("Measured", " and ".join(run["machine"]["time"] for run in runs)),
+        ("Measured", " and ".join(run.machine.time for run in runs)),
     ]
 
 
@@ -384,7 +385,7 @@ def _timing_rows(times: pd.DataFrame) -> _Rows:
             "gflops": f"{row.gflops:.1f}",
             "eta": f"{row.eta:.1%}",
             "samples": int(row.samples),
-            "compile": "" if np.isnan(row.compile_s) or not row.compile_s else f"{row.compile_s:.2f}",
+            "compile": "" if pd.isna(row.compile_s) or not row.compile_s else f"{row.compile_s:.2f}",
         }
         for _, row in right.head(_MOST_ROWS).iterrows()
     ]

@@ -50,7 +50,7 @@ def timings(results: Results) -> pd.DataFrame:
                     "device": declared.device,
                     "variant": declared.variant,
                     "library": declared.library,
-                    **asdict(cell.shape),
+                    **sizes(cell.shape),
                     "time_s": time.value,
                     "time_lo_s": time.lo,
                     "time_hi_s": time.hi,
@@ -91,9 +91,10 @@ def ratios(results: Results) -> pd.DataFrame:
             rows.append(
                 {
                     "machine": cell.run.machine.machine,
-                    **asdict(cell.shape),
+                    **sizes(cell.shape),
                     "standard_kernel": pair.standard,
                     "separable_kernel": pair.separable,
+                    **_declared(cell, pair),
                     "rung": pair.rung,
                     "best": pair.best,
                     "ratio": measured.value,
@@ -113,6 +114,15 @@ def ratios(results: Results) -> pd.DataFrame:
                 }
             )
     return pd.DataFrame(rows, columns=None if rows else ["standard_kernel", "separable_kernel", "ratio"])
+
+
+def _declared(cell: Cell, pair: Pair) -> dict[str, str]:
+    """Whose both kernels of a pair are, and which of theirs."""
+    return {
+        f"{side}_{what}": getattr(cell.declared[name], what)
+        for side, name in (("standard", pair.standard), ("separable", pair.separable))
+        for what in ("variant", "library")
+    }
 
 
 def why(results: Results) -> pd.DataFrame:
@@ -138,7 +148,7 @@ def why(results: Results) -> pd.DataFrame:
             dominant = "unknown" if np.isnan(parts.roofline) else "none" if within else parts.dominant()
             row = {
                 "machine": cell.run.machine.machine,
-                **asdict(cell.shape),
+                **sizes(cell.shape),
                 "standard_kernel": pair.standard,
                 "separable_kernel": pair.separable,
                 "rung": pair.rung,
@@ -339,7 +349,7 @@ def layers(results: Results) -> pd.DataFrame:
         row = {
             "machine": cell.run.machine.machine,
             **structs.asdict(network),
-            **asdict(cell.shape),
+            **sizes(cell.shape),
             "standard_multiply_adds": counts[0],
             "separable_multiply_adds": counts[1],
             "theory_speedup": counts[0] / counts[1],
@@ -380,14 +390,19 @@ def _multiply_adds(cell: Cell, operator: str) -> int:
 
 def samples(results: Results) -> pd.DataFrame:
     """One row a sample: seconds a launch, by shape, kernel, block and round; `ceiling.fma` is the machine's peak."""
-    frames = [
-        pd.DataFrame({**asdict(cell.shape), "kernel": kernel, "block": number, "round": np.arange(len(block)), "time_s": block})
+    found = [
+        (sizes(cell.shape), kernel, number, block)
         for cell in results.cells()
         for kernel, blocks in cell.samples.items()
         for number, block in enumerate(blocks)
     ]
-    columns = [*AXES, "kernel", "block", "round", "time_s"]
-    return pd.concat(frames, ignore_index=True).dropna() if frames else pd.DataFrame(columns=columns)
+    counts = [len(block) for *_, block in found]
+    rows = {axis: np.repeat([shape[axis] for shape, *_ in found], counts) for axis in AXES}
+    rows["kernel"] = np.repeat(np.array([kernel for _, kernel, *_ in found], object), counts)
+    rows["block"] = np.repeat([number for *_, number, _ in found], counts)
+    rows["round"] = np.concatenate([np.arange(count) for count in counts]) if counts else np.empty(0, int)
+    rows["time_s"] = np.concatenate([block for *_, block in found]) if found else np.empty(0)
+    return pd.DataFrame(rows).dropna()
 
 
 def table(results: Results, name: str) -> pd.DataFrame:
@@ -408,6 +423,10 @@ def written(frame: pd.DataFrame, form: str) -> bytes:
     except ImportError as error:
         raise ResultsError("parquet needs pyarrow; `pip install 'sepconv-bench[parquet]'` brings it") from error
     return buffer.getvalue()
+
+
+def sizes(shape: ConvShape) -> dict[str, int]:
+    return {axis: getattr(shape, axis) for axis in AXES}
 
 
 def _told_time(seconds: float | None) -> str | None:
