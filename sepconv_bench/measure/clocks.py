@@ -1,4 +1,4 @@
-"""A clock, a pause in which idle thread pools fall asleep, and what a pool must be told so that it does."""
+"""A clock, a pause in which idle thread pools fall asleep, and the environment in which they do."""
 
 from __future__ import annotations
 

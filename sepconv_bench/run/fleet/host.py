@@ -82,7 +82,7 @@ def _written(plugins: tuple[Plugin, ...], folder: Path) -> tuple[str, ...]:
     return tuple(paths)
 
 
-class _Kept:
+class _KeptProcess:
     """One process at a time, kept for `_KEPT_SECONDS` after it was lent last."""
 
     def __init__(self) -> None:
@@ -118,7 +118,7 @@ class _Kept:
             self._process = None
 
 
-_kept = _Kept()
+_kept = _KeptProcess()
 
 
 @contextmanager
