@@ -39,6 +39,7 @@ def _changed_{operator}(problem, launch):
 TWICE = "return lambda: (launch(), launch())"
 WRONG = "return lambda: (launch(), problem.G.fill(0))"
 CRASH = "import os; os.abort()"
+CRASH_LATER = "import os; return os.abort"
 
 pytestmark = pytest.mark.skipif(not (ROOT / ".git").exists(), reason="needs the repository, not only its files")
 
@@ -63,7 +64,7 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for branch, changes in {
         "same": [],
         "worse": [("pointwise", TWICE), ("depthwise", WRONG)],
-        "crashing": [("standard", CRASH)],
+        "crashing": [("standard", CRASH), ("depthwise", CRASH_LATER)],
     }.items():
         git(folder, "checkout", "--quiet", "-b", branch, "base")
         with registry.open("a") as file:
@@ -122,6 +123,7 @@ def test_the_checkout_as_it_is_is_a_revision(clone, sepconv):
         (["base", "nosuch"], "'nosuch' is no revision of"),
         (["--", "--help"], "'--help' is no revision of"),
         (["base", "crashing", *SMALL], "ended with exit code -6"),
+        (["base", "crashing", *SMALL, "--kernels", "cpu.depthwise.loops"], "ended with exit code -6"),
         (["base", "same", "--kernels", "cpu.*.nosuch"], "no kernel matches"),
         (["base", "same", "--grid", "smoke", "--M", "3"], "--grid smoke came together with --M"),
         (["base", "same", "--threshold", "nan"], "--threshold"),
