@@ -20,7 +20,7 @@ from math import ceil
 import numpy as np
 
 from sepconv_bench import Problem, get_kernel
-from sepconv_bench.measure.clocks import batch_seconds, settle
+from sepconv_bench.measure.clocks import batch_seconds, wait_for_idle_pools
 from sepconv_bench.model.grids import get_grid
 
 KERNELS = (("cpu.pointwise.tiled", 0), ("cpu.depthwise.tiled", 0), ("cpu.depthwise.tiled", 1))
@@ -54,7 +54,7 @@ def side(connection, name, shape, huge, seed):
             launch = kernel.bind(problem)
             connection.send(launch())
         else:
-            settle()
+            wait_for_idle_pools()
             launch()
             connection.send([batch_seconds(launch, 1) for _ in range(job)])
 

@@ -8,12 +8,13 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from sepconv_bench.results import store
+from sepconv_bench.results.records import packed
 
 ROOT = Path(__file__).parents[1]
 SMALL = ("--kernels", "cpu.*.loops", "--M", "8", "--N", "8", "--D_G", "7", "--time-limit", "1", "--threads", "1")
@@ -27,7 +28,7 @@ def get_kernel(name):
     import dataclasses
 
     kernel = _get_{operator}(name)
-    if kernel.operator == "{operator}":
+    if kernel.declaration.operator == "{operator}":
         return dataclasses.replace(kernel, bind=lambda problem: _changed_{operator}(problem, kernel.bind(problem)))
     return kernel
 
@@ -38,6 +39,7 @@ def _changed_{operator}(problem, launch):
 TWICE = "return lambda: (launch(), launch())"
 WRONG = "return lambda: (launch(), problem.G.fill(0))"
 CRASH = "import os; os.abort()"
+CRASH_LATER = "import os; return os.abort"
 
 pytestmark = pytest.mark.skipif(not (ROOT / ".git").exists(), reason="needs the repository, not only its files")
 
@@ -62,7 +64,7 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for branch, changes in {
         "same": [],
         "worse": [("pointwise", TWICE), ("depthwise", WRONG)],
-        "crashing": [("standard", CRASH)],
+        "crashing": [("standard", CRASH), ("depthwise", CRASH_LATER)],
     }.items():
         git(folder, "checkout", "--quiet", "-b", branch, "base")
         with registry.open("a") as file:
@@ -121,6 +123,7 @@ def test_the_checkout_as_it_is_is_a_revision(clone, sepconv):
         (["base", "nosuch"], "'nosuch' is no revision of"),
         (["--", "--help"], "'--help' is no revision of"),
         (["base", "crashing", *SMALL], "ended with exit code -6"),
+        (["base", "crashing", *SMALL, "--kernels", "cpu.depthwise.loops"], "ended with exit code -6"),
         (["base", "same", "--kernels", "cpu.*.nosuch"], "no kernel matches"),
         (["base", "same", "--grid", "smoke", "--M", "3"], "--grid smoke came together with --M"),
         (["base", "same", "--threshold", "nan"], "--threshold"),
@@ -182,11 +185,10 @@ def _with_times(swept: Path, folder: Path, change: Callable[[str], float]) -> Pa
         cells = list(old.cells())
     folder.mkdir()
     with store.create(folder) as new:
-        number = new.add_run(run["machine"], run["settings"], run["ceilings"])
+        number = new.add_run(run.machine, run.settings, run.ceilings)
         for cell in cells:
-            samples = {name: [(block * change(name)).tolist() for block in blocks] for name, blocks in cell.samples.items()}
-            measured = {**cell.facts, "shape": asdict(cell.shape), "outcomes": cell.outcomes, "samples": samples}
-            new.add_cell(number, run["settings"]["kernels"], measured)
+            samples = {name: packed([block * change(name) for block in blocks]) for name, blocks in cell.samples.items()}
+            new.add_cell(number, replace(cell.measured, samples=samples))
     return folder
 
 

@@ -9,13 +9,13 @@ import time
 
 import pytest
 
-from sepconv_bench.measure.clocks import batch_seconds, pool_environment, settle, wait_policy
+from sepconv_bench.measure.clocks import batch_seconds, pool_environment, wait_for_idle_pools, wait_policy
 
 IDLE = """
 import sys, time
 import numpy as np
 from numba import njit, prange
-from sepconv_bench.measure.clocks import settle
+from sepconv_bench.measure.clocks import wait_for_idle_pools
 
 @njit(parallel=True)
 def parallel(x):
@@ -29,16 +29,16 @@ shares = []
 for _ in range(15):
     for _ in range(20):
         work()
-    settle()
+    wait_for_idle_pools()
     everyone, mine = time.process_time(), time.thread_time()
-    settle(0.02)
+    wait_for_idle_pools(0.02)
     shares.append(((time.process_time() - everyone) - (time.thread_time() - mine)) / 0.02)
 print(sorted(shares)[len(shares) // 2])
 """
 
 
 def idle_share(pool: str, environment: dict[str, str]) -> float:
-    """CPU time of the process's other threads after `settle`, as a share of the time: the median of 15 tries."""
+    """CPU time of the process's other threads after `wait_for_idle_pools`, as a share of the time: the median of 15 tries."""
     command = [sys.executable, "-c", IDLE, pool]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
     return float(done.stdout)
@@ -72,9 +72,9 @@ def test_the_wait_policy_is_what_the_process_has(monkeypatch):
     assert wait_policy() == {"OMP_WAIT_POLICY": "passive", "KMP_BLOCKTIME": "0"}
 
 
-def test_settling_keeps_the_core_awake_for_its_time():
+def test_waiting_keeps_the_core_awake_for_its_time():
     start, mine = time.perf_counter(), time.thread_time()
-    settle(0.05)
+    wait_for_idle_pools(0.05)
     took = time.perf_counter() - start
     assert took >= 0.05
     assert time.thread_time() > mine, "it is awake, not asleep"
@@ -86,7 +86,7 @@ def test_a_batch_is_timed_by_the_launch():
 
     def launch():
         launches.append(1)
-        settle(0.002)
+        wait_for_idle_pools(0.002)
 
     for count in (1, 5):
         before, start = len(launches), time.perf_counter()

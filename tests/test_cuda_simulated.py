@@ -31,7 +31,8 @@ else:
     from sepconv_bench.kernels.cuda.product import Tile
     from sepconv_bench.kernels.cuda.tiles import STRIPS
     from sepconv_bench.model.networks import WHOLE, Layer
-    from sepconv_bench.run import network_parts as timed
+    from sepconv_bench.model.operators import POINTWISE, SEPARABLE, STANDARD
+    from sepconv_bench.run import network_contenders
     from sepconv_bench.run.contest import Contest
 
     OURS = [name for name in kernel_names(device="cuda") if "torch" not in name]
@@ -114,24 +115,24 @@ else:
     def tiny_network(alpha: float, resolution: int, batch: int, separable: bool) -> tuple[Layer, ...]:
         """From an image of 8 x 8 by way of 4 x 4 to 2 x 2, with strides of 2, and channels that are no whole vectors."""
         blocks = (ConvShape(3, 4, 6, 4, 1, batch), ConvShape(3, 6, 8, 2, 2, batch))
-        operators = ("depthwise", "pointwise") if separable else ("standard",)
+        operators = SEPARABLE.parts if separable else (STANDARD,)
         body = (Layer(block, operator, shape) for block, shape in enumerate(blocks, 1) for operator in operators)
         conv, dense = ConvShape(3, 3, 4, 4, 2, batch), ConvShape(1, 8, 5, 1, 1, batch)
-        return Layer(0, "standard", conv), *body, Layer(3, "pointwise", dense)
+        return Layer(0, STANDARD, conv), *body, Layer(3, POINTWISE, dense)
 
     @pytest.mark.parametrize(("fuses", "splits", "batch"), [(True, 1, 2), (False, 2, 1)])
     def test_a_network_is_right_step_by_step_and_whole(fuses, splits, batch, monkeypatch):
         """As `sepconv-bench mobilenet --device cuda` checks it before it is timed."""
-        monkeypatch.setattr(timed, "mobilenet_v1", tiny_network)
+        monkeypatch.setattr(network_contenders, "mobilenet_v1", tiny_network)
         monkeypatch.setattr(rungs, "fuses", lambda *sizes: fuses)
         monkeypatch.setattr(rungs, "choose_tile", lambda *sizes: (SMALL[0], splits))
-        network = timed.Timed(1.0, 8, batch, None, 0, "cuda")
+        network = network_contenders.NetworkContenders(1.0, 8, batch, None, 0, "cuda")
         found = {}
         for part in network.parts:
             contenders = network.contenders(part)
             contest = Contest(contenders, np.random.default_rng(0), lambda name: None)
             for outcome in (contest.checked(name) for name in contenders if "torch" not in name):
-                found[part, outcome.kernel] = outcome.status, outcome.reason
+                found[part, outcome.kernel.name] = outcome.status, outcome.reason
         both = ("cuda.separable.plan", "cuda.standard.plan")
         expected = {(part, name) for part in ("block1", "block2", WHOLE) for name in both}
         assert found.keys() == expected | {("conv", "cuda.standard.plan"), ("classifier", "cuda.pointwise.plan")}

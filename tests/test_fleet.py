@@ -11,17 +11,22 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
+from importlib import metadata
 from pathlib import Path
 
 import dask
 import psutil
 import pytest
+from msgspec.structs import replace
 
 from sepconv_bench.errors import InputError
-from sepconv_bench.measure.sampler import Rules
+from sepconv_bench.measure.machine import commit
+from sepconv_bench.measure.records import Fingerprint, Rules
+from sepconv_bench.model.declaration import OURS, Declaration
 from sepconv_bench.model.grids import Grid, cross
 from sepconv_bench.results import store, tables
-from sepconv_bench.run import fleet
+from sepconv_bench.run.describe import Progress
+from sepconv_bench.run.fleet import cluster, coordinator, hosts
 from sepconv_bench.run.sweep import Settings
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux has 127.0.0.2 without being asked")
@@ -173,10 +178,10 @@ def with_plugin(path: Path) -> Settings:
 
 
 def test_a_scheduler_that_does_not_answer_is_refused_within_seconds(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(fleet, "_CONNECT_SECONDS", 1)
+    monkeypatch.setattr(cluster, "_CONNECT_SECONDS", 1)
     start = time.monotonic()
     with pytest.raises(InputError, match=r"no Dask scheduler answers at 'tcp://127\.0\.0\.1:1' \(Timed out"):
-        fleet.measure("tcp://127.0.0.1:1", settings(), 1, False, refuse, lambda step: None)
+        coordinator.measure("tcp://127.0.0.1:1", settings(), 1, False, refuse, lambda step: None)
     assert time.monotonic() - start < 15
 
 
@@ -189,7 +194,7 @@ def test_what_is_no_address_is_refused_in_one_line(sepconv: Callable, tmp_path: 
 
 def test_without_a_worker_that_offers_to_measure_the_message_says_what_to_start(scheduler: str):
     with pytest.raises(InputError, match=r"start one on each host: `dask worker tcp.* --nthreads 1 --resources cell=1"):
-        fleet.measure(scheduler, settings(), 1, False, refuse, lambda step: None)
+        coordinator.measure(scheduler, settings(), 1, False, refuse, lambda step: None)
 
 
 @pytest.fixture(scope="module")
@@ -220,7 +225,7 @@ def test_ctrl_c_keeps_what_has_come_back(stopped: Path):
         with store.open_results(folder) as results:
             (found,) = results.runs()
             table = tables.timings(results)
-        assert found["machine"]["host"] == folder.name.rpartition("-")[2]
+        assert found.machine.host == folder.name.rpartition("-")[2]
         # The plug-in has travelled, and the kernels' process has the environment of a local run and not the nanny's.
         (reason,) = set(table[table.variant == "tells"].reason)
         assert "MALLOC_TRIM_THRESHOLD_=None OMP_NUM_THREADS=1 GOMP_SPINCOUNT=5000" in reason
@@ -233,7 +238,7 @@ def test_a_resumed_run_measures_the_rest_though_a_worker_is_killed_and_comes_bac
     before = {folder.name: cells(folder) for folder in stopped.iterdir()}
     lines: list[str] = []
 
-    def tell(step: fleet.Progress) -> None:
+    def progress(step: Progress) -> None:
         lines.append(step.line)
         if "right: FMA peak" in step.line:
             workers["right"].dask_worker().kill()  # its nanny starts another
@@ -241,7 +246,7 @@ def test_a_resumed_run_measures_the_rest_though_a_worker_is_killed_and_comes_bac
     def opened(name: str) -> store.Results:
         return store.open_results(stopped / name, write=True)
 
-    assert fleet.measure(scheduler, with_plugin(stopped.with_name("tells.py")), 1, False, opened, tell) == []
+    assert coordinator.measure(scheduler, with_plugin(stopped.with_name("tells.py")), 1, False, opened, progress) == []
     assert any("right: its worker was lost" in line for line in lines)
     for name, there in before.items():
         assert cells(stopped / name) == dict.fromkeys(SHAPES, 1)
@@ -253,35 +258,35 @@ def test_hosts_that_are_not_alike_do_not_share_a_grid(folder: Path, scheduler: s
     with worker(folder, scheduler, "odd", "127.0.0.3", NUMBA_CPU_NAME="x86-64") as odd:
         odd.says("Registered to")
         with pytest.raises(InputError, match=r"--share needs hosts that are alike: left has llvm_cpu .*, odd has x86-64;"):
-            fleet.measure(scheduler, with_plugin(stopped.with_name("tells.py")), 1, True, refuse, lambda step: None)
+            coordinator.measure(scheduler, with_plugin(stopped.with_name("tells.py")), 1, True, refuse, lambda step: None)
 
 
 def test_threads_that_are_too_many_for_a_host_are_refused_by_it(scheduler: str, workers: dict[str, Started]):
     with pytest.raises(InputError, match=r"(left|right): 100000 threads are too many for the \d+ CPUs of this machine"):
-        fleet.measure(scheduler, settings(), 100_000, False, refuse, lambda step: None)
+        coordinator.measure(scheduler, settings(), 100_000, False, refuse, lambda step: None)
 
 
 def test_no_worker_is_taken_for_lost_while_the_client_looks_at_its_cluster(scheduler: str, workers: dict[str, Started]):
-    with dask.config.set({"distributed.client.scheduler-info-interval": "1ms"}), fleet._connected(scheduler) as client:
+    with dask.config.set({"distributed.client.scheduler-info-interval": "1ms"}), cluster.connected(scheduler) as client:
         for _ in range(300):
-            assert {worker["name"] for worker in fleet._workers(client).values()} >= set(workers)
+            assert {worker["name"] for worker in cluster.workers_of(client).values()} >= set(workers)
 
 
 def test_a_scheduler_that_is_lost_is_told_in_a_line_for_as_long_as_one_asks(folder: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(fleet, "_CONNECT_SECONDS", 1)  # of trying again, after which the client closes
+    monkeypatch.setattr(cluster, "_CONNECT_SECONDS", 1)  # of trying again, after which the client closes
     started = Started(folder, "lost", "scheduler", *SCHEDULER)
     try:
-        with fleet._connected(started.says(r"Scheduler at:\s+(tcp://\S+)")) as client:
-            assert fleet._workers(client) == {}
+        with cluster.connected(started.says(r"Scheduler at:\s+(tcp://\S+)")) as client:
+            assert cluster.workers_of(client) == {}
             started.process.kill()
             states = set()
             while "closed" not in states:
                 with pytest.raises(InputError, match="the Dask scheduler was lost on the way"):
-                    fleet._workers(client)
+                    cluster.workers_of(client)
                 states.add(client.status)
                 time.sleep(0.05)
             with pytest.raises(InputError, match="the Dask scheduler was lost on the way"):
-                fleet._workers(client)
+                cluster.workers_of(client)
     finally:
         started.stop()
 
@@ -290,7 +295,7 @@ def test_two_workers_on_one_host_are_refused(folder: Path, scheduler: str, worke
     with worker(folder, scheduler, "second", "127.0.0.1") as second:
         second.says("Registered to")
         with pytest.raises(InputError, match=r"2 workers offer to measure on the host 127\.0\.0\.1"):
-            fleet.measure(scheduler, settings(), 1, False, refuse, lambda step: None)
+            coordinator.measure(scheduler, settings(), 1, False, refuse, lambda step: None)
 
 
 def test_a_lost_hosts_cells_are_done_by_those_that_share_the_grid(scheduler: str, workers: dict[str, Started], tmp_path: Path):
@@ -306,55 +311,66 @@ def test_a_lost_hosts_cells_are_done_by_those_that_share_the_grid(scheduler: str
     assert any(f"left: {again}:" in line for line in told[lost:])
     assert cells(tmp_path) == dict.fromkeys(SHAPES, 1)
     with store.open_results(tmp_path) as results:
-        assert {run["machine"]["host"] for run in results.runs()} == {"left", "right"}
-        assert {run["run"]: run["machine"]["host"] for run in results.runs()}[results.cells()[-1].facts["run"]] == "left"
+        assert {run.machine.host for run in results.runs()} == {"left", "right"}
+        assert results.cells()[-1].run.machine.host == "left"
 
 
 def test_when_the_last_host_is_lost_the_run_says_what_is_missing(
     scheduler: str, workers: dict[str, Started], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(fleet, "_GRACE_SECONDS", 2.0)
+    monkeypatch.setattr(coordinator, "_GRACE_SECONDS", 2.0)
 
-    def tell(step: fleet.Progress) -> None:
+    def progress(step: Progress) -> None:
         if step.done == 1:
             workers["left"].process.kill()
 
-    lacking = fleet.measure(scheduler, settings(), 1, True, lambda name: store.create(tmp_path), tell)
+    lacking = coordinator.measure(scheduler, settings(), 1, True, lambda name: store.create(tmp_path), progress)
     missing = len(SHAPES) - cells(tmp_path).total()
     assert missing
     assert lacking == [f"left: {missing} cells lost with the worker"]
 
 
-def hosts(*changes: dict) -> Sequence[fleet.Host]:
-    """Hosts of this sepconv-bench that are alike but for the changes."""
-    version, commit = fleet.metadata.version("sepconv-bench"), fleet.commit()
-    machine = {"cpu": "A", "llvm_cpu": "a", "threads": 2, "threading_layer": "omp", "commit": commit}
-    machine["versions"] = {"sepconv-bench": version, "numba": "1"}
-    return [
-        fleet.Host(f"host{number}", "", "", machine | change, change.get("kernels", ["cpu.standard.loops"]))
-        for number, change in enumerate(changes)
-    ]
+MACHINE = Fingerprint(
+    **{"machine": "a", "cpu": "A", "llvm_cpu": "a", "system": "Linux", "python": "3", "threading_layer": "omp", "time": ""},
+    **{"caches": {}, "versions": {"sepconv-bench": metadata.version("sepconv-bench"), "numba": "1"}, "wait_policy": {}},
+    **{"memory_bytes": 1, "threads": 2, "blas": (), "logical_cpus": 2, "commit": commit()},
+)
+
+
+def alike(*changes: dict, variants: Sequence[str] = ()) -> Sequence[hosts.Host]:
+    """Hosts of this sepconv-bench that are alike but for the changes of their machines, and the variants of their kernel."""
+    found = []
+    for number, change in enumerate(changes):
+        variant = variants[number] if variants else "loops"
+        kernel = Declaration("cpu", "standard", variant, OURS, ("standard",), variant)
+        found.append(hosts.Host(f"host{number}", "", "", replace(MACHINE, **change), (kernel,)))
+    return found
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "words"),
     [
         ({"cpu": "B"}, "host0 has cpu A, host1 has B"),
         ({"threads": 1}, "host0 has threads 2, host1 has 1"),
         ({"versions": {"sepconv-bench": "0", "numba": "2"}}, "versions .*'numba': '1'.*'numba': '2'"),
-        ({"kernels": ["cpu.standard.torch"]}, "kernels of its own cpu.standard.loops, host1 has cpu.standard.torch"),
     ],
 )
-def test_what_makes_hosts_unlike_is_told(change, told):
-    fleet.refuse_unlike(hosts({}, {}))
-    with pytest.raises(InputError, match=told):
-        fleet.refuse_unlike(hosts({}, change))
+def test_what_makes_hosts_unlike_is_named(change, words):
+    hosts.refuse_unlike(alike({}, {}))
+    with pytest.raises(InputError, match=words):
+        hosts.refuse_unlike(alike({}, change))
+
+
+def test_hosts_with_other_kernels_are_unlike():
+    words = "kernels of its own cpu.standard.loops, host1 has cpu.standard.torch"
+    with pytest.raises(InputError, match=words):
+        hosts.refuse_unlike(alike({}, {}, variants=("loops", "torch")))
 
 
 def test_a_host_of_another_commit_is_refused():
-    fleet.refuse_other_versions(hosts({}, {}))
+    hosts.refuse_other_versions(alike({}, {}))
     with pytest.raises(InputError, match=r"host1 runs sepconv-bench .* \(abc\), and this is"):
-        fleet.refuse_other_versions(hosts({}, {"commit": "abc"}))
+        hosts.refuse_other_versions(alike({}, {"commit": "abc"}))
 
 
 def test_share_goes_with_a_cluster(sepconv, tmp_path):

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import sqlite3
 
 import numpy as np
 import pandas as pd
 import pytest
+from msgspec.structs import replace
 from PIL import Image
 from safetensors.numpy import save_file
 
 from sepconv_bench import InputError, ResultsError
 from sepconv_bench.cli import main
-from sepconv_bench.measure.sampler import Rules
+from sepconv_bench.measure.records import Rules
 from sepconv_bench.model.networks import mobilenet_v1, multiply_adds
 from sepconv_bench.network.image import read_image
 from sepconv_bench.network.plan import Plan
@@ -22,7 +22,7 @@ from sepconv_bench.network.weights import random_weights, read_weights
 from sepconv_bench.report.network import COLUMNS, rows_of
 from sepconv_bench.results.store import open_results
 from sepconv_bench.results.tables import layers, network, ratios
-from sepconv_bench.run import network_parts as timed
+from sepconv_bench.run import network_contenders
 from sepconv_bench.run.contest import Contest
 
 SMALL = ("--alpha", "0.25", "--resolution", "128")
@@ -86,14 +86,12 @@ def test_its_tables_are_exported(table, column, folder, tmp_path):
 def test_timing_it_again_takes_the_place_of_what_was_there(folder):
     with open_results(folder) as results:
         before = len(results.parts())
-        (stored,) = {json.dumps(cell.facts["network"]) for cell in results.parts()}
     with open_results(folder, write=True) as results:
-        cell = results.parts()[-1]
-        told = {"peak_flop": cell.facts["peak_flop"], "converged": True}
-        measured = {"shape": vars(cell.shape), "outcomes": cell.outcomes, "samples": cell.samples} | told
-        results.add_cell(1, ["cpu.separable.plan"], measured, json.loads(stored), "whole")
+        measured = results.parts()[-1].measured
+        assert measured.network.part == "whole"
+        results.add_cell(1, replace(measured, converged=True))
         assert len(results.parts()) == before
-        assert results.parts()[-1].facts["converged"]
+        assert results.parts()[-1].measured.converged
 
 
 def test_a_library_that_gives_other_probabilities_is_wrong_and_not_timed(monkeypatch):
@@ -102,8 +100,9 @@ def test_a_library_that_gives_other_probabilities_is_wrong_and_not_timed(monkeyp
         plan = Plan(layers, random_weights(layers))
         return lambda: plan(image[:, ::-1].copy())
 
-    monkeypatch.setattr(timed, "_LIBRARIES", {"cpu": {"onnxruntime": timed._Library((), other_image)}})
-    contenders = timed.Timed(0.25, 128, 1, None, 0).contenders("whole")
+    libraries = {"cpu": {"onnxruntime": network_contenders._Library("onnxruntime", other_image)}}
+    monkeypatch.setattr(network_contenders, "_LIBRARIES", libraries)
+    contenders = network_contenders.NetworkContenders(0.25, 128, 1, None, 0).contenders("whole")
     chosen = {name: contenders[name] for name in ("cpu.separable.plan", "cpu.separable.onnxruntime")}
     outcomes, samples = Contest(chosen, np.random.default_rng(0), lambda name: None).timed(lambda: None, Rules(seconds=2))
     assert [outcome.status for outcome in outcomes] == ["ok", "wrong"]

@@ -228,7 +228,7 @@ THREADS = """
 import sys, time
 import numba, numpy as np
 from sepconv_bench import ConvShape, Problem, get_kernel
-from sepconv_bench.measure.clocks import settle
+from sepconv_bench.measure.clocks import wait_for_idle_pools
 from sepconv_bench.kernels.peers import onnxruntime as adapter
 
 if sys.argv[2] == "left alone":
@@ -241,9 +241,9 @@ shares = []
 for _ in range(15):
     for _ in range(20):
         work()
-    settle()
+    wait_for_idle_pools()
     everyone, mine = time.process_time(), time.thread_time()
-    settle(0.02)
+    wait_for_idle_pools(0.02)
     shares.append(((time.process_time() - everyone) - (time.thread_time() - mine)) / 0.02)
 busy, start = time.process_time(), time.perf_counter()
 while time.perf_counter() - start < 0.3:

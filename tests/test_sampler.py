@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from sepconv_bench.measure import sampler
-from sepconv_bench.measure.clocks import settle
+from sepconv_bench.measure.clocks import wait_for_idle_pools
 from sepconv_bench.measure.sampler import MIN_BLOCKS, Rules, sample
 from sepconv_bench.measure.statistics import ratio
 
@@ -124,7 +124,7 @@ def test_one_hiccup_while_calibrating_does_not_shorten_the_samples():
 
     def bind(rng):
         # The first launch warms up, the second is the first to be timed.
-        return lambda: settle(5e-3) if next(launches) == 1 else None
+        return lambda: wait_for_idle_pools(5e-3) if next(launches) == 1 else None
 
     result = sample({"short": bind}, [], Rules(seconds=0.1), np.random.default_rng(0))
     lengths = np.concatenate(result.blocks["short"]) * result.launches["short"]

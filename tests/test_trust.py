@@ -12,17 +12,18 @@ import sys
 import tracemalloc
 import zipfile
 from contextlib import closing
-from dataclasses import asdict
 from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 from PIL import Image
 
 from sepconv_bench import ConvShape, KernelError, Problem, ShapeError, kernel, kernel_names
 from sepconv_bench.errors import InputError
 from sepconv_bench.kernels import registry
+from sepconv_bench.model.declaration import USER, Declaration
 from sepconv_bench.model.networks import mobilenet_v1
 from sepconv_bench.model.operators import POINTWISE
 from sepconv_bench.model.reference import Reference, reference_bytes
@@ -32,6 +33,7 @@ from sepconv_bench.report.history import write_history
 from sepconv_bench.report.ladder import ladder
 from sepconv_bench.results import store, tables
 from sepconv_bench.results.history import read as read_history
+from sepconv_bench.results.records import CellMeasured, Outcome, plain
 from sepconv_bench.run.revision import commit_of
 
 EVIL = "<script>alert(1)</script> $\\frac{ | `x` \x1b[2J --> 字"
@@ -295,10 +297,9 @@ def test_half_a_character_is_no_text(tmp_path, swept):
 
 
 def test_what_a_kernel_says_in_no_encoding_is_recorded(tmp_path):
-    outcome = {"kernel": "cpu.standard.x", "status": "failed", "reason": "\udcff", "compile_s": 0, "launches": 0, "error": None}
-    measured = {"shape": asdict(ConvShape(1, 1, 1, 1)), "outcomes": [outcome], "samples": {}, "converged": False}
+    kernel = Declaration("cpu", "standard", "x", USER, ("standard",), "x")
     with store.create(tmp_path) as results:
-        results.add_cell(1, ["cpu.standard.x"], measured)
+        results.add_cell(1, CellMeasured(ConvShape(1, 1, 1, 1), (Outcome(kernel, "failed", "\udcff"),)))
         assert results._rows("SELECT reason FROM outcomes") == [("\\udcff",)]
 
 
@@ -310,8 +311,8 @@ def _changed(swept: Path, folder: Path, statement: str, *values: object) -> None
 
 def test_a_machine_means_nothing_to_markdown(swept, tmp_path):
     with store.open_results(swept) as results:
-        machine = results.runs()[0]["machine"] | {"cpu": f"{EVIL} <!-- end of ladder -->\n| a |"}
-    _changed(swept, tmp_path, "UPDATE runs SET machine = ?", json.dumps(machine))
+        machine = replace(results.runs()[0].machine, cpu=f"{EVIL} <!-- end of ladder -->\n| a |")
+    _changed(swept, tmp_path, "UPDATE runs SET machine = ?", json.dumps(plain(machine)))
     with store.open_results(tmp_path) as results:
         told = ladder(results)
     assert "<" not in told

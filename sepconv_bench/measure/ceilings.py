@@ -18,7 +18,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from sepconv_bench.measure.clocks import Clock
-from sepconv_bench.measure.records import Ceilings, Estimate, Level, Measured, Rules
+from sepconv_bench.measure.records import PEAK, Ceilings, Estimate, Level, Measured, Rules
 from sepconv_bench.measure.sampler import Bind, Launch, sample
 from sepconv_bench.measure.statistics import estimate, ratio
 
@@ -27,8 +27,6 @@ _LANES = (4, 8, 16)
 _STEPS = 1 << 16  # of every chain, in one launch and thread: 0.1 ms or more, so that waking the pool does not count
 FOOTPRINTS = tuple(1 << power for power in range(15, 29))  # bytes: 32 KiB, inside L1, to 256 MiB
 _COPIED_BYTES = 1 << 23  # a launch copies at least this much, so that waking the pool does not count
-
-FMA = "ceiling.fma"
 
 
 @intrinsic
@@ -128,13 +126,13 @@ def measure_ceilings(
     Bandwidths are measured in rounds with the peak; `bytes_per_flop` is their ratio, which drift does not touch.
     """
     binds = {str(size): bind for size, (bind, _) in copied.items()}
-    samples = sample({FMA: _given(peak.launch)} | binds, [], Rules(seconds=seconds), rng, clock=clock).blocks
+    samples = sample({PEAK: _given(peak.launch)} | binds, [], Rules(seconds=seconds), rng, clock=clock).blocks
     levels = []
     for size, (_, count) in copied.items():
         moved = size * count
-        paired = ratio(samples[FMA], samples[str(size)])
+        paired = ratio(samples[PEAK], samples[str(size)])
         levels.append(Level(size, _rate(moved, estimate(samples[str(size)])), paired.value * moved / peak.flop))
-    return Ceilings(_rate(peak.flop, estimate(samples[FMA])), peak.lanes, tuple(levels), numba.get_num_threads())
+    return Ceilings(_rate(peak.flop, estimate(samples[PEAK])), peak.lanes, tuple(levels), numba.get_num_threads())
 
 
 def _rate(amount: float, time: Estimate) -> Measured:

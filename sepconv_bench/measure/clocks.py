@@ -1,4 +1,4 @@
-"""A clock, a pause in which idle thread pools fall asleep, and what a pool must be told so that it does."""
+"""A clock, a pause in which idle thread pools fall asleep, and the environment in which they do."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from itertools import repeat
 from time import perf_counter, perf_counter_ns
 
 MOST_THREADS = 8 * (os.cpu_count() or 1)  # beyond all use: they would do nothing but take turns
-SETTLE_SECONDS = 500e-6
+IDLE_SECONDS = 500e-6
 # How long an idle pool spins before it sleeps: longer than waking a thread takes (60 us on a virtual machine: below
-# that, the threads of a batch of short launches keep finding each other asleep), yet over within SETTLE_SECONDS, so
+# that, the threads of a batch of short launches keep finding each other asleep), yet over within IDLE_SECONDS, so
 # that nobody else's sample is disturbed. About 0.2 ms here; GNU OpenMP counts pauses, OpenBLAS powers of two of
 # clock cycles (left alone it spins for 50 ms and more), LLVM's OpenMP milliseconds, for which only 0 is short enough.
 _SHORT_SPINS = {"GOMP_SPINCOUNT": "5000", "OPENBLAS_THREAD_TIMEOUT": "19", "KMP_BLOCKTIME": "0"}
@@ -32,7 +32,7 @@ def wait_policy() -> dict[str, str]:
     return {name: os.environ[name] for name in names if name in os.environ}
 
 
-def settle(seconds: float = SETTLE_SECONDS) -> None:
+def wait_for_idle_pools(seconds: float = IDLE_SECONDS) -> None:
     """Keep this core awake, doing nothing, until pools that worked a moment ago sleep."""
     until = perf_counter() + seconds
     while perf_counter() < until:
@@ -52,9 +52,9 @@ class Clock:
 
     queues = False  # whether launches come back before they are done
 
-    def settle(self) -> None:
+    def wait_until_idle(self) -> None:
         """Wait until nothing that ran before disturbs."""
-        settle()
+        wait_for_idle_pools()
 
     def batch_seconds(self, launch: Callable[[], object], launches: int) -> float:
         """Seconds a launch of `launches` in a row."""

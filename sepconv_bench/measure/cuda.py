@@ -54,7 +54,7 @@ class CudaClock(Clock):
         self._nvml = _nvml_handle()
         self._junk = cuda.device_array(_FLUSH * _l2_bytes() // 4, np.float32) if cold else None
 
-    def settle(self) -> None:
+    def wait_until_idle(self) -> None:
         """A GPU has no pools; it must only be idle."""
         self._stream.synchronize()
 

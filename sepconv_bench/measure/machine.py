@@ -87,7 +87,7 @@ def fingerprint() -> Fingerprint:
 
 
 def steal_seconds() -> float:
-    """CPU seconds that the hypervisor has given to others since boot, all CPUs together; NaN where it is not told."""
+    """CPU seconds that the hypervisor has given to others since boot, all CPUs together; NaN where the system does not say."""
     return getattr(psutil.cpu_times(), "steal", float("nan"))
 
 

@@ -10,6 +10,8 @@ from typing import Annotated
 
 from msgspec import Meta, Struct, field
 
+PEAK = "ceiling.fma"  # the name of the machine's peak among the samples
+
 # Numbers that may be calculated with: none of their squares overflows.
 Positive = Annotated[float, Meta(gt=0, lt=1e30)]
 Number = Annotated[float, Meta(gt=-1e30, lt=1e30)]

@@ -14,7 +14,7 @@ from time import perf_counter
 
 import numpy as np
 
-from sepconv_bench.measure.clocks import SETTLE_SECONDS, Clock
+from sepconv_bench.measure.clocks import IDLE_SECONDS, Clock
 from sepconv_bench.measure.records import Rules
 from sepconv_bench.measure.statistics import ratio
 
@@ -61,7 +61,7 @@ class _Contender:
                 self.launches *= 2
                 self.seconds = min(self.clock.batch_seconds(self.launch, self.launches) for _ in range(3))
             self.launches = ceil(SAMPLE_SECONDS / self.seconds)
-        cost = self.seconds * (self.launches + self.warm_launches) + SETTLE_SECONDS
+        cost = self.seconds * (self.launches + self.warm_launches) + IDLE_SECONDS
         # Powers of two, so that of two slow contenders one's rounds are all the other's too.
         self.period = 1 << max(0, ceil(log2(cost / _SHARE_SECONDS)))
         return cost / self.period
@@ -82,7 +82,7 @@ class _Contender:
             self.launch()
 
     def sample(self) -> float:
-        self.clock.settle()
+        self.clock.wait_until_idle()
         for _ in range(self.warm_launches):
             self.launch()
         return self.clock.batch_seconds(self.launch, self.launches)

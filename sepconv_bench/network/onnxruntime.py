@@ -11,10 +11,10 @@ import numpy as np
 
 from sepconv_bench.kernels.peers.onnxruntime import IR_VERSION, OPSET, launch_of, session_of, value
 from sepconv_bench.kernels.registry import Launch
-from sepconv_bench.network.weights import Convolution
+from sepconv_bench.network.weights import FoldedConvolution
 
 
-def bind(network: Sequence[Convolution], image: np.ndarray) -> Launch:
+def bind(network: Sequence[FoldedConvolution], image: np.ndarray) -> Launch:
     from onnx import TensorProto, helper, numpy_helper
 
     *body, dense = network

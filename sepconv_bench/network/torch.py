@@ -13,13 +13,13 @@ import numpy as np
 
 from sepconv_bench.kernels.peers.cudnn import configure
 from sepconv_bench.kernels.registry import Launch
-from sepconv_bench.network.weights import Convolution
+from sepconv_bench.network.weights import FoldedConvolution
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
 
-def eager(network: Sequence[Convolution], image: np.ndarray, device: str = "cpu") -> Launch:
+def eager(network: Sequence[FoldedConvolution], image: np.ndarray, device: str = "cpu") -> Launch:
     """Operator by operator."""
     import torch
 
@@ -34,13 +34,13 @@ def eager(network: Sequence[Convolution], image: np.ndarray, device: str = "cpu"
     return launch
 
 
-def on_gpu(network: Sequence[Convolution], image: np.ndarray) -> Launch:
+def on_gpu(network: Sequence[FoldedConvolution], image: np.ndarray) -> Launch:
     """Operator by operator on the GPU, as the peers of single convolutions are set up there."""
     configure()
     return eager(network, image, "cuda")
 
 
-def prepacked(network: Sequence[Convolution], image: np.ndarray) -> Launch:
+def prepacked(network: Sequence[FoldedConvolution], image: np.ndarray) -> Launch:
     """Weights packed for oneDNN, bias and ReLU6 at the end of each convolution: the calls a frozen model is compiled to."""
     import torch
 
@@ -68,7 +68,7 @@ def prepacked(network: Sequence[Convolution], image: np.ndarray) -> Launch:
     return launch
 
 
-def compiled(network: Sequence[Convolution], image: np.ndarray) -> Launch:
+def compiled(network: Sequence[FoldedConvolution], image: np.ndarray) -> Launch:
     """By torch.compile, with its weights frozen; needs a C++ compiler."""
     import torch
     import torch._inductor.config
@@ -100,7 +100,7 @@ def _input(image: np.ndarray) -> Tensor:
     return torch.from_numpy(image).permute(0, 3, 1, 2)
 
 
-def _module(network: Sequence[Convolution]) -> nn.Module:
+def _module(network: Sequence[FoldedConvolution]) -> nn.Module:
     from torch import nn
 
     layers: list[nn.Module] = []

@@ -83,7 +83,7 @@ def folded(weights: Mapping[str, np.ndarray], name: str, layer: Layer) -> tuple[
 
 
 @dataclass(frozen=True)
-class Convolution:
+class FoldedConvolution:
     """A layer as other libraries take it: K (N, M / groups, D_K, D_K), and a bias (N,)."""
 
     K: np.ndarray
@@ -93,13 +93,13 @@ class Convolution:
     groups: int
 
 
-def convolutions(layers: Sequence[Layer], weights: Mapping[str, np.ndarray]) -> Iterator[Convolution]:
+def convolutions(layers: Sequence[Layer], weights: Mapping[str, np.ndarray]) -> Iterator[FoldedConvolution]:
     """Every layer in order, batch norm folded in; a fully connected one is a convolution of a map of one pixel."""
     for name, layer in zip(names(layers), layers, strict=True):
         K, bias = folded(weights, name, layer)
         mixes, groups = layer.operator is POINTWISE, layer.shape.M if layer.operator is DEPTHWISE else 1
         stride, padding = (1, 0) if mixes else (layer.shape.stride, K.shape[0] // 2)
-        yield Convolution(np.ascontiguousarray(K.transpose(3, 2, 0, 1)), bias, stride, padding, groups)
+        yield FoldedConvolution(np.ascontiguousarray(K.transpose(3, 2, 0, 1)), bias, stride, padding, groups)
 
 
 def read_weights(path: Path) -> dict[str, np.ndarray]:

@@ -6,19 +6,14 @@ difference between the revisions: fresh buffers for each block, a fork for every
 
 from __future__ import annotations
 
-import json
 import os
-import socket
-import subprocess
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from math import ceil
-from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
 
@@ -26,8 +21,10 @@ from sepconv_bench.errors import InputError
 from sepconv_bench.measure.clocks import pool_environment
 from sepconv_bench.measure.statistics import estimate
 from sepconv_bench.measure.verdicts import Verdict, shared_confidence, verdicts
-from sepconv_bench.model.shapes import ConvShape
+from sepconv_bench.run import revision_protocol as protocol
 from sepconv_bench.run.revision import Revision
+from sepconv_bench.run.revision_protocol import Benchmark
+from sepconv_bench.run.supervisor import Program, Supervisor, WorkerError
 
 SET = 8  # benchmarks that are timed together, in the same rounds
 RESTARTS = 2  # times that both processes are started for a set; compiling takes most of ten seconds
@@ -41,17 +38,7 @@ _TARGET = 0.012
 _SURE_BLOCKS = 24
 _SILENCE_SECONDS = 120.0
 _WORKER = Path(__file__).with_name("revision_worker.py")
-
-
-@dataclass(frozen=True)
-class Benchmark:
-    """A kernel on a shape."""
-
-    kernel: str
-    shape: ConvShape
-
-    def __str__(self) -> str:
-        return f"{self.kernel} {self.shape}"
+_Wanted = TypeVar("_Wanted")
 
 
 @dataclass(frozen=True)
@@ -64,56 +51,49 @@ class Comparison:
 
 
 class _Side:
-    """The process of one revision."""
+    """The process of one revision. InputError where it dies or falls silent."""
 
     def __init__(self, revision: Revision, threads: int) -> None:
-        self._told = revision.told
-        ours, theirs = socket.socketpair()
-        environment = os.environ | pool_environment(threads) | {"PYTHONPATH": str(revision.package)}
-        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 (closed with the process)
-        with theirs:
+        self._label = revision.label
+        program = Program(
             # -P: what lies beside the worker's file is this package, not the revision's.
-            self._process = subprocess.Popen(
-                [str(revision.python), "-P", str(_WORKER), str(theirs.fileno())],
-                env=environment,
-                pass_fds=(theirs.fileno(),),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=self._errors,
-                start_new_session=True,
-            )
-        self._connection = Connection(ours.detach())
+            (str(revision.python), "-P", str(_WORKER)),
+            os.environ | pool_environment(threads) | {"PYTHONPATH": str(revision.package)},
+            kernel_seconds=_SILENCE_SECONDS,
+            own_seconds=_SILENCE_SECONDS,
+            keeps_errors=True,
+        )
+        self._supervisor: Supervisor[protocol.RevisionJob, protocol.RevisionAnswer] = Supervisor(
+            program, protocol.encode, protocol.decode
+        )
+        self._supervisor.start()
 
-    def tell(self, **job: object) -> None:
+    def send(self, job: protocol.RevisionJob) -> None:
+        with self._faults_refused():
+            self._supervisor.send(job)
+
+    def receive(self, wanted: type[_Wanted]) -> _Wanted:
+        with self._faults_refused():
+            answer = self._supervisor.receive()
+        assert isinstance(answer, wanted), f"{type(answer).__name__} came where {wanted.__name__} was to come"
+        return answer
+
+    def ask(self, job: protocol.RevisionJob, wanted: type[_Wanted]) -> _Wanted:
+        self.send(job)
+        return self.receive(wanted)
+
+    def close(self) -> None:
+        self._supervisor.close()
+
+    @contextmanager
+    def _faults_refused(self) -> Iterator[None]:
         try:
-            self._connection.send_bytes(json.dumps(job).encode())
-        except OSError:
-            raise self._death() from None
-
-    def hear(self) -> Any:
-        try:
-            if not self._connection.poll(_SILENCE_SECONDS):
-                raise InputError(f"{self._told} gave no answer within {_SILENCE_SECONDS:g} s")
-            return json.loads(self._connection.recv_bytes())
-        except (EOFError, OSError):
-            raise self._death() from None
-
-    def ask(self, **job: object) -> Any:
-        self.tell(**job)
-        return self.hear()
-
-    def stop(self) -> None:
-        self._process.kill()
-        self._process.wait()
-        self._connection.close()
-        self._errors.close()
-
-    def _death(self) -> InputError:
-        self._process.kill()
-        code = self._process.wait()
-        self._errors.seek(0)
-        lines = self._errors.read().decode(errors="replace").strip().splitlines()
-        return InputError(f"the process of {self._told} ended with exit code {code}" + (f": {lines[-1]}" if lines else ""))
+            yield
+        except WorkerError as fault:
+            if fault.exit_code is None:
+                raise InputError(f"the process of {self._label}: {fault.reason}") from fault
+            last = f": {fault.last_line}" if fault.last_line else ""
+            raise InputError(f"the process of {self._label} ended with exit code {fault.exit_code}{last}") from fault
 
 
 def compare(
@@ -123,14 +103,14 @@ def compare(
     threads: int,
     seconds: float,
     rng: np.random.Generator,
-    tell: Callable[[str], None],
+    log: Callable[[str], None],
 ) -> Comparison:
     """Time the benchmarks of both revisions, at most `seconds` for each eight of them; InputError where a process fails."""
     blocks: dict[str, list[np.ndarray]] = {}
     left_out: dict[str, str] = {}
     for first in range(0, len(benchmarks), SET):
         chosen = list(benchmarks[first : first + SET])
-        tell(f"benchmarks {first + 1} to {first + len(chosen)} of {len(benchmarks)}, {seconds:g} s")
+        log(f"benchmarks {first + 1} to {first + len(chosen)} of {len(benchmarks)}, {seconds:g} s")
         end = time.monotonic() + seconds
         for restart in range(RESTARTS):
             if restart and time.monotonic() > end:
@@ -157,21 +137,23 @@ def _pair(revisions: tuple[Revision, Revision], threads: int, swapped: bool) -> 
         yield started[::-1] if swapped else started
     finally:
         for side in started:
-            side.stop()
+            side.close()
 
 
 def _prepared(sides: list[_Side], chosen: Sequence[Benchmark], left_out: dict[str, str], seed: int, verify: bool) -> list[int]:
     """Compile on both sides at once. The numbers of the benchmarks that both have and get right; others go into `left_out`."""
-    job = {"do": "prepare", "benchmarks": [(one.kernel, asdict(one.shape)) for one in chosen], "seed": seed}
     for side in sides:
-        side.tell(**job)
-    numbers = _kept(list(range(len(chosen))), [side.hear() for side in sides], chosen, left_out)
+        side.send(protocol.Prepare(tuple(chosen), seed))
+    answers = [side.receive(protocol.Reasons).reasons for side in sides]
+    numbers = _kept(list(range(len(chosen))), answers, chosen, left_out)
     if verify:
         numbers = _kept(numbers, [_verified(side, numbers) for side in sides], chosen, left_out)
     return [number for number in numbers if str(chosen[number]) not in left_out]
 
 
-def _kept(numbers: list[int], answers: list[list[str]], chosen: Sequence[Benchmark], left_out: dict[str, str]) -> list[int]:
+def _kept(
+    numbers: list[int], answers: list[tuple[str, ...]], chosen: Sequence[Benchmark], left_out: dict[str, str]
+) -> list[int]:
     for whose, reasons in zip(("the old one", "the new one"), answers, strict=True):
         for number, reason in zip(numbers, reasons, strict=True):
             if reason:
@@ -179,10 +161,10 @@ def _kept(numbers: list[int], answers: list[list[str]], chosen: Sequence[Benchma
     return [number for number in numbers if str(chosen[number]) not in left_out]
 
 
-def _verified(side: _Side, numbers: list[int]) -> list[str]:
-    side.ask(do="fork")
-    reasons = side.ask(do="verify", which=numbers)
-    side.ask(do="end")
+def _verified(side: _Side, numbers: list[int]) -> tuple[str, ...]:
+    side.ask(protocol.Fork(), protocol.Done)
+    reasons = side.ask(protocol.Verify(tuple(numbers)), protocol.Reasons).reasons
+    side.ask(protocol.End(), protocol.Done)
     return reasons
 
 
@@ -193,12 +175,12 @@ def _sample(
     open_ones = list(found)
     while open_ones and (not found[open_ones[0]] or time.monotonic() < until):
         for side in sides:
-            side.ask(do="fork")
+            side.ask(protocol.Fork(), protocol.Done)
         for _ in range(_BLOCKS_A_FORK):
             for number, block in _block(sides, open_ones, rng).items():
                 found[number].append(block)
         for side in sides:
-            side.ask(do="end")
+            side.ask(protocol.End(), protocol.Done)
         open_ones = [number for number in open_ones if not _closed(found[number], confidence)]
 
 
@@ -208,16 +190,17 @@ def _closed(blocks: list[np.ndarray], confidence: float) -> bool:
 
 def _block(sides: list[_Side], numbers: list[int], rng: np.random.Generator) -> dict[int, np.ndarray]:
     """Some rounds on fresh buffers; the two samples of a benchmark follow each other, in an order drawn each time."""
-    seconds: list[list[float]] = [[], []]
+    seconds: list[tuple[float, ...]] = [(), ()]
     for which in rng.permutation(2):  # whoever draws last finds more of its data in the cache
-        seconds[which] = sides[which].ask(do="draw", which=numbers, seed=int(rng.integers(1 << 31)))
+        job = protocol.Draw(tuple(numbers), int(rng.integers(1 << 31)))
+        seconds[which] = sides[which].ask(job, protocol.Drawn).seconds
     jobs = {}
     for number, *both in zip(numbers, *seconds, strict=True):
         launches = ceil(_BATCH_SECONDS / max(min(both), 1e-7))
-        jobs[number] = {"launches": launches, "batches": ceil(_SAMPLE_SECONDS / max(launches * min(both), 1e-7))}
+        jobs[number] = protocol.Sample(number, launches, ceil(_SAMPLE_SECONDS / max(launches * min(both), 1e-7)))
     times = {number: np.empty((2, _ROUNDS)) for number in numbers}
     for turn in range(_ROUNDS):
         for number in rng.permutation(numbers):
             for which in rng.permutation(2):
-                times[number][which, turn] = sides[which].ask(do="sample", number=int(number), **jobs[number])
+                times[number][which, turn] = sides[which].ask(jobs[number], protocol.Sampled).seconds
     return {number: new / old for number, (old, new) in times.items()}

@@ -20,9 +20,8 @@ from msgspec.structs import replace as changed
 from sepconv_bench.errors import ShapeError
 from sepconv_bench.kernels.problem import Problem
 from sepconv_bench.kernels.registry import Bind, Kernel, Launch, Unpack
-from sepconv_bench.measure.ceilings import FMA
 from sepconv_bench.measure.clocks import Clock
-from sepconv_bench.measure.records import Rules
+from sepconv_bench.measure.records import PEAK, Rules
 from sepconv_bench.measure.sampler import Samples, sample
 from sepconv_bench.model.declaration import OURS, Declaration
 from sepconv_bench.model.pairing import pairs
@@ -179,15 +178,15 @@ class Contest:
         while True:
             right = [name for name, outcome in outcomes.items() if outcome.status == "ok"]
             launches: dict[str, Launch] = {}
-            binds = {FMA: lambda rng: peak} | {name: partial(self._bind, name, launches) for name in right}
-            running = FMA
+            binds = {PEAK: lambda rng: peak} | {name: partial(self._bind, name, launches) for name in right}
+            running = PEAK
 
             def mark(name: str) -> None:
                 nonlocal running
                 running = name
                 self._mark(name)
 
-            compared = self._compared(right, beside_ours) or [(name, FMA) for name in right]
+            compared = self._compared(right, beside_ours) or [(name, PEAK) for name in right]
             try:
                 samples = sample(binds, compared, rules, self._rng, mark, self._clock)
             except _RAISED as error:

@@ -62,7 +62,7 @@ class KernelProcess:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._supervisor.__exit__(*error)
+        self._supervisor.close()
 
     def start(self) -> protocol.Started:
         """Start the process anew; gives the machine's fingerprint and the kernels that were chosen."""

@@ -25,10 +25,10 @@ _ENVIRONMENTS = 3  # kept, the last ones used: each takes half a gigabyte
 
 @dataclass(frozen=True)
 class Revision:
-    """`python` runs it, with `package` on its path. `told`: how the user named it, and its commit."""
+    """`python` runs it, with `package` on its path. `label`: how the user named it, and its commit."""
 
     commit: str
-    told: str
+    label: str
     python: Path
     package: Path
 
@@ -52,10 +52,10 @@ def commit_of(checkout: Path, name: str | None) -> str:
     return commit
 
 
-def build(checkout: Path, name: str | None, tell: Callable[[str], None]) -> Revision:
+def build(checkout: Path, name: str | None, log: Callable[[str], None]) -> Revision:
     """Install a revision's package and requirements, unless they are there. InputError if it cannot be built."""
     commit = commit_of(checkout, name)
-    told = f"{name or 'this checkout'} ({commit[:10]})"
+    label = f"{name or 'this checkout'} ({commit[:10]})"
     cache = Path(checkout, _git(checkout, "rev-parse", "--git-common-dir") or ".git") / _CACHE
     package = cache / "packages" / f"{commit}-{sys.implementation.cache_tag}"
     try:
@@ -63,9 +63,9 @@ def build(checkout: Path, name: str | None, tell: Callable[[str], None]) -> Revi
         with (cache / "lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)  # another comparison may be building just this
             if not package.is_dir() or not _python(package).exists():
-                tell(f"building {told}")
+                log(f"building {label}")
                 with tempfile.TemporaryDirectory(dir=cache, prefix="building-") as folder:
-                    python = _install(checkout, commit, Path(folder), cache, tell)
+                    python = _install(checkout, commit, Path(folder), cache, log)
                     shutil.rmtree(package, ignore_errors=True)
                     package.parent.mkdir(exist_ok=True)
                     (Path(folder) / "package").rename(package)
@@ -74,10 +74,10 @@ def build(checkout: Path, name: str | None, tell: Callable[[str], None]) -> Revi
             os.utime(python.parents[1])
             _forget_old(cache / "environments")
     except OSError as error:
-        raise InputError(f"{told} cannot be built in {cache}: {error.strerror}") from error
+        raise InputError(f"{label} cannot be built in {cache}: {error.strerror}") from error
     except tomllib.TOMLDecodeError as error:
-        raise InputError(f"{told} cannot be built: its pyproject.toml is not understood: {error}") from error
-    return Revision(commit, told, python, package)
+        raise InputError(f"{label} cannot be built: its pyproject.toml is not understood: {error}") from error
+    return Revision(commit, label, python, package)
 
 
 def _python(package: Path) -> Path:
@@ -85,7 +85,7 @@ def _python(package: Path) -> Path:
     return Path(os.readlink(link)) if link.is_symlink() else link
 
 
-def _install(checkout: Path, commit: str, folder: Path, cache: Path, tell: Callable[[str], None]) -> Path:
+def _install(checkout: Path, commit: str, folder: Path, cache: Path, log: Callable[[str], None]) -> Path:
     """The package into folder/package; gives the interpreter of the environment that holds its requirements."""
     source = folder / "source"
     _run("git", "-C", checkout, "worktree", "add", "--quiet", "--detach", source, commit)
@@ -98,7 +98,7 @@ def _install(checkout: Path, commit: str, folder: Path, cache: Path, tell: Calla
         environment = cache / "environments" / key
         python = environment / "bin" / "python"
         if not (environment / "whole").exists():
-            tell("installing its requirements, once for all revisions that have the same")
+            log("installing its requirements, once for all revisions that have the same")
             shutil.rmtree(environment, ignore_errors=True)
             _run(sys.executable, "-m", "venv", environment)
             _run(python, "-m", "pip", "install", "--quiet", *limits, source)

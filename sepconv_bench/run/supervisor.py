@@ -22,8 +22,8 @@ from typing import IO, Generic, TypeVar
 _POLL_SECONDS = 1.0  # rarely: this process shares the cores with what is being timed
 _LAST_SECONDS = 5.0  # in which a process that has closed its socket must have ended
 
-Job = TypeVar("Job")
-Answer = TypeVar("Answer")
+_Job = TypeVar("_Job")
+_Answer = TypeVar("_Answer")
 
 
 class WorkerError(Exception):
@@ -56,8 +56,8 @@ class Program:
     keeps_errors: bool = False
 
 
-class Supervisor(Generic[Job, Answer]):
-    """Starts the process, asks it, and ends it. Use it in a `with`.
+class Supervisor(Generic[_Job, _Answer]):
+    """Starts the process, asks it, and ends it. Close it, or use it in a `with`.
 
     The worker writes who is running into a small file, its marker, before anything of a kernel runs: of a worker that is dead
     or silent it says whose fault it was. `wanted` is asked every second while a job runs: once it says no, the process is ended
@@ -67,8 +67,8 @@ class Supervisor(Generic[Job, Answer]):
     def __init__(
         self,
         program: Program,
-        encode: Callable[[Job], bytes],
-        decode: Callable[[bytes], Answer],
+        encode: Callable[[_Job], bytes],
+        decode: Callable[[bytes], _Answer],
         wanted: Callable[[], bool] = lambda: True,
     ) -> None:
         self._program, self._encode, self._decode, self._wanted = program, encode, decode, wanted
@@ -77,13 +77,11 @@ class Supervisor(Generic[Job, Answer]):
         self._process: subprocess.Popen | None = None
         self._connection: Connection | None = None
 
-    def __enter__(self) -> Supervisor[Job, Answer]:
+    def __enter__(self) -> Supervisor[_Job, _Answer]:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self.stop()
-        self._marker.close()
-        self._errors.close()
+        self.close()
 
     @property
     def running(self) -> bool:
@@ -109,7 +107,14 @@ class Supervisor(Generic[Job, Answer]):
             )
         self._connection = Connection(ours.detach())
 
+    def close(self) -> None:
+        """End the process for good."""
+        self.stop()
+        self._marker.close()
+        self._errors.close()
+
     def stop(self) -> None:
+        """End the process, if one runs; it may be started again."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()
@@ -118,12 +123,12 @@ class Supervisor(Generic[Job, Answer]):
             self._connection.close()
             self._connection = None
 
-    def ask(self, job: Job) -> Answer:
+    def ask(self, job: _Job) -> _Answer:
         """The worker's answer to a job; WorkerError where it dies or is silent for too long, and then it is ended."""
         self.send(job)
         return self.receive()
 
-    def send(self, job: Job) -> None:
+    def send(self, job: _Job) -> None:
         """Ask without waiting; the next that is received is the answer."""
         assert self._connection is not None
         data = self._encode(job)
@@ -133,7 +138,7 @@ class Supervisor(Generic[Job, Answer]):
         except OSError:
             raise self._death() from None
 
-    def receive(self) -> Answer:
+    def receive(self) -> _Answer:
         assert self._connection is not None
         try:
             self._wait(self._connection)

@@ -29,7 +29,7 @@ from sepconv_bench.results.records import CellMeasured, NetworkPart, packed
 from sepconv_bench.run import protocol
 from sepconv_bench.run.cell_data import CellData
 from sepconv_bench.run.contest import Contender, Contest
-from sepconv_bench.run.network_parts import NetworkContenders
+from sepconv_bench.run.network_contenders import NetworkContenders
 from sepconv_bench.run.serving import serve
 
 

@@ -102,7 +102,7 @@ class _Coordinator:
             while self._goes_on():
                 self._step()
         finally:
-            # Ctrl-C, or an error: whoever still measures is told to stop.
+            # Ctrl-C, or an error: whoever still measures must stop.
             with suppress(OSError, TimeoutError, CancelledError):
                 self._client.cancel([host.sent for host in self._hosts if host.sent])
         return self._lacking()

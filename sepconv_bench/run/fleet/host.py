@@ -25,7 +25,7 @@ from sepconv_bench.run import sweep
 from sepconv_bench.run.fleet.records import CellDone, CellOrder, Introduction, Order, Plugin, decode, encode
 from sepconv_bench.run.kernel_process import faults_refused, open_kernel_process
 
-_IDLE_SECONDS = 10.0
+_KEPT_SECONDS = 10.0
 _CLOCKWORK = ("tick", "profile", "profile-cycle", "monitor", "memory_monitor")  # of a Dask worker; its heartbeat stays
 
 
@@ -82,8 +82,8 @@ def _written(plugins: tuple[Plugin, ...], folder: Path) -> tuple[str, ...]:
     return tuple(paths)
 
 
-class _Kept:
-    """One process at a time, kept for `_IDLE_SECONDS` after it was lent last."""
+class _KeptProcess:
+    """One process at a time, kept for `_KEPT_SECONDS` after it was lent last."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -103,7 +103,7 @@ class _Kept:
             except BaseException:
                 self._end()
                 raise
-            timer = threading.Timer(_IDLE_SECONDS, self._end_if_idle, [self._lent])
+            timer = threading.Timer(_KEPT_SECONDS, self._end_if_idle, [self._lent])
             timer.daemon = True
             timer.start()
 
@@ -118,7 +118,7 @@ class _Kept:
             self._process = None
 
 
-_kept = _Kept()
+_kept = _KeptProcess()
 
 
 @contextmanager

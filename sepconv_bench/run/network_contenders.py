@@ -31,7 +31,7 @@ from sepconv_bench.model.shapes import ConvShape
 from sepconv_bench.network import onnxruntime, torch
 from sepconv_bench.network.plan import Plan, Step, device
 from sepconv_bench.network.reference import probabilities
-from sepconv_bench.network.weights import Convolution, convolutions, random_weights, read_weights
+from sepconv_bench.network.weights import FoldedConvolution, convolutions, random_weights, read_weights
 from sepconv_bench.run.contest import Contender, KernelContender
 
 _STEP_PEERS = ("torch", "onnxruntime")  # libraries whose kernels for a single step are timed beside ours
@@ -58,7 +58,7 @@ class _Library:
     """Another way to run a network, with the library `name`. `refuses` gives the reason why it cannot here, or None."""
 
     name: str
-    bind: Callable[[list[Convolution], np.ndarray], Launch]
+    bind: Callable[[list[FoldedConvolution], np.ndarray], Launch]
     refuses: Callable[[], str | None] = lambda: None
     needs: tuple[str, ...] = ()
 
