@@ -25,12 +25,11 @@ def differences(then: Fingerprint, now: Fingerprint) -> Iterator[tuple[str, Any,
 
     Of libraries those count that both have: one that was not there has timed nothing.
     """
-    for what in ("cpu", "llvm_cpu", "gpu", "threads", "threading_layer", "commit"):
-        values: list[Any] = [getattr(machine, what) for machine in (then, now)]
-        if values[0] != values[1]:
-            yield what, *values
-    shared = then.versions.keys() & now.versions.keys()
-    changed = [name for name in then.versions if name in shared and then.versions[name] != now.versions[name]]
-    if changed:
-        before, after = ({name: machine.versions[name] for name in changed} for machine in (then, now))
-        yield "versions", before, after
+    shared = [name for name in then.versions if name in now.versions]
+    changed = [name for name in shared if then.versions[name] != now.versions[name]]
+    for what in ("cpu", "llvm_cpu", "gpu", "threads", "threading_layer", "versions", "commit"):
+        before, after = getattr(then, what), getattr(now, what)
+        if what == "versions":
+            before, after = ({name: machine.versions[name] for name in changed} for machine in (then, now))
+        if before != after:
+            yield what, before, after
