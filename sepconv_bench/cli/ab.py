@@ -68,4 +68,4 @@ def ab(
     benchmarks = [Benchmark(name, shape) for shape in shapes for name in names]
     rng = np.random.default_rng(seed)
     found = compare(*sides, benchmarks, allowed_threads(threads), time_limit, rng, click.echo)
-    end_with_verdicts(found.verdicts, found.left_out, (sides[0].told, sides[1].told), threshold, markdown)
+    end_with_verdicts(found.verdicts, found.left_out, (sides[0].label, sides[1].label), threshold, markdown)

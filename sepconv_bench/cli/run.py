@@ -26,7 +26,7 @@ from sepconv_bench.model.grids import GRIDS
 @click.option(
     "--target",
     type=Positive(0.0001, 1),
-    default=Rules.target,
+    default=Rules().target,
     show_default=True,
     metavar="SHARE",
     help="A cell is done when the 95 % intervals of its ratios are so narrow (half-width).",
