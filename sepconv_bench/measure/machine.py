@@ -114,6 +114,9 @@ def _threading_layer() -> str:
     """Numba knows its layer only once a parallel kernel has run."""
     import numba
 
+    from sepconv_bench.compile_once import compile_once
+
+    @compile_once
     @numba.njit(parallel=True)
     def touch(array: np.ndarray) -> None:
         for index in numba.prange(len(array)):
