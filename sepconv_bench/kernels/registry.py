@@ -38,6 +38,7 @@ _BUILT_IN = (
     "sepconv_bench.kernels.peers.numpy",
     "sepconv_bench.kernels.peers.torch",
     "sepconv_bench.kernels.peers.onnxruntime",
+    "sepconv_bench.kernels.peers.openvino",
     "sepconv_bench.kernels.cuda.registered",
     "sepconv_bench.kernels.peers.cudnn",
 )
