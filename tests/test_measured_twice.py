@@ -14,7 +14,7 @@ import pytest
 from sepconv_bench.model.grids import GRIDS
 from sepconv_bench.model.shapes import ConvShape
 from sepconv_bench.predict.prediction import Model
-from sepconv_bench.report.figures import panels
+from sepconv_bench.report.figures.points import panels
 from sepconv_bench.report.ladder import ladder
 from sepconv_bench.report.machines import side_by_side
 from sepconv_bench.results import store, tables

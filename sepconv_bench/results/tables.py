@@ -163,7 +163,7 @@ def samples(results: Results) -> pd.DataFrame:
     rows["block"] = np.repeat([number for *_, number, _ in found], counts)
     rows["round"] = np.concatenate([np.arange(count) for count in counts]) if counts else np.empty(0, int)
     rows["time_s"] = np.concatenate([block for *_, block in found]) if found else np.empty(0)
-    return pd.DataFrame(rows).dropna()
+    return pd.DataFrame(rows).astype({column.name: column.dtype for column in columns.SAMPLES.columns}).dropna()
 
 
 TABLES: Mapping[str, Callable[[Results], pd.DataFrame]] = {
