@@ -304,6 +304,11 @@ def kernel_names(operator: str | None = None, device: str | None = None, missing
     ]
 
 
+def libraries() -> list[str]:
+    """Packages that kernels need beside this one, each the one that brings the others."""
+    return list(dict.fromkeys(_kernels[name].needs[0] for name in kernel_names(missing=True) if _kernels[name].needs))
+
+
 def select(patterns: str | Sequence[str]) -> list[str]:
     """Names that match any of the patterns, as 'cpu.*.parallel,cpu.*.numpy', of kernels that can run here.
 

@@ -6,7 +6,7 @@ launch. Latency mode, one stream, float32. OpenVINO is imported when a kernel is
 
 from __future__ import annotations
 
-from functools import cache, partial
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numba
@@ -30,7 +30,7 @@ def _core() -> Core:
 
 
 def _settings() -> dict[str, Any]:
-    """One launch after the other, as fast as can be, in float32. Pinned threads would stay on cores that others are timed on."""
+    """One launch after the other, as fast as can be, in float32. Pinned threads would stay on cores where others are timed."""
     return {
         "INFERENCE_NUM_THREADS": numba.get_num_threads(),
         "NUM_STREAMS": "1",
@@ -92,6 +92,4 @@ def _unpack(given: Tensor, G: np.ndarray) -> None:
 
 
 for _operator in OPERATORS:
-    kernel(
-        f"cpu.{_operator}.openvino", unpack=_unpack, needs=("openvino",), library="openvino", algorithm="chosen"
-    )(_bind)
+    kernel(f"cpu.{_operator}.openvino", unpack=_unpack, needs=("openvino",), library="openvino", algorithm="chosen")(_bind)
