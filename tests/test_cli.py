@@ -113,7 +113,7 @@ def test_more_threads_than_cores_still_run(sepconv, tmp_path):
     done = sepconv("run", *sizes, "--kernels", kernels, "--threads", "7", *QUICK, "--output", tmp_path)
     assert done.returncode == 0, done.stderr
     with store.open_results(tmp_path) as results:
-        assert results.runs()[0]["machine"]["threads"] == 7
+        assert results.runs()[0].machine.threads == 7
 
 
 def test_help_names_every_command(door):

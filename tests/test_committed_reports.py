@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[1]
 FILES = sorted([*ROOT.glob("reports/*/results.sqlite"), *ROOT.glob("experiments/*/results.sqlite")])
 STORED = Path(__file__).parent / "data" / "committed_tables.zip"
 # What is called otherwise since, by its name then.
-RENAMED: dict[str, str] = {}
+RENAMED = {"doubts": "flags", "told": "explanation"}
 # Rows, and the sum of their seconds: too many to be stored.
 SAMPLES = {
     "again": (25703, 24.41153348941817),
@@ -52,6 +52,8 @@ def compare(found: pd.DataFrame, written: bytes) -> None:
         assert found.empty
         return
     before = pd.read_csv(io.BytesIO(written)).rename(columns=RENAMED)
+    if "flags" in before:
+        before["flags"] = before["flags"].str.replace("humps", "bimodal")
     after = pd.read_csv(io.BytesIO(found.to_csv(index=False).encode()))
     assert [column for column in after if column in before] == list(before)
     assert len(after) == len(before)

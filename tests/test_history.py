@@ -16,7 +16,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sepconv_bench.report.history import THEORY, found_steps, numbered, steps, write_history
+from sepconv_bench.report.history import write_history
+from sepconv_bench.report.history_series import THEORY, found_steps, numbered, steps
 from sepconv_bench.results import history
 
 pytest.importorskip("asv", reason="asv is not installed: pip install '.[asv]'")

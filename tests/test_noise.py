@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from sepconv_bench.measure.doctor import diagnose
-from sepconv_bench.measure.noise import SIGNS, doubts
+from sepconv_bench.measure.flags import FLAGS, flags
 from sepconv_bench.results import store, tables
 
 TARGET = 0.02
@@ -21,7 +21,7 @@ def quiet(rng: np.random.Generator, blocks: int = 20, rounds: int = 12) -> np.nd
 
 
 def signs(blocks: np.ndarray, half_width: float = 0.01, stolen: float = 0.0) -> list[str]:
-    return doubts(list(blocks), half_width, TARGET, stolen)
+    return flags(list(blocks), half_width, TARGET, stolen)
 
 
 def test_what_is_quiet_is_not_marked():
@@ -31,7 +31,7 @@ def test_what_is_quiet_is_not_marked():
 
 
 @pytest.mark.parametrize("kind", ["exponential", "uniform", "outliers"])
-def test_one_heap_of_any_form_is_not_two(kind):
+def test_one_mode_of_any_form_is_not_two(kind):
     rng = np.random.default_rng(1)
     for _ in range(200):
         more = {
@@ -39,15 +39,15 @@ def test_one_heap_of_any_form_is_not_two(kind):
             "uniform": rng.uniform(0, 0.3, (20, 12)),
             "outliers": 1.5 * (rng.random((20, 12)) < 0.05),
         }[kind]
-        assert "humps" not in signs(quiet(rng) * np.exp(more))
+        assert "bimodal" not in signs(quiet(rng) * np.exp(more))
 
 
 @pytest.mark.parametrize("share", [0.25, 0.5])
 @pytest.mark.parametrize("step", [0.2, 1.5])
-def test_two_heaps_are_found(share, step):
+def test_two_modes_are_found(share, step):
     rng = np.random.default_rng(2)
     found = [signs(quiet(rng) * np.exp(step * (rng.random((20, 12)) < share))) for _ in range(100)]
-    assert sum("humps" in one for one in found) >= 95
+    assert sum("bimodal" in one for one in found) >= 95
 
 
 def test_a_drift_is_found_and_a_small_one_let_be():
@@ -64,16 +64,16 @@ def test_the_plain_signs():
     assert signs(quiet(rng), stolen=0.1) == ["steal"]
     assert signs(quiet(rng), stolen=np.nan) == []
     assert signs(quiet(rng, blocks=4), half_width=0.1) == ["wide", "few"]
-    assert doubts([], np.inf, TARGET) == ["wide", "few"]
-    assert doubts([np.array([np.nan, np.nan])], np.nan, TARGET) == ["wide", "few"]
+    assert flags([], np.inf, TARGET) == ["wide", "few"]
+    assert flags([np.array([np.nan, np.nan])], np.nan, TARGET) == ["wide", "few"]
 
 
-def test_the_tables_carry_the_marks(swept):
+def test_the_tables_carry_the_flags(swept):
     with store.open_results(swept) as results:
         pairs, times = tables.ratios(results), tables.timings(results)
     for table in (pairs, times):
-        assert {sign for told in table.doubts for sign in told.split()} <= set(SIGNS)
-    assert (pairs.doubts.str.contains("wide") == ~pairs.converged).all()
+        assert {sign for listed in table["flags"] for sign in listed.split()} <= set(FLAGS)
+    assert (pairs["flags"].str.contains("wide") == ~pairs.converged).all()
 
 
 def test_strict_makes_an_error_of_it(sepconv, tmp_path):
@@ -81,7 +81,7 @@ def test_strict_makes_an_error_of_it(sepconv, tmp_path):
     # So narrow an interval closes for nobody in so short a time.
     done = sepconv(*arguments, "--target", "0.0001", "--strict", "--output", tmp_path / "strict")
     assert done.returncode == 1, done.stderr
-    assert "1 of 1 ratios are in doubt, 1 with an interval wider than asked" in done.stderr
+    assert "1 of 1 ratios are flagged, 1 with an interval wider than asked" in done.stderr
     assert "machine --doctor" in done.stderr
     assert (tmp_path / "strict" / "index.html").exists(), "nothing is lost"
     done = sepconv(*arguments, "--target", "0.0001", "--output", tmp_path / "lenient")

@@ -8,14 +8,24 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from PIL import Image, ImageColor
 from playwright.sync_api import Browser, Page
 
-from sepconv_bench.report import figures, maps, reasons
+from sepconv_bench.report import drawn
 from sepconv_bench.report import page as module
+from sepconv_bench.report.figures import saving
+from sepconv_bench.report.figures.crossover import crossover
+from sepconv_bench.report.figures.efficiency import efficiency
+from sepconv_bench.report.figures.headline import headline, places
+from sepconv_bench.report.figures.ladder import rungs_to_the_peak
+from sepconv_bench.report.figures.plane import plane
+from sepconv_bench.report.figures.reasons import reasons
+from sepconv_bench.report.figures.style import LOOKS
+from sepconv_bench.report.sentences import describe_reasons
 from sepconv_bench.results import store, tables
 
 PHONE, DESK = {"width": 390, "height": 844}, {"width": 1280, "height": 900}
@@ -141,18 +151,16 @@ def test_a_place_is_where_its_point_was_drawn(committed):
     """The mark under it in the picture has the colour of its D_K."""
     with store.open_results(committed) as results:
         ratios = tables.ratios(results)
-    figure = figures.headline(ratios)
+    figure = headline(ratios)
     figure.set_dpi(200)
-    figures.plt.close(figure)
+    plt.close(figure)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")
     picture = np.asarray(Image.open(buffer).convert("RGB")).astype(int)
-    looks = {
-        D_K: ImageColor.getrgb(figures.LOOKS[rank][0]) for rank, D_K in enumerate(sorted(ratios[ratios.best].D_K.unique()))
-    }
-    places = figures.places(figure, ratios)
-    assert places.keys() == set(ratios.index[ratios.best])
-    for number, (x, y) in places.items():
+    looks = {D_K: ImageColor.getrgb(LOOKS[rank][0]) for rank, D_K in enumerate(sorted(ratios[ratios.best].D_K.unique()))}
+    found = places(figure, ratios)
+    assert found.keys() == set(ratios.index[ratios.best])
+    for number, (x, y) in found.items():
         down, across = round(y * picture.shape[0]), round(x * picture.shape[1])
         around = picture[down - 10 : down + 11, across - 10 : across + 11].reshape(-1, 3)
         assert np.abs(around - looks[ratios.D_K[number]]).sum(axis=1).min() < 12
@@ -160,7 +168,7 @@ def test_a_place_is_where_its_point_was_drawn(committed):
 
 def test_of_thousands_of_rows_the_first_are_laid_out_and_the_others_found(swept, tmp_path, browser, monkeypatch):
     monkeypatch.setattr(module, "_ROWS_AT_FIRST", 3)
-    monkeypatch.setattr(module, "_figures", lambda *told: [])
+    monkeypatch.setattr(drawn, "ENTRIES", ())
     with store.open_results(swept) as results:
         report, ratios = module.write_report(results, tmp_path), tables.ratios(results)
     context = browser.new_context(viewport=DESK)
@@ -194,9 +202,9 @@ def test_of_thousands_of_rows_the_first_are_laid_out_and_the_others_found(swept,
 def test_thousands_of_points_are_drawn_as_a_picture(committed, tmp_path, monkeypatch):
     with store.open_results(committed) as results:
         ratios = tables.ratios(results)
-    few = figures.save(figures.headline(ratios), tmp_path / "few")
-    monkeypatch.setattr(figures, "_CROWD", 50)
-    many = figures.save(figures.headline(ratios), tmp_path / "many")
+    few = saving.save(headline(ratios), tmp_path / "few")
+    monkeypatch.setattr(saving, "CROWD", 50)
+    many = saving.save(headline(ratios), tmp_path / "many")
     assert (few.count(b"<image "), many.count(b"<image ") > 0) == (0, True)
     drawn = [picture.count(b"<path ") + picture.count(b"<use ") for picture in (few, many)]
     assert drawn[0] - drawn[1] > 3 * len(ratios[ratios.best]), "points, their bars and their rooflines"
@@ -230,17 +238,17 @@ def test_without_scripts_it_is_all_there(report, browser):
 
 
 def test_the_markdown_says_the_same(report):
-    told = (report.parent / "report.md").read_text(encoding="utf-8")
-    assert told.startswith("# What separable convolution buys on ")
-    assert told.count("\n| ") == 1 + 6
-    for picture in re.findall(r"\]\((.+?)\)", told):
+    text = (report.parent / "report.md").read_text(encoding="utf-8")
+    assert text.startswith("# What separable convolution buys on ")
+    assert text.count("\n| ") == 1 + 6
+    for picture in re.findall(r"\]\((.+?)\)", text):
         assert (report.parent / picture).stat().st_size > 10_000
 
 
 def test_factors_in_the_figure_end_at_the_dots(committed):
     with store.open_results(committed) as results:
         why = tables.why(results)
-    axes = reasons.reasons(why).axes[0]
+    axes = reasons(why).axes[0]
     (dots,) = (collection.get_offsets() for collection in axes.collections if len(collection.get_offsets()) > 2)
     ends: dict[int, float] = {}
     for bar in axes.patches:
@@ -249,34 +257,34 @@ def test_factors_in_the_figure_end_at_the_dots(committed):
     assert len(ends) == 30
     for x, y in dots:
         assert ends[round(y)] == pytest.approx(x, abs=1e-9)
-    figures.plt.close("all")
+    plt.close("all")
 
 
 def test_reasons_are_counted_in_words(committed):
     with store.open_results(committed) as results:
         why = tables.why(results)
     best = why[why.best]
-    told = " ".join(reasons.told_reasons(why))
+    text = " ".join(describe_reasons(why))
     below = best[(best.speedup < best.theory_speedup) & (best.dominant != "none")]
-    assert f"What moves the {len(below)} shapes below their promise most" in told
-    assert f"on {(below.dominant == 'separable').sum()} the separable kernel" in told
-    assert reasons.told_reasons(why.assign(dominant="unknown")) == []
-    assert reasons.reasons(why.assign(dominant="unknown")) is None
+    assert f"What moves the {len(below)} shapes below their promise most" in text
+    assert f"on {(below.dominant == 'separable').sum()} the separable kernel" in text
+    assert describe_reasons(why.assign(dominant="unknown")) == []
+    assert reasons(why.assign(dominant="unknown")) is None
 
 
 def test_the_crossover_marks_who_loses(committed):
     with store.open_results(committed) as results:
         ratios = tables.ratios(results)
-    figure = maps.crossover(ratios)
+    figure = crossover(ratios)
     best = ratios[ratios.best]
     assert figure.axes[0].get_title(loc="left") == f"fastest of each: loses on {(best.speedup < 1).sum()} of {len(best)}"
-    figures.plt.close("all")
-    assert maps.crossover(ratios.iloc[:0]) is None
+    plt.close("all")
+    assert crossover(ratios.iloc[:0]) is None
 
 
 def test_maps_need_more_than_a_line(committed):
     with store.open_results(committed) as results:
         ratios, times = tables.ratios(results), tables.timings(results)
-    assert maps.plane(ratios[ratios.D_K == 3]) is None
-    assert maps.efficiency(times[(times.M == 64) & (times.N == 64)]) is None
-    assert maps.rungs_to_the_peak(times.iloc[:0]) is None
+    assert plane(ratios[ratios.D_K == 3]) is None
+    assert efficiency(times[(times.M == 64) & (times.N == 64)]) is None
+    assert rungs_to_the_peak(times.iloc[:0]) is None

@@ -10,13 +10,16 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import matplotlib.image
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
 
 from sepconv_bench.errors import ResultsError
-from sepconv_bench.report import figures
-from sepconv_bench.report.page import verdict, write_report
+from sepconv_bench.report.figures.headline import headline
+from sepconv_bench.report.figures.over import over
+from sepconv_bench.report.page import write_report
+from sepconv_bench.report.sentences import describe_ratios
 from sepconv_bench.results import store, tables
 
 
@@ -118,7 +121,7 @@ def made_up(speedup: float = 4.0, **more: object) -> pd.DataFrame:
             **{"D_K": D_K, "M": 64, "N": N, "D_G": 28, "stride": 1, "batch": 1},
             **{"standard_kernel": "cpu.standard.x", "separable_kernel": "cpu.separable.x", "rung": "x", "best": True},
             **{"standard_variant": "x", "standard_library": "ours", "separable_variant": "x", "separable_library": "ours"},
-            **{"speedup": speedup, "speedup_lo": speedup * 0.98, "speedup_hi": speedup * 1.02, "doubts": ""},
+            **{"speedup": speedup, "speedup_lo": speedup * 0.98, "speedup_hi": speedup * 1.02, "flags": ""},
             **{"theory_speedup": 1 / (1 / N + 1 / D_K**2), "roofline_speedup": 0.9 / (1 / N + 1 / D_K**2)},
             **{"eta_standard": 0.5, "eta_separable": 0.25},
             **more,
@@ -130,47 +133,47 @@ def made_up(speedup: float = 4.0, **more: object) -> pd.DataFrame:
 
 
 def test_the_verdict_says_what_the_numbers_say():
-    told = " ".join(verdict(made_up()))
-    assert "4.0 times as fast" in told
-    assert "the standard kernels reach 50%" in told
-    assert "slower one" not in told
-    assert "in doubt" not in told
-    assert "6 of 6 shapes separable is the slower one" in " ".join(verdict(made_up(speedup=0.5)))
-    assert "6 of 6 ratios are in doubt, 6 with an interval wider" in " ".join(verdict(made_up(doubts="wide")))
+    text = " ".join(describe_ratios(made_up()))
+    assert "4.0 times as fast" in text
+    assert "the standard kernels reach 50%" in text
+    assert "slower one" not in text
+    assert "flagged" not in text
+    assert "6 of 6 shapes separable is the slower one" in " ".join(describe_ratios(made_up(speedup=0.5)))
+    assert "6 of 6 ratios are flagged, 6 with an interval wider" in " ".join(describe_ratios(made_up(flags="wide")))
 
 
 def test_the_headline_puts_each_measured_point_where_it_belongs():
     ratios = made_up()
-    axes = figures.headline(ratios).axes[0]
+    axes = headline(ratios).axes[0]
     points = np.concatenate([collection.get_offsets() for collection in axes.collections if len(collection.get_offsets())])
     measured = points[np.isclose(points[:, 1], 4.0)]
     assert len(measured) == len(ratios)
     np.testing.assert_allclose(np.sort(measured[:, 0]), np.sort(ratios.theory_speedup), rtol=0.08)
     line = next(line for line in axes.lines if len(line.get_xdata()) == 2 and np.allclose(line.get_xdata(), line.get_ydata()))
     assert line.get_xdata()[0] < ratios.theory_speedup.min()
-    figures.plt.close("all")
+    plt.close("all")
 
 
 def test_theory_curves_are_the_formula():
-    axes = figures.over(made_up(), "N").axes[0]
+    axes = over(made_up(), "N").axes[0]
     curves = [line for line in axes.lines if len(line.get_xdata()) > 10]
     assert len(curves) == 2
     for line, D_K in zip(curves, (3, 5), strict=True):
         np.testing.assert_allclose(line.get_ydata(), 1 / (1 / line.get_xdata() + 1 / D_K**2))
-    figures.plt.close("all")
+    plt.close("all")
 
 
 def test_an_axis_that_does_not_vary_has_no_figure():
-    assert figures.over(made_up(), "M") is None
-    assert figures.over(made_up().iloc[:0], "N") is None
-    assert figures.headline(made_up().iloc[:0]) is None
+    assert over(made_up(), "M") is None
+    assert over(made_up().iloc[:0], "N") is None
+    assert headline(made_up().iloc[:0]) is None
 
 
 def test_open_markers_are_explained_only_where_there_are_any():
     def legend(ratios):
-        labels = [text.get_text() for text in figures.headline(ratios).axes[0].get_legend().get_texts()]
-        figures.plt.close("all")
+        labels = [text.get_text() for text in headline(ratios).axes[0].get_legend().get_texts()]
+        plt.close("all")
         return " ".join(labels)
 
     assert "open" not in legend(made_up())
-    assert "open" in legend(made_up(doubts="humps drift"))
+    assert "open" in legend(made_up(flags="bimodal drift"))

@@ -135,7 +135,7 @@ def test_the_reasons_add_up_to_the_gap(tables):
         assert (why[f"{side}_overhead_s"] >= 0).all()
     within = (gap.ratio_lo <= gap.theory_ratio) & (gap.theory_ratio <= gap.ratio_hi)
     assert (why.dominant.eq("none") == within).all()
-    assert why.told.str.len().gt(10).all()
+    assert why.explanation.str.len().gt(10).all()
 
 
 def test_a_number_carries_where_it_came_from(swept):

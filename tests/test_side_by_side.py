@@ -8,14 +8,15 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
 
 from sepconv_bench.errors import ResultsError
 from sepconv_bench.model.shapes import AXES
-from sepconv_bench.report import figures
-from sepconv_bench.report.machines import cells, side_by_side, verdict, write_comparison
+from sepconv_bench.report.figures.machines import machines
+from sepconv_bench.report.machines import describe_machines, side_by_side, write_comparison
 from sepconv_bench.results import store, tables
 
 
@@ -65,7 +66,7 @@ def test_the_table_has_the_common_shapes_as_each_folder_has_them(folders):
 
 def test_the_sentences_say_what_the_table_says(folders):
     table = compared(folders)
-    told = verdict(table)
+    told = describe_machines(table)
     assert told[0].startswith("3 shapes were measured on all 2 machines")
     for line, folder in zip(told[1:3], folders, strict=True):
         rows = table[table.machine == folder.name]
@@ -77,7 +78,7 @@ def test_the_sentences_say_what_the_table_says(folders):
 
 def test_each_machine_has_its_marks_in_the_figure_and_the_promise_stands_beside_them(folders):
     table = compared(folders)
-    panels = cells(table).axes
+    panels = machines(table).axes
     for panel, column in zip(panels, ("speedup", "eta_standard", "eta_separable"), strict=True):
         drawn = [sorted(marks.get_offsets()[:, 0]) for marks in panel.collections if len(marks.get_offsets()) == 3]
         for folder in folders:
@@ -88,7 +89,7 @@ def test_each_machine_has_its_marks_in_the_figure_and_the_promise_stands_beside_
         for marks in panels[0].collections
         if len(marks.get_offsets()) == 3
     )
-    figures.plt.close("all")
+    plt.close("all")
 
 
 def test_report_takes_several_folders(folders, tmp_path: Path, door: Callable):

@@ -14,7 +14,8 @@ from sepconv_bench.measure.statistics import ratio_of_sums
 from sepconv_bench.model.grids import GRIDS
 from sepconv_bench.model.networks import OCCURRENCES
 from sepconv_bench.model.theory import multiplications
-from sepconv_bench.report.page import PAGE, told_sums, write_report
+from sepconv_bench.report.page import PAGE, write_report
+from sepconv_bench.report.sentences import describe_sums
 from sepconv_bench.results import store
 from sepconv_bench.results.tables import sums
 
@@ -106,7 +107,7 @@ def test_a_sum_is_that_of_the_exported_samples(tables):
 
 def test_the_page_says_what_a_network_adds_up_to(folder):
     with store.open_results(folder) as results:
-        (sentence,) = told_sums(sums(results))
+        (sentence,) = describe_sums(sums(results))
         write_report(results, folder)
     assert sentence.startswith("The 13 convolutions of VGG-16 of 3 x 3 and up add up to ")
     assert "promise 8.59x" in sentence

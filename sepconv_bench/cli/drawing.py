@@ -22,11 +22,11 @@ def draw_report(results: Results, folder: Path) -> None:
 
 def report_flags(results: Results, strict: bool) -> bool:
     """Say which ratios of the fastest kernels have flags, on standard error if that ends the run; whether any has."""
-    from sepconv_bench.report.page import told_doubts
+    from sepconv_bench.report.sentences import describe_flags
     from sepconv_bench.results.tables import ratios
 
     pairs = ratios(results)
-    flagged = told_doubts(pairs[pairs.best]) if len(pairs) else ""
+    flagged = describe_flags(pairs[pairs.best]) if len(pairs) else ""
     if flagged:
         click.echo(f"of the fastest kernels' {flagged}; `{PROGRAM} machine --doctor` says what may help", err=strict)
     return bool(flagged)

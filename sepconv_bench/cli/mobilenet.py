@@ -96,10 +96,10 @@ def mobilenet(
 
 
 def _print_layers(results: Results) -> None:
-    from sepconv_bench.report.network import told_layers
+    from sepconv_bench.report.network import describe_layers
     from sepconv_bench.results.tables import layers, network
 
-    click.echo(told_layers(layers(results), network(results)))
+    click.echo(describe_layers(layers(results), network(results)))
 
 
 def _some_of(name: str, text: str, there: Sequence[float]) -> tuple[Any, ...]:

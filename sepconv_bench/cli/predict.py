@@ -65,9 +65,9 @@ def predict(
         model = Model(results.cells(), device)
     predicted = model.predict(shapes)
     predicted = pd.concat([more[[name for name in more if name not in predicted]], predicted], axis=1)
-    click.echo(words.told_shapes(predicted))
+    click.echo(words.describe_shapes(predicted))
     if len(shapes) > 1 and not given:
-        click.echo(words.told_total(model.total(shapes), len(shapes)))
-    click.echo(words.told_accuracy(model.accuracy))
+        click.echo(words.describe_total(model.total(shapes), len(shapes)))
+    click.echo(words.describe_accuracy(model.accuracy))
     if output is not None:
         files.write(output, written(predicted, "csv"))

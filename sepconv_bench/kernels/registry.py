@@ -38,6 +38,7 @@ _BUILT_IN = (
     "sepconv_bench.kernels.peers.numpy",
     "sepconv_bench.kernels.peers.torch",
     "sepconv_bench.kernels.peers.onnxruntime",
+    "sepconv_bench.kernels.peers.openvino",
     "sepconv_bench.kernels.cuda.registered",
     "sepconv_bench.kernels.peers.cudnn",
 )
@@ -301,6 +302,11 @@ def kernel_names(operator: str | None = None, device: str | None = None, missing
         for kernel in _kernels.values()
         if operator in (None, kernel.operator.name) and device in (None, kernel.device) and (missing or kernel.missing is None)
     ]
+
+
+def libraries() -> list[str]:
+    """Packages that kernels need beside this one, each the one that brings the others."""
+    return list(dict.fromkeys(_kernels[name].needs[0] for name in kernel_names(missing=True) if _kernels[name].needs))
 
 
 def select(patterns: str | Sequence[str]) -> list[str]:

@@ -15,8 +15,10 @@ import numpy as np
 from llvmlite import ir
 from numba import njit, prange, types
 from numba.core import cgutils
+from numba.core.dispatcher import Dispatcher
 from numba.extending import intrinsic
 
+from sepconv_bench.compile_once import compile_once
 from sepconv_bench.measure.clocks import Clock
 from sepconv_bench.measure.records import PEAK, Ceilings, Estimate, Level, Measured, Rules
 from sepconv_bench.measure.sampler import Bind, Launch, sample
@@ -54,14 +56,19 @@ def _multiply_adds(typingctx, lanes, steps, x):
     return types.float32(types.literal(width), types.int64, types.float32), generate
 
 
-def _fma_launch(lanes: int, threads: int) -> tuple[Launch, int]:
-    """A launch of multiply-adds on every thread, and its FLOP."""
-
+@compile_once
+def _on_all_threads(lanes: int) -> Dispatcher:
     @njit(parallel=True)
     def run(steps, sums):
         for thread in prange(len(sums)):
             sums[thread] = _multiply_adds(lanes, steps, np.float32(0.5))
 
+    return run
+
+
+def _fma_launch(lanes: int, threads: int) -> tuple[Launch, int]:
+    """A launch of multiply-adds on every thread, and its FLOP."""
+    run = _on_all_threads(lanes)
     return partial(run, _STEPS, np.zeros(threads, np.float32)), 2 * _STEPS * _CHAINS * lanes * threads
 
 
@@ -88,6 +95,7 @@ def _given(launch: Launch) -> Callable[[np.random.Generator], Launch]:
     return lambda rng: launch
 
 
+@compile_once
 @njit(parallel=True)
 def _copy_back_and_forth(source, target, parts, passes):
     size = len(source) // parts

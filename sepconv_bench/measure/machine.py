@@ -6,6 +6,7 @@ import os
 import platform
 import re
 import subprocess
+from collections.abc import Iterable
 from contextlib import suppress
 from datetime import UTC, datetime
 from importlib import metadata
@@ -20,7 +21,6 @@ from sepconv_bench.measure.clocks import MOST_THREADS, wait_policy
 from sepconv_bench.measure.records import Blas, Fingerprint
 
 _PACKAGES = ("sepconv-bench", "numba", "llvmlite", "numpy", "scipy")
-_PEERS = ("torch", "onnxruntime")  # that may be missing
 
 
 def default_threads() -> int:
@@ -54,8 +54,11 @@ def machine_name(threads: int) -> str:
     return "-".join([*re.findall(r"[a-z0-9]+", model.lower()), f"{threads}-threads"])
 
 
-def fingerprint() -> Fingerprint:
-    """What a number must carry to be understood later: hardware, system, versions, threads and how idle pools wait."""
+def fingerprint(libraries: Iterable[str] = ()) -> Fingerprint:
+    """What a number must carry to be understood later: hardware, system, versions, threads and how idle pools wait.
+
+    `libraries`: packages whose versions matter beside our own, those of the peers; they may be missing.
+    """
     import numba  # more than a second to load, and the door only asks for the CPU's name and its cores
     from llvmlite import binding
 
@@ -72,7 +75,7 @@ def fingerprint() -> Fingerprint:
         caches=_caches(),
         system=f"{platform.system()} {platform.release()} {platform.machine()}",
         python=platform.python_version(),
-        versions=_versions(),
+        versions=_versions(libraries),
         blas=tuple(
             Blas(pool["internal_api"], pool.get("version"), pool["num_threads"])
             for pool in threadpool_info()
@@ -91,9 +94,9 @@ def steal_seconds() -> float:
     return getattr(psutil.cpu_times(), "steal", float("nan"))
 
 
-def _versions() -> dict[str, str]:
+def _versions(libraries: Iterable[str]) -> dict[str, str]:
     found = {name: metadata.version(name) for name in _PACKAGES}
-    for name in _PEERS:
+    for name in libraries:
         with suppress(metadata.PackageNotFoundError):
             found[name] = metadata.version(name)
     return found
@@ -114,6 +117,9 @@ def _threading_layer() -> str:
     """Numba knows its layer only once a parallel kernel has run."""
     import numba
 
+    from sepconv_bench.compile_once import compile_once
+
+    @compile_once
     @numba.njit(parallel=True)
     def touch(array: np.ndarray) -> None:
         for index in numba.prange(len(array)):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -14,6 +15,7 @@ from sepconv_bench.model.declaration import OURS, USER
 from sepconv_bench.model.operators import OPERATORS
 from sepconv_bench.model.shapes import AXES
 from sepconv_bench.report.plain import in_markdown
+from sepconv_bench.report.view import View, markdown_table
 from sepconv_bench.results.store import Results
 from sepconv_bench.results.tables import peers, timings
 
@@ -24,35 +26,41 @@ def ladder(results: Results) -> str:
     """A row a kernel of ours, and a row a peer in its fastest way on each shape: medians over the shapes of the results,
     and how many times as fast as each peer, geometric mean and least. ResultsError where there is no cell."""
     times, beside = timings(results), peers(results)
-    times = times[(times.status == "ok") & times.time_s.notna()] if len(times) else times
+    times = times[(times.status == "ok") & times.time_s.notna()]
     if times.empty:
         raise ResultsError(f"{results.path} holds no measured cell yet; `sepconv-bench run --resume` goes on measuring")
     # A kernel that was measured on a shape with several lists of kernels counts once, as it was measured last.
     times = times.drop_duplicates([*AXES, "kernel"], keep="last")
     times = times.assign(peer=times.library.mask(times.library.isin([OURS, USER])))
     shown = list(dict.fromkeys(times.peer.dropna()))
-    lines = [_row("", "GFLOP/s", "% of peak", *(f"beside {library}" for library in shown))]
-    lines.append("|---|" + "---:|" * (2 + len(shown)))
-    for operator in OPERATORS:
-        of_operator = times[times.operator == operator]
-        for kernel, rows in of_operator[of_operator.peer.isna()].groupby("kernel", sort=False):
-            lines.append(_row(f"`{kernel}`", *_rates(rows), *(_beside(beside, str(kernel), library) for library in shown)))
-        for library in shown:
-            rows = of_operator[of_operator.peer == library]
-            if len(rows):
-                fastest = rows.loc[rows.groupby([*AXES]).time_s.idxmin()]
-                ways = rows.kernel.nunique()
-                told = f"*{operator}, {library}*" if ways == 1 else f"*{operator}, {library}, the best of {ways} ways*"
-                lines.append(_row(told, *_rates(fastest), *[""] * len(shown)))
+    headings = ["", "GFLOP/s", "% of peak", *(f"beside {library}" for library in shown)]
+    table = View(headings, [True] + [False] * (len(headings) - 1), _rungs(times, beside, shown))
     cells = len(times[[*AXES]].drop_duplicates())
     machine = results.runs()[-1].machine
-    lines += [
+    lines = [
+        markdown_table(table),
         "",
         f'Medians over {cells} shapes; "% of peak" of the multiply-add rate timed in the same rounds, highest in brackets.'
         ' "Beside": the peer\'s time over ours in paired samples, geometric mean and, in brackets, least and most.'
         f" {in_markdown(machine.describe())}; {in_markdown(_versions(machine, shown))}.",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _rungs(times: pd.DataFrame, beside: pd.DataFrame, shown: Sequence[str]) -> list[list[str]]:
+    rows: list[list[str]] = []
+    for operator in OPERATORS:
+        of_operator = times[times.operator == operator]
+        for kernel, ours in of_operator[of_operator.peer.isna()].groupby("kernel", sort=False):
+            rows.append([f"`{kernel}`", *_rates(ours), *(_beside(beside, str(kernel), library) for library in shown)])
+        for library in shown:
+            theirs = of_operator[of_operator.peer == library]
+            if len(theirs):
+                fastest = theirs.loc[theirs.groupby([*AXES]).time_s.idxmin()]
+                ways = theirs.kernel.nunique()
+                name = f"*{operator}, {library}*" if ways == 1 else f"*{operator}, {library}, the best of {ways} ways*"
+                rows.append([name, *_rates(fastest), *[""] * len(shown)])
+    return rows
 
 
 def write_between_markers(table: str, page: Path) -> None:
@@ -69,10 +77,6 @@ def write_between_markers(table: str, page: Path) -> None:
     files.write(page, written)
 
 
-def _row(*cells: str) -> str:
-    return "| " + " | ".join(cells) + " |"
-
-
 def _rates(rows: pd.DataFrame) -> tuple[str, str]:
     return f"{rows.gflops.median():.0f}", f"{100 * rows.eta.median():.0f} ({100 * rows.eta.max():.0f})"
 
@@ -82,6 +86,6 @@ def _beside(beside: pd.DataFrame, kernel: str, library: str) -> str:
     return "".join(f"{row.geomean:.2g}x ({row['min']:.2g} to {row['max']:.2g})" for _, row in found.iterrows())
 
 
-def _versions(machine: Fingerprint, shown: list[str]) -> str:
+def _versions(machine: Fingerprint, shown: Sequence[str]) -> str:
     names = ["numba", *shown]
     return ", ".join(f"{name} {machine.versions[name]}" for name in names if name in machine.versions)

@@ -3,67 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
 
 import pandas as pd
 
 from sepconv_bench.measure.records import Fingerprint
+from sepconv_bench.model.shapes import AXES
+from sepconv_bench.report.drawn import FIGURES, Drawn
 from sepconv_bench.report.plain import in_markdown
+from sepconv_bench.report.view import markdown_table, view
+from sepconv_bench.results.columns import RATIOS
 
 _PICTURES = ("speedup", "why", "network")
 _MOST_ROWS = 100
-
-
-class Pictured(Protocol):
-    """What is asked of a figure here."""
-
-    @property
-    def stem(self) -> str: ...
-    @property
-    def heading(self) -> str: ...
-    @property
-    def told(self) -> str: ...
+_COLUMNS = (*AXES, "theory_speedup", "speedup", ("speedup_lo", "speedup_hi"), "eta_standard", "eta_separable")
 
 
 def report(
-    machine: Fingerprint, verdict: Sequence[str], pairs: pd.DataFrame, network: Sequence[str], figures: Sequence[Pictured]
+    machine: Fingerprint, verdict: Sequence[str], pairs: pd.DataFrame, network: Sequence[str], figures: Sequence[Drawn]
 ) -> str:
     """`pairs` is the table `ratios`; figures are taken from figures/ beside the file."""
-    lines = [
-        f"# What separable convolution buys on {in_markdown(machine.machine)}",
-        "",
-        *_items(verdict),
-        *_items(network),
-        "",
-    ]
+    lines = [f"# What separable convolution buys on {in_markdown(machine.machine)}", ""]
+    lines += [f"* {in_markdown(sentence)}" for sentence in (*verdict, *network)]
+    lines += [""]
     for figure in figures:
         if figure.stem in _PICTURES:
-            lines += [f"## {figure.heading}", "", f"![{in_markdown(figure.told)}](figures/{figure.stem}.png)", ""]
-    best = pairs[pairs.best] if len(pairs) else pairs
+            lines += [f"## {figure.heading}", "", f"![{in_markdown(figure.caption)}]({FIGURES}/{figure.stem}.png)", ""]
+    best = pairs[pairs.best]
     if len(best):
-        lines += [
-            "## The fastest kernels of each shape",
-            "",
-            "| D_K | M | N | D_G | stride | batch | promised | measured | 95 % interval | eta, standard | eta, separable |",
-            "|---:|---:|---:|---:|---:|---:|---:|---:|---|---:|---:|",
-            *(_row(row) for _, row in best.head(_MOST_ROWS).iterrows()),
-            "",
-        ]
+        table = markdown_table(view(RATIOS, best.head(_MOST_ROWS), _COLUMNS))
+        lines += ["## The fastest kernels of each shape", "", table, ""]
     if len(best) > _MOST_ROWS:
         lines += [f"{len(best) - _MOST_ROWS} more shapes are in `sepconv-bench export DIR`.", ""]
     versions = ", ".join(f"{name} {version}" for name, version in machine.versions.items())
     where = f"{machine.cpu}, {machine.threads} threads; {versions}; commit {machine.commit or 'unknown'}."
     lines += [in_markdown(where)]
     return "\n".join(lines) + "\n"
-
-
-def _items(sentences: Sequence[str]) -> list[str]:
-    return [f"* {in_markdown(sentence)}" for sentence in sentences]
-
-
-def _row(row: pd.Series) -> str:
-    sizes = " | ".join(str(int(row[name])) for name in ("D_K", "M", "N", "D_G", "stride", "batch"))
-    return (
-        f"| {sizes} | {row.theory_speedup:.2f} | {row.speedup:.2f} | {row.speedup_lo:.2f} to {row.speedup_hi:.2f}"
-        f" | {row.eta_standard:.0%} | {row.eta_separable:.0%} |"
-    )

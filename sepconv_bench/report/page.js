@@ -76,7 +76,7 @@ for (const table of document.querySelectorAll("table.sortable")) {
 }
 
 // What a row of the first table says of the point that stands for it.
-function told(row) {
+function describe(row) {
   const table = row.closest("table");
   const cells = Object.fromEntries(Array.from(table.tHead.rows[0].cells, (heading, at) => [heading.textContent, row.cells[at].textContent]));
   const sizes = ["D_K", "M", "N", "D_G", "stride", "batch"].filter((name) => cells[name] !== "1" || !["stride", "batch"].includes(name));
@@ -109,7 +109,7 @@ for (const picture of document.querySelectorAll("img.live")) {
     hint.hidden = !row;
     picture.style.cursor = row ? "pointer" : "";
     if (!row) return;
-    hint.textContent = told(row);
+    hint.textContent = describe(row);
     hint.style.left = `${Math.min(event.clientX + 14, window.innerWidth - hint.offsetWidth - 8)}px`;
     hint.style.top = `${event.clientY + 14}px`;
   });

@@ -12,6 +12,6 @@ def in_markdown(text: object) -> str:
 
 def in_figure(text: object) -> str:
     """A dollar would begin a formula, and a label that begins with an underscore is not drawn."""
-    told = "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in str(text))
-    told = told if len(told) <= _LONGEST else told[: _LONGEST - 3] + "..."
-    return " " * told.startswith("_") + told.replace("$", r"\$")
+    shown = "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in str(text))
+    shown = shown if len(shown) <= _LONGEST else shown[: _LONGEST - 3] + "..."
+    return " " * shown.startswith("_") + shown.replace("$", r"\$")

@@ -6,25 +6,26 @@ import pandas as pd
 
 from sepconv_bench.model.shapes import AXES
 from sepconv_bench.predict.prediction import CONFIDENCE, Accuracy
+from sepconv_bench.report.view import View, terminal_table
 
 _SIDES = ("standard", "separable")
 
 
-def told_shapes(predicted: pd.DataFrame) -> str:
+def describe_shapes(predicted: pd.DataFrame) -> str:
     """A line a shape, in milliseconds; what is not one of our columns comes first, as the user's file had it."""
     known = {axis for axis in AXES if axis in ("stride", "batch") and (predicted[axis] == 1).all()}
     mine = [column for column in predicted.columns[: list(predicted.columns).index("theory_speedup")] if column not in known]
-    told = predicted[mine].astype(str)
+    shown = predicted[mine].astype(str)
     for side in _SIDES:
-        told[f"{side} ms"] = _with_interval(predicted, side, "_s", 1e3, ".3g")
-    told["speedup"] = _with_interval(predicted, "speedup", "", 1, ".3g")
-    told["promised"] = predicted.theory_speedup.map("{:.2f}".format)
+        shown[f"{side} ms"] = _with_interval(predicted, side, "_s", 1e3, ".3g")
+    shown["speedup"] = _with_interval(predicted, "speedup", "", 1, ".3g")
+    shown["promised"] = predicted.theory_speedup.map("{:.2f}".format)
     if predicted.outside.any():
-        told["beyond what was measured"] = predicted.outside
-    return told.to_string(index=False)
+        shown["beyond what was measured"] = predicted.outside
+    return terminal_table(View([str(name) for name in shown], [False] * shown.shape[1], shown.to_numpy().tolist()))
 
 
-def told_total(total: pd.DataFrame, count: int) -> str:
+def describe_total(total: pd.DataFrame, count: int) -> str:
     row = total.iloc[0]
     standard, separable = (f"{row[f'{side}_s'] * 1e3:.3g} ms" for side in _SIDES)
     return (
@@ -33,7 +34,7 @@ def told_total(total: pd.DataFrame, count: int) -> str:
     )
 
 
-def told_accuracy(accuracy: Accuracy) -> str:
+def describe_accuracy(accuracy: Accuracy) -> str:
     """How far to believe it."""
     return (
         f"from {accuracy.cells} measured shapes, each predicted once from the others: the speedup was off by"

@@ -7,7 +7,10 @@ from collections.abc import Mapping, Sequence
 
 from sepconv_bench.measure.verdicts import NEGLIGIBLE, NOISE, Verdict
 from sepconv_bench.report.plain import in_markdown
+from sepconv_bench.report.view import View, markdown_table, terminal_table
 
+_HEADINGS = ["", "kernel and shape", "change of time", "95 % interval, all together"]
+_TEXTS = [True, True, False, False]
 _WORDS = ("slower", "faster", "ambiguous", "same")
 
 
@@ -18,8 +21,8 @@ def regressions(verdicts: Sequence[Verdict], threshold: float) -> list[Verdict]:
 
 def text(verdicts: Sequence[Verdict], left_out: Mapping[str, str]) -> str:
     """A line a comparison, the ones that matter first."""
-    width = max((len(verdict.name) for verdict in verdicts), default=0)
-    lines = [f"{v.word:9}  {v.name:{width}}  {_share(v.ratio.value):>8}  ({_interval(v)})" for v in _in_order(verdicts)]
+    rows = [[v.word, v.name, _share(v.ratio.value), f"({_interval(v)})"] for v in _in_order(verdicts)]
+    lines = [terminal_table(View(_HEADINGS, _TEXTS, rows), heading=False)] if rows else []
     lines += [f"not compared: {name}: {reason}" for name, reason in left_out.items()]
     return "\n".join([*lines, _summary(verdicts)])
 
@@ -27,13 +30,12 @@ def text(verdicts: Sequence[Verdict], left_out: Mapping[str, str]) -> str:
 def markdown(verdicts: Sequence[Verdict], left_out: Mapping[str, str], old: str, new: str, threshold: float) -> str:
     """A table that a pull request can show."""
     bad = regressions(verdicts, threshold)
-    told = f"**{len(bad)} slower by {threshold:.1%} or more**" if bad else f"nothing slower by {threshold:.1%} or more"
+    found = f"**{len(bad)} slower by {threshold:.1%} or more**" if bad else f"nothing slower by {threshold:.1%} or more"
+    rows = [[v.word, in_markdown(v.name), _share(v.ratio.value), _interval(v)] for v in _in_order(verdicts)]
     lines = [
-        f"### {in_markdown(new)} beside {in_markdown(old)}: {told}",
+        f"### {in_markdown(new)} beside {in_markdown(old)}: {found}",
         "",
-        "| | kernel and shape | change of time | 95 % interval, all together |",
-        "|---|---|---:|---:|",
-        *(f"| {v.word} | {in_markdown(v.name)} | {_share(v.ratio.value)} | {_interval(v)} |" for v in _in_order(verdicts)),
+        markdown_table(View(_HEADINGS, _TEXTS, rows)),
         "",
         _summary(verdicts),
     ]
@@ -48,9 +50,9 @@ def _in_order(verdicts: Sequence[Verdict]) -> list[Verdict]:
 
 def _summary(verdicts: Sequence[Verdict]) -> str:
     counts = Counter(verdict.word for verdict in verdicts)
-    told = ", ".join(f"{counts[word]} {word}" for word in _WORDS if counts[word])
+    counted = ", ".join(f"{counts[word]} {word}" for word in _WORDS if counts[word])
     return (
-        f"{told or 'nothing was compared'}. Slower and faster: the whole interval is beyond {NOISE:.0%}; same: it is within"
+        f"{counted or 'nothing was compared'}. Slower and faster: the whole interval is beyond {NOISE:.0%}; same: it is within"
         f" {NEGLIGIBLE:.0%}; ambiguous: neither."
     )
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sepconv_bench.measure.noise import doubts
+from sepconv_bench.measure.flags import flags
 from sepconv_bench.measure.records import Estimate, Level
 from sepconv_bench.measure.statistics import estimate, ratio, within_rounds
 from sepconv_bench.model import theory
@@ -86,13 +86,13 @@ class Cell:
         blocks = self.samples.get(PEAK)
         return (self.measured.peak_flop or np.nan) / estimate(blocks).value if blocks else float("nan")
 
-    def doubts(self, kernel: str, over: str = PEAK) -> str:
-        """Signs of noise in the ratio of a kernel's times to another's, by default the peak's: names of
-        `sepconv_bench.measure.noise`, with blanks between."""
+    def flags(self, kernel: str, over: str = PEAK) -> str:
+        """Flags of the ratio of a kernel's times to another's, by default the peak's: names of
+        `sepconv_bench.measure.flags`, with blanks between."""
         rounds = within_rounds(self.samples[kernel], self.samples[over]) if over in self.samples else self.samples[kernel]
         given = self.run.machine.threads * (self.measured.seconds or np.nan)
         stolen = (self.measured.steal_s or 0.0) / given
-        return " ".join(doubts(rounds, estimate(rounds).half_width, self.target, stolen))
+        return " ".join(flags(rounds, estimate(rounds).half_width, self.target, stolen))
 
     def eta(self, kernel: str) -> float:
         """Attained multiplication rate over peak: FLOP/s over FLOP/s, a multiplication counting for two."""

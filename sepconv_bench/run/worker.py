@@ -78,7 +78,7 @@ class _Worker:
             registry.load_plugin(os.fsdecode(path))
         self._device, self._cold = job.device, job.cold
         names = registry.chosen(job.kernels, self._device)
-        found = machine.fingerprint()
+        found = machine.fingerprint(registry.libraries())
         if self._device == "cuda" and not gpu.simulated():
             found = self._module.fingerprint(found)
         return protocol.Started(found, tuple(registry.get_kernel(name).declaration for name in names))

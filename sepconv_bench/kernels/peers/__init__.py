@@ -1,1 +1,1 @@
-"""Other people's convolutions behind one small adapter each: numpy (BLAS), torch (oneDNN, MKL), onnxruntime (MLAS)."""
+"""Other people's convolutions, a small adapter each: numpy (BLAS), torch (oneDNN, MKL), onnxruntime (MLAS), OpenVINO."""

@@ -1,8 +1,8 @@
-"""Signs, in the samples themselves, that a number should not be believed as it stands.
+"""Flags of a result: signs, in the samples themselves, that a number should not be believed as it stands.
 
 wide    the interval did not close to what was asked
 few     fewer blocks than an interval can be made of
-humps   the rounds fall into two heaps, as when a scheduler's quantum lands in some of them: a median is of one or the other
+bimodal the rounds have two modes, as when a scheduler's quantum lands in some of them: a median is of one or the other
 drift   block after block it moved one way: the interval takes blocks for draws in no order
 steal   the hypervisor gave the CPUs to others meanwhile
 """
@@ -17,40 +17,40 @@ from scipy.stats import spearmanr
 from sepconv_bench.measure.sampler import MIN_BLOCKS
 from sepconv_bench.measure.statistics import log_medians
 
-SIGNS = ("wide", "few", "humps", "drift", "steal")
-_FEWEST_ROUNDS = 24  # below which two heaps are chance
-_HEAPS = 0.85  # of the variance that lies between two heaps; a normal distribution has 2 / pi = 0.64, an even one 0.75
-_LEAST_HEAP = 0.15  # of the rounds
-_LEAST_STEP = 0.10  # between the heaps, as a logarithm: what a median can jump by
+FLAGS = ("wide", "few", "bimodal", "drift", "steal")
+_FEWEST_ROUNDS = 24  # below which two modes are chance
+_BETWEEN = 0.85  # of the variance that lies between two modes; a normal distribution has 2 / pi = 0.64, an even one 0.75
+_LEAST_MODE = 0.15  # of the rounds
+_LEAST_STEP = 0.10  # between the modes, as a logarithm: what a median can jump by
 _SURE = 0.001  # chance of a trend where there is none
 _STOLEN = 0.02  # of the CPU time
 
 
-def doubts(blocks: Sequence[np.ndarray], half_width: float, target: float, stolen: float = 0.0) -> list[str]:
-    """Those of SIGNS that blocks of rounds show: of a time, or of a ratio within rounds.
+def flags(blocks: Sequence[np.ndarray], half_width: float, target: float, stolen: float = 0.0) -> list[str]:
+    """Those of FLAGS that blocks of rounds show: of a time, or of a ratio within rounds.
 
     `half_width` of the interval, `target` what was asked for, both relative; `stolen` the share of the CPU time that went to
-    others, NaN where nobody tells.
+    others, NaN where it is not known.
     """
     medians = log_medians(blocks)
     shown = {
         "wide": not half_width <= target,
         "few": len(medians) < MIN_BLOCKS,
-        "humps": _two_heaps(blocks),
+        "bimodal": _bimodal(blocks),
         "drift": _trend(medians, target),
         "steal": stolen > _STOLEN,
     }
-    return [sign for sign in SIGNS if shown[sign]]
+    return [flag for flag in FLAGS if shown[flag]]
 
 
-def _two_heaps(blocks: Sequence[np.ndarray]) -> bool:
-    """Whether the rounds are best cut into two heaps apart (Otsu, IEEE Trans. SMC 9, 1979)."""
+def _bimodal(blocks: Sequence[np.ndarray]) -> bool:
+    """Whether the rounds are best cut into two modes apart (Otsu, IEEE Trans. SMC 9, 1979)."""
     values = np.concatenate(list(blocks)) if len(blocks) else np.empty(0)
     values = np.sort(np.log(values[np.isfinite(values)]))
     count = len(values)
     if count < _FEWEST_ROUNDS or values[-1] - values[0] < _LEAST_STEP:
         return False
-    # A round in a hundred may be anywhere; it is no heap.
+    # A round in a hundred may be anywhere; it is no mode.
     values = values.clip(*np.quantile(values, (0.01, 0.99)))
     below = np.arange(1, count)
     lower, total = np.cumsum(values)[:-1], values.sum()
@@ -58,7 +58,7 @@ def _two_heaps(blocks: Sequence[np.ndarray]) -> bool:
     between = below * (count - below) / count**2 * step**2
     cut = int(between.argmax())
     smaller = min(below[cut], count - below[cut]) / count
-    return bool(between[cut] > _HEAPS * values.var() and smaller >= _LEAST_HEAP and step[cut] >= _LEAST_STEP)
+    return bool(between[cut] > _BETWEEN * values.var() and smaller >= _LEAST_MODE and step[cut] >= _LEAST_STEP)
 
 
 def _trend(medians: np.ndarray, target: float) -> bool:

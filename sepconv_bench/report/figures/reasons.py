@@ -1,11 +1,7 @@
-"""Why each point is off the line: the factors between the promised and the measured speedup, as one figure and in words.
-
-Takes the tidy table `why` of the results; its factors are those of `sepconv_bench.model.attribution`.
-"""
+"""Why each shape is off the line: the factors between the promised and the measured speedup, end to end."""
 
 from __future__ import annotations
 
-from collections import Counter
 from math import ceil, floor
 
 import matplotlib.pyplot as plt
@@ -16,7 +12,12 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from sepconv_bench.report.figures import LOOKS, MEASURED_GREY, styled
+from sepconv_bench.report.figures.style import (
+    LOOKS,
+    MEASURED_GREY,
+    styled,
+)
+from sepconv_bench.report.sentences import describe_shape, explained
 
 _MOST = 40  # shapes that one page can show
 # Colour, hatch for print in grey, and what the factor is in words.
@@ -25,12 +26,6 @@ _FACTORS = {
     "overhead": (LOOKS[4][0], "////", "fixed costs of a launch"),
     "separable": (LOOKS[1][0], "", "the separable kernel's efficiency"),
     "standard": (LOOKS[0][0], "....", "the standard kernel's: a slow one flatters"),
-}
-_WORDS = {
-    "roofline": "memory bandwidth",
-    "overhead": "the fixed cost of a launch",
-    "separable": "the separable kernel, further from its roofline than the standard one",
-    "standard": "the standard kernel, which is far from its roofline and so flatters the other",
 }
 
 
@@ -51,7 +46,7 @@ def reasons(why: pd.DataFrame) -> Figure | None:
         below, above = below + np.minimum(logs, 0), above + np.maximum(logs, 0)
     axes.scatter(np.log2(rows.kept), at, s=30, color="#111111", marker="o", edgecolors="white", linewidths=0.8, zorder=5)
     axes.axvline(0, color="#222222", linewidth=1.2, zorder=4)
-    axes.set_yticks(at, [_told_shape(row) for _, row in rows.iterrows()], fontsize=7.5)
+    axes.set_yticks(at, [describe_shape(row) for _, row in rows.iterrows()], fontsize=7.5)
     axes.set_ylim(-0.7, len(rows) - 0.3)
     axes.grid(axis="y", visible=False)
     _times_axis(axes, min(below.min(), -0.5), max(above.max(), 0.5))
@@ -59,7 +54,7 @@ def reasons(why: pd.DataFrame) -> Figure | None:
     shown = f"{len(rows)} of {len(best)} shapes" if len(rows) < len(best) else "the fastest kernels of each side"
     figure.suptitle(f"Why each shape is off the line: {shown}", x=0.01, ha="left", fontsize=12, fontweight="bold")
     handles: list = [
-        Patch(facecolor=colour, hatch=hatch, edgecolor="white", label=told) for colour, hatch, told in _FACTORS.values()
+        Patch(facecolor=colour, hatch=hatch, edgecolor="white", label=words) for colour, hatch, words in _FACTORS.values()
     ]
     handles += [
         Line2D([], [], linestyle="", marker="o", color="#111111", label="measured"),
@@ -69,38 +64,11 @@ def reasons(why: pd.DataFrame) -> Figure | None:
     return figure
 
 
-def explained(why: pd.DataFrame) -> pd.DataFrame:
-    """The rows of the fastest kernels of each side whose factors are known."""
-    return why[why.best & (why.dominant != "unknown")] if len(why) else why
-
-
-def told_reasons(why: pd.DataFrame) -> list[str]:
-    """What dominates the gap, in a sentence or two; none where nothing is known."""
-    best = explained(why)
-    if best.empty:
-        return []
-    sentences = []
-    below = best.speedup < best.theory_speedup
-    for where, rows in (("below", best[below]), ("above", best[~below])):
-        counted = Counter(rows.dominant[rows.dominant != "none"]).most_common()
-        if counted:
-            told = "; ".join(f"on {count} {_WORDS[name]}" for name, count in counted)
-            sentences.append(f"What moves the {sum(count for _, count in counted)} shapes {where} their promise most: {told}.")
-    most = best.iloc[int(np.argmax(np.abs(np.log((best.speedup / best.theory_speedup).to_numpy()))))]
-    sentences.append(f"Furthest from it is {_told_shape(most)}: {most.told}.")
-    return sentences
-
-
 def _some(rows: pd.DataFrame) -> pd.DataFrame:
     """All rows, or as many as fit, evenly from the first to the last."""
     if len(rows) <= _MOST:
         return rows
     return rows.iloc[np.linspace(0, len(rows) - 1, _MOST).round().astype(int)]
-
-
-def _told_shape(row: pd.Series) -> str:
-    more = "".join(f", {name} {int(row[name])}" for name in ("stride", "batch") if row[name] != 1)
-    return f"{int(row.D_K)} x {int(row.D_K)}, {int(row.M)} to {int(row.N)}, {int(row.D_G)} x {int(row.D_G)}{more}"
 
 
 def _times_axis(axes: Axes, low: float, high: float) -> None:

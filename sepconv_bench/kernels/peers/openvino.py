@@ -1,0 +1,95 @@
+"""The OpenVINO peer (oneDNN within its own graph): a model of one convolution, of two for separable, compiled for the CPU.
+
+Maps go in and come out with channels last, where they lie; OpenVINO reorders them into its blocked layout and back in every
+launch. Latency mode, one stream, float32. OpenVINO is imported when a kernel is bound, never before.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import numba
+import numpy as np
+
+from sepconv_bench.kernels.problem import GroupedConvolution, Problem, require_memory
+from sepconv_bench.kernels.registry import Launch, kernel
+from sepconv_bench.model.operators import OPERATORS
+
+if TYPE_CHECKING:
+    from openvino import Core, InferRequest, Node, Tensor
+
+_TO_CHANNELS_FIRST, _TO_CHANNELS_LAST = (0, 3, 1, 2), (0, 2, 3, 1)
+
+
+@cache
+def _core() -> Core:
+    from openvino import Core
+
+    return Core()
+
+
+def _settings() -> dict[str, Any]:
+    """One launch after the other, as fast as can be, in float32. Pinned threads would stay on cores where others are timed."""
+    return {
+        "INFERENCE_NUM_THREADS": numba.get_num_threads(),
+        "NUM_STREAMS": "1",
+        "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_PRECISION_HINT": "f32",
+        "ENABLE_CPU_PINNING": False,
+    }
+
+
+def _node(x: Node, one: GroupedConvolution) -> Node:
+    from openvino import opset15
+
+    strides, none, dilations = [one.stride] * 2, [0, 0], [1, 1]
+    if one.groups == 1:
+        return opset15.convolution(x, opset15.constant(one.weight), strides, none, none, dilations)
+    # (groups, outputs of a group, inputs of a group, D_K, D_K)
+    weight = one.weight.reshape(one.groups, -1, *one.weight.shape[1:])
+    return opset15.group_convolution(x, opset15.constant(weight), strides, none, none, dilations)
+
+
+def _compiled(problem: Problem) -> InferRequest:
+    from openvino import Model, opset15
+
+    F = opset15.parameter(problem.F.shape, np.float32)
+    x = opset15.transpose(F, np.array(_TO_CHANNELS_FIRST))
+    for one in problem.convolutions:
+        x = _node(x, one)
+    G = opset15.transpose(x, np.array(_TO_CHANNELS_LAST))
+    return _core().compile_model(Model([G], [F]), "CPU", _settings()).create_infer_request()
+
+
+def _shared(array: np.ndarray) -> Tensor:
+    """The same memory, or a dense copy."""
+    from openvino import Tensor
+
+    if not array.flags.c_contiguous:
+        require_memory(4 * array.size, "dense copies of the arrays")
+    return Tensor(np.ascontiguousarray(array), shared_memory=True)
+
+
+def _bind(problem: Problem) -> Launch:
+    """Channels last, between our arrays."""
+    request, F, G = _compiled(problem), _shared(problem.F), _shared(problem.G)
+    request.set_input_tensor(F)
+    request.set_output_tensor(G)
+    infer = request.infer
+
+    def launch() -> Tensor:
+        infer(share_outputs=True)
+        return G
+
+    return launch
+
+
+def _unpack(given: Tensor, G: np.ndarray) -> None:
+    """They are G itself, unless G was not dense."""
+    if not np.shares_memory(given.data, G):
+        np.copyto(G, given.data)
+
+
+for _operator in OPERATORS:
+    kernel(f"cpu.{_operator}.openvino", unpack=_unpack, needs=("openvino",), library="openvino", algorithm="chosen")(_bind)

@@ -1,0 +1,104 @@
+"""What all figures share: the one style, colours and markers, axes with plain numbers, and what kernels are called."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from math import ceil
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
+
+from sepconv_bench.model.declaration import OURS, USER
+from sepconv_bench.report.plain import in_figure
+
+STYLE = Path(__file__).with_name("style.mplstyle")
+# Okabe and Ito's palette, which the colour-blind can tell apart; each colour goes with a marker of its own, for print in grey.
+LOOKS = (
+    ("#0072B2", "o"),
+    ("#D55E00", "s"),
+    ("#009E73", "^"),
+    ("#CC79A7", "D"),
+    ("#E69F00", "v"),
+    ("#56B4E9", "P"),
+    ("#000000", "X"),
+)
+MEASURED_GREY = "#444444"
+AXIS_NAMES = {
+    "D_K": "kernel width $D_K$",
+    "M": "input channels $M$",
+    "N": "output channels $N$",
+    "D_G": "output width $D_G$ (pixels)",
+}
+SPEEDUP = "speedup  $T_{\\mathrm{standard}}\\,/\\,T_{\\mathrm{separable}}$"
+
+
+def styled(draw: Callable[..., Figure | None]) -> Callable[..., Figure | None]:
+    """Draw under the suite's one style, whatever the caller's matplotlib is set to."""
+
+    def wrapper(*args: object, **kwargs: object) -> Figure | None:
+        with plt.style.context(["default", STYLE]):
+            return draw(*args, **kwargs)
+
+    wrapper.__doc__ = draw.__doc__
+    return wrapper
+
+
+def kernel_labels(rows: pd.DataFrame, side: str = "") -> pd.Series:
+    """What a figure calls each row's kernel: a rung of ours or a user's variant; of a peer, whichever way it is used, the
+    library. `side` is what the columns begin with."""
+    variant, library = rows[f"{side}variant"], rows[f"{side}library"]
+    return variant.where(library.isin([OURS, USER]), library).map(in_figure)
+
+
+def facets(count: int, height: float, width: float = 3.3) -> tuple[Figure, Sequence[Axes]]:
+    """Panels side by side, in rows of at most four; `height` is that of a row, `width` that of a panel."""
+    across = min(count, 4)
+    down = ceil(count / across)
+    size = (max(4.6, width * across), height + (down - 1) * 0.85 * height)
+    figure, grid = plt.subplots(down, across, figsize=size, sharey=True, squeeze=False)
+    for axes in grid.flat[count:]:
+        axes.remove()
+    return figure, list(grid.flat[:count])
+
+
+def legend_below(figure: Figure, handles: Sequence[Line2D | Patch]) -> None:
+    fit = max(2, int(figure.get_size_inches()[0] / 1.55))
+    rows = ceil(len(handles) / fit)
+    figure.legend(handles=list(handles), loc="outside lower center", ncols=ceil(len(handles) / rows), columnspacing=1.4)
+
+
+def looks_of(values: Iterable) -> dict:
+    """Colour and marker by value, numbers in order."""
+    kinds = list(dict.fromkeys(values))
+    if all(isinstance(kind, int | np.integer) for kind in kinds):
+        kinds = sorted(kinds)
+    return {kind: LOOKS[number % len(LOOKS)] for number, kind in enumerate(kinds)}
+
+
+def look_handles(prefix: str, looks: dict) -> list[Line2D]:
+    return [
+        Line2D([], [], linestyle="", marker=marker, color=colour, label=f"{prefix}{value}")
+        for value, (colour, marker) in looks.items()
+    ]
+
+
+def log_axis(side: matplotlib.axis.Axis, ticks: Sequence[float] = ()) -> None:
+    """Plain numbers on a logarithmic axis, at the given ticks or at 1, 2, 5 of each decade."""
+    if len(ticks):
+        side.set_major_locator(matplotlib.ticker.FixedLocator(list(ticks)))
+        side.set_minor_locator(NullLocator())
+    else:
+        side.set_major_locator(LogLocator(base=10, subs=(1, 2, 5)))
+    side.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    side.set_minor_formatter(NullFormatter())

@@ -1,0 +1,38 @@
+"""The machine in words, for the page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sepconv_bench.measure.records import Fingerprint
+from sepconv_bench.results.records import Run
+
+
+def machine_facts(machine: Fingerprint, runs: Sequence[Run]) -> list[tuple[str, str]]:
+    settings = runs[-1].settings
+    versions = ", ".join(f"{name} {version}" for name, version in machine.versions.items())
+    blas = ", ".join(f"{pool.internal_api} {pool.version} ({pool.num_threads:g} threads)" for pool in machine.blas)
+    device = [("CPU", f"{machine.cpu} (LLVM says {machine.llvm_cpu})")]
+    if gpu := machine.gpu:
+        named = f"{gpu.name}, {gpu.multiprocessors} multiprocessors of compute capability {gpu.compute_capability}"
+        device = [("GPU", f"{named}, {gpu.memory_bytes / 2**30:.0f} GiB, driver {gpu.driver}")]
+    return [
+        *device,
+        (
+            "Threads",
+            f"{machine.threads} of {machine.logical_cpus} logical CPUs, Numba's {machine.threading_layer} layer",
+        ),
+        ("Caches", ", ".join(f"{level} {size}" for level, size in machine.caches.items()) or "unknown"),
+        ("Memory", f"{machine.memory_bytes / 2**30:.0f} GiB"),
+        ("Idle pools", ", ".join(f"{name}={value}" for name, value in machine.wait_policy.items())),
+        ("System", f"{machine.system}, Python {machine.python}"),
+        ("Versions", versions),
+        ("BLAS", blas or "unknown"),
+        ("Commit", machine.commit or "not from a checkout"),
+        (
+            "Grid",
+            f"{settings.grid}; interval target ±{settings.rules.target:.1%}, "
+            f"at most {settings.rules.seconds:g} s of sampling a cell",
+        ),
+        ("Measured", " and ".join(run.machine.time for run in runs)),
+    ]

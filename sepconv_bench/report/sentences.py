@@ -1,0 +1,107 @@
+"""What the numbers of a sweep say, in sentences."""
+
+from __future__ import annotations
+
+from collections import Counter
+from math import log
+
+import numpy as np
+import pandas as pd
+
+from sepconv_bench.results.sums import BEST_PAIR
+
+_FACTORS = {
+    "roofline": "memory bandwidth",
+    "overhead": "the fixed cost of a launch",
+    "separable": "the separable kernel, further from its roofline than the standard one",
+    "standard": "the standard kernel, which is far from its roofline and so flatters the other",
+}
+
+
+def describe_ratios(pairs: pd.DataFrame) -> list[str]:
+    """What the numbers say, in sentences; every number is a median over shapes."""
+    best = pairs[pairs.best]
+    if best.empty:
+        return ["No standard kernel was timed beside a separable one, so there is no speedup to speak of."]
+    kept = best.speedup / best.theory_speedup
+    sentences = [
+        f"Fastest against fastest, separable convolution is {best.speedup.median():.1f} times as fast as standard in the median"
+        f" of {len(best)} shapes ({best.speedup.min():.2g}x to {best.speedup.max():.2g}x), where 1/N + 1/D_K² promises"
+        f" {best.theory_speedup.median():.1f} times: {kept.median():.0%} of the promise.",
+        f"Perfect kernels would reach {best.roofline_speedup.median():.1f} times on this machine:"
+        f" memory bandwidth explains {_share_of_gap(best)}.",
+        f"The rest is how well each side uses the machine: the standard kernels reach {best.eta_standard.median():.0%} of its"
+        f" FMA peak, the separable ones {best.eta_separable.median():.0%}. Measured speedup = promised x eta(separable) /"
+        " eta(standard), an identity: a slow standard kernel flatters separable convolution as much as a fast separable one.",
+    ]
+    slower = int((best.speedup_hi < 1).sum())
+    if slower:
+        sentences.append(f"On {slower} of {len(best)} shapes separable is the slower one, beyond its interval.")
+    if flagged := describe_flags(pairs):
+        sentences.append(f"{flagged}: drawn open, and their intervals are stated all the same.")
+    return sentences
+
+
+def describe_flags(pairs: pd.DataFrame) -> str:
+    """How many ratios have which flags; empty where none has one."""
+    counted = Counter(flag for flags in pairs["flags"] for flag in flags.split())
+    if not counted:
+        return ""
+    listed = ", ".join(f"{count} {_FLAGS[flag]}" for flag, count in counted.most_common())
+    return f"{int((pairs['flags'] != '').sum())} of {len(pairs)} ratios are flagged, {listed}"
+
+
+_FLAGS = {
+    "wide": "with an interval wider than asked when time was up",
+    "few": "with too few blocks",
+    "bimodal": "with two modes",
+    "drift": "drifting",
+    "steal": "while the hypervisor served others",
+}
+
+
+def describe_sums(totals: pd.DataFrame) -> list[str]:
+    """Of each network whose convolutions were all timed, what they add up to, fastest against fastest."""
+    return [
+        f"The {row.layers} convolutions of {row.network} of 3 x 3 and up add up to {row.standard_s * 1e3:.3g} ms standard and"
+        f" {row.separable_s * 1e3:.3g} ms separable, each as often as it occurs: {row.speedup:.2f}x ({row.speedup_lo:.2f} to"
+        f" {row.speedup_hi:.2f}), where the summed multiply-adds promise {row.theory_speedup:.2f}x: {row.held:.0%} of the"
+        f" promise. {row.longest_share:.0%} of the standard time is in {row.longest}."
+        for _, row in totals[totals.comparison == BEST_PAIR].iterrows()
+    ]
+
+
+def describe_reasons(why: pd.DataFrame) -> list[str]:
+    """What dominates the gap, in a sentence or two; none where nothing is known."""
+    best = explained(why)
+    if best.empty:
+        return []
+    sentences = []
+    below = best.speedup < best.theory_speedup
+    for where, rows in (("below", best[below]), ("above", best[~below])):
+        counted = Counter(rows.dominant[rows.dominant != "none"]).most_common()
+        if counted:
+            moved = "; ".join(f"on {count} {_FACTORS[name]}" for name, count in counted)
+            sentences.append(f"What moves the {sum(count for _, count in counted)} shapes {where} their promise most: {moved}.")
+    most = best.iloc[int(np.argmax(np.abs(np.log((best.speedup / best.theory_speedup).to_numpy()))))]
+    sentences.append(f"Furthest from it is {describe_shape(most)}: {most.explanation}.")
+    return sentences
+
+
+def explained(why: pd.DataFrame) -> pd.DataFrame:
+    """The rows of the fastest kernels of each side whose factors are known."""
+    return why[why.best & (why.dominant != "unknown")]
+
+
+def describe_shape(row: pd.Series) -> str:
+    more = "".join(f", {name} {int(row[name])}" for name in ("stride", "batch") if row[name] != 1)
+    return f"{int(row.D_K)} x {int(row.D_K)}, {int(row.M)} to {int(row.N)}, {int(row.D_G)} x {int(row.D_G)}{more}"
+
+
+def _share_of_gap(best: pd.DataFrame) -> str:
+    gap: pd.Series = (best.theory_speedup / best.speedup).map(log)
+    explained: pd.Series = (best.theory_speedup / best.roofline_speedup).map(log)
+    if gap.median() < 0.05:
+        return "nothing, for there is hardly a gap"
+    share = float(np.clip((explained / gap)[gap > 0].median(), 0, 1))
+    return f"{share:.0%} of the gap" if share >= 0.005 else "none of the gap"

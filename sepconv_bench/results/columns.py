@@ -1,0 +1,309 @@
+"""What the columns of each table are: name, type, unit, meaning, and how a value is written where people read it.
+
+Files (CSV, JSON, Parquet), Markdown, the pages and docs/tables.md all go by these. `python -m sepconv_bench.results.columns`
+prints docs/tables.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import pandas as pd
+
+Dtype = Literal["str", "bool", "int64", "Int64", "float64"]
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of a table. A page calls it `heading`, and writes its values times `scale` as `format` says."""
+
+    name: str
+    meaning: str
+    dtype: Dtype = "float64"
+    unit: str = ""
+    heading: str = ""
+    format: str = ""
+    scale: float = 1.0
+
+    @property
+    def is_text(self) -> bool:
+        return self.dtype == "str"
+
+    def series(self, values: Sequence[Any]) -> pd.Series:
+        try:
+            return pd.Series(values, dtype=self.dtype)
+        except OverflowError:  # multiplications of a shape that no machine has measured may be beyond 2^63
+            return pd.Series(values, dtype="float64")
+
+    def text(self, value: Any) -> str:
+        """A value as people read it; empty where there is none."""
+        if pd.isna(value):
+            return ""
+        if self.is_text or self.dtype == "bool":
+            return str(value)
+        return format(value * self.scale if self.scale != 1 else value, self.format)
+
+
+@dataclass(frozen=True)
+class Table:
+    """What a row of it is, and its columns in order."""
+
+    row: str
+    columns: tuple[Column, ...]
+
+    def __getitem__(self, name: str) -> Column:
+        return next(column for column in self.columns if column.name == name)
+
+    def frame(self, rows: Sequence[Mapping[str, object]]) -> pd.DataFrame:
+        """Rows as a table of these columns and types, also where there is no row. Each row has just these columns."""
+        names = [column.name for column in self.columns]
+        for row in rows:
+            assert [*row] == names, f"{[*row]} are not the columns {names}"
+        return pd.DataFrame({column.name: column.series([row[column.name] for row in rows]) for column in self.columns})
+
+
+def text(name: str, meaning: str, heading: str = "") -> Column:
+    return Column(name, meaning, "str", heading=heading or name)
+
+
+def integer(name: str, meaning: str, unit: str = "", dtype: Dtype = "int64") -> Column:
+    return Column(name, meaning, dtype, unit, name, "d")
+
+
+def times(name: str, meaning: str, heading: str = "") -> Column:
+    """How many times as fast, or as long."""
+    return Column(name, meaning, heading=heading or name, format=".2f")
+
+
+def share(name: str, meaning: str, heading: str = "") -> Column:
+    return Column(name, meaning, heading=heading or name, format=".1%")
+
+
+def seconds(name: str, meaning: str, heading: str = "", scale: float = 1e6, spec: str = ",.1f") -> Column:
+    return Column(name, meaning, "float64", "s", heading or name, spec, scale)
+
+
+def milliseconds(name: str, meaning: str, heading: str = "") -> Column:
+    return seconds(name, meaning, heading, 1e3, ".3f")
+
+
+def number(name: str, meaning: str, unit: str = "", heading: str = "", spec: str = ".4g") -> Column:
+    return Column(name, meaning, "float64", unit, heading or name, spec)
+
+
+def flag(name: str, meaning: str) -> Column:
+    return Column(name, meaning, "bool", heading=name)
+
+
+MACHINE = text("machine", "name of the machine: its CPU and threads, or its GPU")
+RUN = integer("run", "number of the run in the file")
+SHAPE = (
+    integer("D_K", "kernel width", "pixels"),
+    integer("M", "input channels"),
+    integer("N", "output channels"),
+    integer("D_G", "output width", "pixels"),
+    integer("stride", "pixels from one window to the next", "pixels"),
+    integer("batch", "images of a launch"),
+)
+KERNEL = text("kernel", "name of the kernel, `<device>.<operator>.<variant>`")
+OPERATOR = text("operator", "standard, depthwise, pointwise or separable")
+VARIANT = text("variant", "which kernel of its operator and device")
+LIBRARY = text("library", "whose code computes: ours, user, or the name of another library")
+STATUS = text("status", "ok, unsupported, wrong, failed or slow")
+REASON = text("reason", "why it is not ok")
+FLAGS = text("flags", "signs of noise in the samples: wide, few, bimodal, drift, steal; empty where there is none")
+TIME = (
+    seconds("time_s", "time of a launch: mean of the logarithms of the blocks' medians", "time (µs)"),
+    seconds("time_lo_s", "lower end of its 95 % interval"),
+    seconds("time_hi_s", "upper end of its 95 % interval"),
+)
+SPEEDUP = (
+    times("speedup", "1 / ratio: T_standard / T_separable", "measured"),
+    times("speedup_lo", "lower end of its 95 % interval"),
+    times("speedup_hi", "upper end of its 95 % interval"),
+)
+RATIO = (
+    number("ratio", "T_separable / T_standard, from within-round ratios"),
+    number("ratio_lo", "lower end of its 95 % interval"),
+    number("ratio_hi", "upper end of its 95 % interval"),
+)
+THEORY_SPEEDUP = times("theory_speedup", "what the multiplications promise, 1 / (1/N + 1/D_K^2)", "promised")
+PAIR = (
+    text("standard_kernel", "name of the standard kernel", "standard"),
+    text("separable_kernel", "name of the separable kernel", "separable"),
+    text("standard_variant", "variant of the standard kernel"),
+    text("standard_library", "library of the standard kernel"),
+    text("separable_variant", "variant of the separable kernel"),
+    text("separable_library", "library of the separable kernel"),
+    text("rung", "variant of both, or which of the two is only the fastest; empty where both are only the fastest"),
+    flag("best", "whether these are the fastest kernels of each side on this shape; one row a shape"),
+)
+NETWORK = (
+    number("alpha", "width multiplier", spec="g"),
+    integer("resolution", "width of an input image", "pixels"),
+    integer("batch", "images of a launch"),
+    text("part", "conv, block1 to block13, classifier, or whole"),
+)
+
+TIMINGS = Table(
+    "a kernel and cell",
+    (
+        *(MACHINE, KERNEL, OPERATOR, text("device", "cpu or cuda"), VARIANT, LIBRARY, *SHAPE, *TIME),
+        integer("samples", "rounds in which it was timed"),
+        integer("blocks", "blocks of rounds, each on fresh buffers"),
+        integer("launches", "launches of a sample; none where it was not timed", dtype="Int64"),
+        integer("multiplications", "multiplications of a launch"),
+        integer("bytes", "every tensor once in each of the kernel's passes", "bytes"),
+        number("gflops", "2 x multiplications / time", "GFLOP/s", "GFLOP/s", ".1f"),
+        number("peak_gflops", "rate of the multiply-add loop timed in the same rounds", "GFLOP/s", spec=".1f"),
+        share("eta", "gflops / peak_gflops", "η"),
+        seconds("roofline_s", "time of a perfect kernel of the same passes"),
+        seconds("compile_s", "time that compiling took", "compile (s)", 1.0, ".2f"),
+        number("error", "largest error of its result, in units of what float32 rounding explains"),
+        flag("converged", "whether the interval of its time is within the run's target"),
+        *(FLAGS, STATUS, REASON),
+        seconds("steal_s", "CPU time that the hypervisor took while the cell was measured", scale=1.0, spec=".2f"),
+        text("started", "when the cell was begun, UTC"),
+        RUN,
+    ),
+)
+RATIOS = Table(
+    "a pair of kernels and cell",
+    (
+        *(MACHINE, *SHAPE, *PAIR, *RATIO),
+        number("theory_ratio", "1/N + 1/D_K^2"),
+        *(*SPEEDUP, THEORY_SPEEDUP),
+        times("roofline_speedup", "what perfect kernels of these passes would reach on this machine", "roofline"),
+        share("eta_standard", "share of the peak that the standard kernel attains", "η standard"),
+        share("eta_separable", "share of the peak that the separable kernel attains", "η separable"),
+        flag("converged", "whether the interval of the ratio is within the run's target"),
+        *(FLAGS, RUN),
+    ),
+)
+WHY = Table(
+    "a pair of kernels and cell",
+    (
+        *(MACHINE, *SHAPE, *PAIR, THEORY_SPEEDUP),
+        number("roofline", "factor of memory bandwidth: what perfect kernels would reach over what is promised"),
+        number("standard", "factor of the standard kernel: 1 / its efficiency"),
+        number("separable", "factor of the separable kernel: its efficiency"),
+        number("overhead", "factor of the fixed cost of a launch"),
+        SPEEDUP[0],
+        *(number(f"log2_{name}", f"log2 of `{name}`") for name in ("roofline", "standard", "separable", "overhead")),
+        seconds("standard_overhead_s", "fixed cost of a launch of the standard kernel, fitted over the file's cells"),
+        seconds("separable_overhead_s", "fixed cost of a launch of the separable kernel, fitted over the file's cells"),
+        text("held_by_memory", "passes of perfect kernels for which memory bandwidth is the roof"),
+        text("dominant", "factor that moves the speedup most; none: as promised; unknown: no peak was timed"),
+        RUN,
+        text("explanation", "the same in words", "why"),
+    ),
+)
+PEERS = Table(
+    "a kernel of ours or a user's, and a peer",
+    (
+        *(OPERATOR, KERNEL),
+        text("peer", "library; best: in each cell the fastest of all of them"),
+        integer("cells", "cells in which both were timed"),
+        times("geomean", "the peer's time over the kernel's, geometric mean over cells"),
+        times("min", "the least of them"),
+        times("max", "the greatest of them"),
+        text("least_at", "shape of the least"),
+    ),
+)
+SUMS = Table(
+    "a network and comparison, where the file holds all of the network's convolutions",
+    (
+        MACHINE,
+        text("network", "VGG-16 or Inception-V1"),
+        text("device", "cpu or cuda"),
+        text("comparison", "fastest / fastest, or a rung as in `ratios`"),
+        integer("layers", "convolutions of 3 x 3 and up"),
+        integer("shapes", "distinct shapes among them"),
+        text("standard_kernels", "kernels of the standard layers"),
+        text("separable_kernels", "kernels of the separable layers"),
+        integer("standard_multiply_adds", "multiply-adds of the standard layers"),
+        integer("separable_multiply_adds", "multiply-adds of the separable layers"),
+        milliseconds("standard_s", "time of the standard layers, each as often as it occurs"),
+        milliseconds("separable_s", "time of the separable layers"),
+        *RATIO,
+        number("theory_ratio", "ratio of the summed multiply-adds"),
+        *SPEEDUP,
+        times("theory_speedup", "what the summed multiply-adds promise", "promised"),
+        share("held", "speedup / theory_speedup"),
+        text("longest", "layer in which the standard network spends most of its time"),
+        share("longest_share", "share of the standard time that is spent in it"),
+    ),
+)
+NETWORKS = Table(
+    "a part of MobileNet-V1 and a kernel or library that was timed on it",
+    (
+        *(MACHINE, *NETWORK),
+        text("operator", "separable: of MobileNet-V1; standard: of its all-standard counterpart; or that of a shared layer"),
+        *(KERNEL, VARIANT, LIBRARY),
+        *(milliseconds(one.name, one.meaning) for one in TIME),
+        times("speedup", "T_standard / T_separable of the same variant, from paired samples"),
+        integer("multiply_adds", "multiply-adds of the part"),
+        number("gflops", "2 x multiply-adds / time", "GFLOP/s", spec=".1f"),
+        share("eta", "share of the multiply-add peak"),
+        *(STATUS, REASON, RUN),
+    ),
+)
+LAYERS = Table(
+    "a part of MobileNet-V1, in both networks",
+    (
+        *(MACHINE, *NETWORK, *(column for column in SHAPE if column.name != "batch")),
+        integer("standard_multiply_adds", "multiply-adds of the part in the all-standard counterpart"),
+        integer("separable_multiply_adds", "multiply-adds of the part in MobileNet-V1"),
+        times("theory_speedup", "what the multiply-adds promise", "promised"),
+        *SPEEDUP,
+        *(
+            column
+            for side in ("standard", "separable")
+            for column in (
+                milliseconds(f"{side}_s", f"our time, {side}", f"{side} ms"),
+                Column(f"{side}_eta", "our share of the multiply-add peak", heading="eta", format=".0%"),
+                text(f"{side}_peer", "the fastest other library on that part", "peer"),
+                times(f"{side}_peer_over_ours", "its time over ours, from paired samples", "peer / ours"),
+                times(f"{side}_peer_over_ours_lo", "lower end of its 95 % interval"),
+                times(f"{side}_peer_over_ours_hi", "upper end of its 95 % interval"),
+            )
+        ),
+        RUN,
+    ),
+)
+SAMPLES = Table(
+    "a sample",
+    (
+        *SHAPE,
+        text("kernel", "name of the kernel; ceiling.fma is the machine's multiply-add peak"),
+        integer("block", "number of the block: one draw of buffers"),
+        integer("round", "number of the round in its block, in which every open kernel was timed once"),
+        Column("time_s", "time of a launch", unit="s", heading="time_s", format=".9g"),
+    ),
+)
+
+TABLES: Mapping[str, Table] = {
+    **{"timings": TIMINGS, "ratios": RATIOS, "why": WHY, "peers": PEERS, "sums": SUMS},
+    **{"network": NETWORKS, "layers": LAYERS, "samples": SAMPLES},
+}
+
+
+def documented() -> str:
+    """docs/tables.md."""
+    lines = [
+        "# The tables",
+        "",
+        "`sepconv-bench export DIR --table NAME` writes them as CSV, JSON or Parquet. Every number is computed from the",
+        "samples in the results file. This page is written by `python -m sepconv_bench.results.columns > docs/tables.md`.",
+    ]
+    for name, table in TABLES.items():
+        rows = [(f"`{column.name}`", column.dtype, column.unit, column.meaning) for column in table.columns]
+        frame = pd.DataFrame(rows, columns=["column", "type", "unit", "meaning"])
+        lines += ["", f"## {name}", "", f"One row for {table.row}.", "", frame.to_markdown(index=False)]
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    print(documented(), end="")
