@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from sepconv_bench.model.declaration import OURS
 from sepconv_bench.model.shapes import AXES
 from sepconv_bench.results.store import open_results
 from sepconv_bench.results.tables import ratios
@@ -24,7 +25,7 @@ def table(folder: str) -> pd.DataFrame:
         return ratios(results)
 
 
-def told(name: str, both: pd.DataFrame) -> str:
+def row(name: str, both: pd.DataFrame) -> str:
     overlap = (both.ratio_lo_first <= both.ratio_hi_second) & (both.ratio_lo_second <= both.ratio_hi_first)
     apart = np.expm1(np.abs(np.log(both.ratio_first / both.ratio_second)))
     return f"| {name} | {len(both)} | {overlap.mean():.1%} | {apart.median():.2%} | {apart.quantile(0.95):.1%} |"
@@ -34,11 +35,11 @@ def main(first: str, second: str) -> None:
     both = table(first).merge(table(second), on=KEY, suffixes=("_first", "_second"))
     print("| ratios | how many | intervals overlap | median difference | 95th percentile |")
     print("|---|---:|---:|---:|---:|")
-    print(told("all", both))
-    print(told("fastest of each", both[both.best_first & both.best_second]))
-    sure = (both.doubts_first == "") & (both.doubts_second == "")
-    print(told("without doubts in either run", both[sure]))
-    print(told("of our kernels", both[~both.standard_kernel.str.contains("numpy|torch|onnx")]))
+    print(row("all", both))
+    print(row("fastest of each", both[both.best_first & both.best_second]))
+    sure = (both.flags_first == "") & (both.flags_second == "")
+    print(row("without flags in either run", both[sure]))
+    print(row("of our kernels", both[both.standard_library_first == OURS]))
 
 
 if __name__ == "__main__":

@@ -130,13 +130,13 @@ class Model:
         """One row a shape: seconds of the fastest standard and separable kernel and the speedup, each with the ends of its
         90 % interval, beside the promised speedup. `outside` names the sizes beyond those measured."""
         asked = self._asked(shapes)
-        told = {side: self._processes[side].at(asked) for side in _SIDES}
-        seconds = {side: np.exp(told[side].mean) for side in _SIDES}
+        logs = {side: self._processes[side].at(asked) for side in _SIDES}
+        seconds = {side: np.exp(logs[side].mean) for side in _SIDES}
         columns: dict[str, object] = {axis: [getattr(shape, axis) for shape in shapes] for axis in AXES}
         columns["theory_speedup"] = [float(1 / theory.cost_ratio(shape)) for shape in shapes]
         for side in _SIDES:
-            columns |= _with_ends(side, "_s", seconds[side], self._stretch[side] * told[side].deviation)
-        deviation = np.hypot(*(told[side].deviation for side in _SIDES))
+            columns |= _with_ends(side, "_s", seconds[side], self._stretch[side] * logs[side].deviation)
+        deviation = np.hypot(*(logs[side].deviation for side in _SIDES))
         columns |= _with_ends("speedup", "", seconds["standard"] / seconds["separable"], self._stretch["speedup"] * deviation)
         columns["outside"] = [self._outside(shape) for shape in shapes]
         return pd.DataFrame(columns)
@@ -180,7 +180,7 @@ class _Misses:
 
 
 @dataclass(frozen=True)
-class _Told:
+class _Logs:
     """Logarithms of seconds, by shape."""
 
     mean: np.ndarray
@@ -193,7 +193,7 @@ class _Process:
     def __init__(self, measured: _Measured, side: str, like: GaussianProcessRegressor | None = None) -> None:
         self._side = side
         inputs = measured.inputs(side)
-        # A size that never varies tells nothing, and what it would tell elsewhere nobody knows.
+        # A size that never varies explains nothing here, and what it would do elsewhere is not known.
         self._varies = np.ptp(inputs, axis=0) > 0
         self._centre, self._scale = inputs.mean(axis=0), inputs.std(axis=0)
         self._fixed = fixed_cost(measured.seconds[side].tolist(), measured.roofs[side].tolist())
@@ -212,9 +212,9 @@ class _Process:
     def _base(self, asked: _Measured) -> np.ndarray:
         return np.log(self._fixed + asked.roofs[self._side])
 
-    def at(self, asked: _Measured) -> _Told:
+    def at(self, asked: _Measured) -> _Logs:
         mean, deviation = self.regressor.predict(self._scaled(asked.inputs(self._side)), return_std=True)
-        return _Told(self._base(asked) + mean, deviation)
+        return _Logs(self._base(asked) + mean, deviation)
 
     def draws(self, asked: _Measured, stretch: float, rng: np.random.Generator) -> np.ndarray:
         """Logarithms of seconds, shapes x draws."""
@@ -232,9 +232,9 @@ def _cross_validated(measured: _Measured, processes: Mapping[str, _Process]) -> 
     deviations = {side: np.empty(len(measured)) for side in _SIDES}
     for kept, out in KFold(_FOLDS, shuffle=True, random_state=0).split(measured.sizes):
         for side in _SIDES:
-            told = _Process(measured.part(kept), side, processes[side].regressor).at(measured.part(out))
-            errors[side][out] = told.mean - np.log(measured.seconds[side][out])
-            deviations[side][out] = told.deviation
+            predicted = _Process(measured.part(kept), side, processes[side].regressor).at(measured.part(out))
+            errors[side][out] = predicted.mean - np.log(measured.seconds[side][out])
+            deviations[side][out] = predicted.deviation
     misses = {side: _Misses(errors[side], deviations[side]) for side in _SIDES}
     together = (errors["standard"] - errors["separable"], np.hypot(deviations["standard"], deviations["separable"]))
     return misses | {"speedup": _Misses(*together)}

@@ -51,8 +51,8 @@ def read(folder: Path) -> History:
         except ResultsError as error:
             unread.append(str(error))
     if not rows:
-        told = f": {unread[0]}" if unread else ""
-        raise ResultsError(f"{folder} holds no result that can be read{told}; `asv run` writes them")
+        first = f": {unread[0]}" if unread else ""
+        raise ResultsError(f"{folder} holds no result that can be read{first}; `asv run` writes them")
     table = pd.DataFrame(rows, columns=list(COLUMNS)).sort_values(["date", "commit", "environment"], kind="stable")
     return History(table.reset_index(drop=True), unread)
 

@@ -76,19 +76,7 @@ class Results:
             self._connection.executemany(
                 "INSERT INTO outcomes (cell, kernel, status, reason, compile_s, launches, error, declared)"
                 " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                [
-                    (
-                        cell,
-                        o.kernel.name,
-                        o.status,
-                        _whole_characters(o.reason),
-                        o.compile_s,
-                        o.launches,
-                        o.error,
-                        _json(o.kernel),
-                    )
-                    for o in measured.outcomes
-                ],
+                [(cell, *_stored_outcome(outcome)) for outcome in measured.outcomes],
             )
             self._connection.executemany(
                 "INSERT INTO samples VALUES (?, ?, ?, ?)",
