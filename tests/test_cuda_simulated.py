@@ -28,15 +28,16 @@ if os.environ.get("NUMBA_ENABLE_CUDASIM") != "1":
 else:
     from sepconv_bench.kernels.cuda import rungs
     from sepconv_bench.kernels.cuda.arrays import fetch
-    from sepconv_bench.kernels.cuda.product import Tile
+    from sepconv_bench.kernels.cuda.block_tile import BlockTile
     from sepconv_bench.kernels.cuda.tiles import STRIPS
     from sepconv_bench.model.networks import WHOLE, Layer
+    from sepconv_bench.model.operators import POINTWISE, SEPARABLE, STANDARD
     from sepconv_bench.run import network_parts as timed
     from sepconv_bench.run.contest import Contest
 
     OURS = [name for name in kernel_names(device="cuda") if "torch" not in name]
     # One warp; and two side by side either way, so that each part of an index counts.
-    SMALL = (Tile(4, 4, 1, 1, 8, 1), Tile(8, 4, 1, 2, 8, 1), Tile(4, 8, 2, 1, 16, 1))
+    SMALL = (BlockTile(4, 4, 1, 1, 8, 1), BlockTile(8, 4, 1, 2, 8, 1), BlockTile(4, 8, 2, 1, 16, 1))
     SHAPES = (
         ConvShape(1, 1, 1, 1),
         ConvShape(3, 4, 4, 3),
@@ -92,7 +93,7 @@ else:
             buffers.append(np.full((wanted[1] + 2, wanted[2] + 3, wanted[3] + 4), np.nan, np.float32))
         F, G = (buffer[1:-1, 1:-2, 4:] for buffer in buffers)
         F[:] = rng.standard_normal(F.shape, np.float32)
-        stride = 1 if kernel.operator == "pointwise" else 2
+        stride = 1 if kernel.operator is POINTWISE else 2
         kernel(OnGpu(F), *map(OnGpu, weights), stride=stride, out=OnGpu(G))
         assert Reference(kernel.operator, shape, F[np.newaxis], tuple(weights)).error(G[np.newaxis]) <= 1
         assert np.isnan(buffers[1]).sum() == buffers[1].size - G.size
@@ -114,10 +115,10 @@ else:
     def tiny_network(alpha: float, resolution: int, batch: int, separable: bool) -> tuple[Layer, ...]:
         """From an image of 8 x 8 by way of 4 x 4 to 2 x 2, with strides of 2, and channels that are no whole vectors."""
         blocks = (ConvShape(3, 4, 6, 4, 1, batch), ConvShape(3, 6, 8, 2, 2, batch))
-        operators = ("depthwise", "pointwise") if separable else ("standard",)
+        operators = SEPARABLE.parts if separable else (STANDARD,)
         body = (Layer(block, operator, shape) for block, shape in enumerate(blocks, 1) for operator in operators)
         conv, dense = ConvShape(3, 3, 4, 4, 2, batch), ConvShape(1, 8, 5, 1, 1, batch)
-        return Layer(0, "standard", conv), *body, Layer(3, "pointwise", dense)
+        return Layer(0, STANDARD, conv), *body, Layer(3, POINTWISE, dense)
 
     @pytest.mark.parametrize(("fuses", "splits", "batch"), [(True, 1, 2), (False, 2, 1)])
     def test_a_network_is_right_step_by_step_and_whole(fuses, splits, batch, monkeypatch):
