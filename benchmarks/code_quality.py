@@ -9,21 +9,15 @@ class InnerLoop:
 
     def setup(self, tile):
         try:
-            from numba import types
-
-            from sepconv_bench.kernels.cpu.assembly import inner_loop
+            from sepconv_bench.kernels.cpu.assembly import product_loop, roll_loop
             from sepconv_bench.kernels.cpu.tile import Tile, host_vectors
-            from sepconv_bench.kernels.cpu.tiled import product_tile, roll_down
         except ImportError as error:
             raise NotImplementedError("this commit has no register tiles, or others") from error
         vectors = host_vectors()
         if tile == "product":
-            function = product_tile(Tile(vectors.max_pixels(2), 2, vectors.lanes), False)
-            signature = (types.int64,) * 11 + (types.boolean, types.int64, types.int64, types.boolean, types.int64)
+            self.loop = product_loop(Tile(vectors.max_pixels(2), 2, vectors.lanes))
         else:
-            function = roll_down(Tile(max(vectors.max_rolled_pixels(3), 1), 1, vectors.lanes), False)
-            signature = (types.int64,) * 9 + (types.none, types.int64)
-        self.loop = inner_loop(function, signature)
+            self.loop = roll_loop(Tile(max(vectors.max_rolled_pixels(3), 1), 1, vectors.lanes))
 
     def track_instructions_per_multiply_add(self, tile):
         code = [line for line in self.loop.lines if line.startswith("\t") and not line.lstrip().startswith(".")]
@@ -49,11 +43,12 @@ if find_spec("numba_cuda") and find_spec("nvidia"):
 
         def setup(self, kernel):
             try:
+                from sepconv_bench import get_kernel
                 from sepconv_bench.kernels.cuda.machine_code import compiled, passes
                 from sepconv_bench.model.shapes import ConvShape
             except ImportError as error:
                 raise NotImplementedError("this commit has no CUDA kernels") from error
-            self.code = compiled(passes(kernel, ConvShape(3, 64, 128, 56, batch=8))[0])
+            self.code = compiled(passes(get_kernel(kernel).declaration, ConvShape(3, 64, 128, 56, batch=8))[0])
 
         def track_registers(self, kernel):
             return self.code.registers

@@ -13,6 +13,7 @@ from __future__ import annotations
 import multiprocessing
 import sys
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from functools import partial
 from math import ceil
 from statistics import geometric_mean, median
@@ -23,7 +24,7 @@ import numpy as np
 from sepconv_bench import ConvShape, Problem, gpu
 from sepconv_bench.errors import InputError
 from sepconv_bench.model.grids import get_grid
-from sepconv_bench.model.operators import STANDARD
+from sepconv_bench.model.operators import DEPTHWISE, OPERATORS, POINTWISE, SEPARABLE, STANDARD, Operator
 
 SHAPES = (
     *(ConvShape(3, 64, 128, D_G) for D_G in (14, 28, 56, 112)),
@@ -37,20 +38,19 @@ SHAPES = (
     ConvShape(3, 512, 512, 14),
     ConvShape(3, 1024, 1024, 7),
 )
-OPERATORS = ("standard", "pointwise", "separable", "depthwise")
 MOST_BYTES = 1 << 30
 HOPELESS = 1.8  # times what the reckoning says of the best
 ROUNDS, SAMPLE_SECONDS = 7, 0.5e-3
 _lock: Any = None
 
 
-def products(operator: str, shape: ConvShape) -> dict[str, Any]:
+def products(operator: Operator, shape: ConvShape) -> dict[str, Any]:
     """Tiles and splits that are not hopeless, by name."""
     from sepconv_bench.kernels.cuda import tiles
 
-    pixels, taps = shape.batch * shape.D_G**2, 1 if operator != "standard" else shape.D_K**2
-    window = shape.D_K**2 if operator == "separable" else 0
-    ours = tiles.FUSED_TILES if operator == "separable" else tiles.TILES
+    pixels, taps = shape.batch * shape.D_G**2, shape.D_K**2 if operator is STANDARD else 1
+    window = shape.D_K**2 if operator is SEPARABLE else 0
+    ours = tiles.FUSED_TILES if operator is SEPARABLE else tiles.TILES
     cycles = {
         (tile, splits): tiles.product_cycles(tile, splits, pixels, shape.N, shape.M, taps, gpu.multiprocessors(), window)
         for tile in ours
@@ -66,7 +66,7 @@ def products(operator: str, shape: ConvShape) -> dict[str, Any]:
     return found
 
 
-def ways(operator: str, shape: ConvShape) -> tuple[dict[str, Any], str]:
+def ways(operator: Operator, shape: ConvShape) -> tuple[dict[str, Any], str]:
     """Launches by name, all on the same maps, and the name of the chosen one."""
     from numba import cuda
 
@@ -75,16 +75,16 @@ def ways(operator: str, shape: ConvShape) -> tuple[dict[str, Any], str]:
 
     drawn = Problem.draw(operator, shape, np.random.default_rng(0))
     F, G = (DeviceArray.of(name, cuda.to_device(array)) for name, array in (("F", drawn.F), ("G", drawn.G)))
-    problem = Problem(operator, shape, F, drawn.weights, G)  # type: ignore[arg-type]
-    bind = rungs.fused if operator == "separable" else rungs.tiled
-    if operator == "depthwise":
+    problem = replace(drawn, F=F, G=G)
+    bind = rungs.fused if operator is SEPARABLE else rungs.tiled
+    if operator is DEPTHWISE:
         which, candidates = "choose_strip", {f"{TH}x{TW}": (TH, TW) for TH, TW in tiles.STRIPS}
         chosen = "{}x{}".format(*rungs.strip_of(shape))
     else:
         which, candidates = "choose_tile", products(operator, shape)
-        of = rungs.of_one(shape) if operator == "pointwise" else shape
+        of = rungs.of_one(shape) if operator is POINTWISE else shape
         layouts = [rungs.Layout.dense(each) for each in (STANDARD.F_shape(of), STANDARD.G_shape(of))]
-        product = rungs.product_of(of, *layouts, filtered=operator == "separable")
+        product = rungs.product_of(of, *layouts, filtered=operator is SEPARABLE)
         chosen = f"{product.tile.BP}x{product.tile.BN}x{product.tile.BK}/{product.tile.threads}/{product.splits}"
         candidates[chosen] = (product.tile, product.splits)
     launches, ours = {}, getattr(rungs, which)
@@ -102,7 +102,7 @@ def timed(task: tuple[str, ConvShape]) -> tuple[str, ConvShape, dict[str, float]
     from sepconv_bench.measure.cuda import CudaClock
 
     operator, shape = task
-    launches, chosen = ways(operator, shape)
+    launches, chosen = ways(OPERATORS[operator], shape)
     clock, rng, names = CudaClock(), np.random.default_rng(0), list(launches)
     samples: dict[str, list[float]] = {name: [] for name in names}
     with _lock:
@@ -119,7 +119,7 @@ def with_lock(lock: Any) -> None:
     _lock = lock
 
 
-def told(path: str) -> None:
+def compare_choices(path: str) -> None:
     import pandas as pd
 
     from sepconv_bench.kernels.cuda import tiles
@@ -131,11 +131,12 @@ def told(path: str) -> None:
             shape = ConvShape(**{name: int(size) for name, size in sizes.items()})
             times = each.groupby("way").microseconds.min()
             then += [one.microseconds / times.min() for one in each[each.chosen.eq("*")].itertuples()]
-            if operator == "depthwise":
+            if OPERATORS[operator] is DEPTHWISE:
                 way = "{}x{}".format(*tiles.choose_strip(shape, 132))
             else:
-                taps = shape.D_K**2 if operator == "standard" else 1
-                among, window = (tiles.FUSED_TILES, shape.D_K**2) if operator == "separable" else (tiles.TILES, 0)
+                taps = shape.D_K**2 if OPERATORS[operator] is STANDARD else 1
+                fused = OPERATORS[operator] is SEPARABLE
+                among, window = (tiles.FUSED_TILES, shape.D_K**2) if fused else (tiles.TILES, 0)
                 tile, splits = tiles.choose_tile(shape.batch * shape.D_G**2, shape.N, shape.M, taps, 132, among, window)
                 way = f"{tile.BP}x{tile.BN}x{tile.BK}/{tile.threads}/{splits}"
             if way in times:
@@ -146,7 +147,7 @@ def told(path: str) -> None:
 
 def main() -> None:
     if sys.argv[1:] and sys.argv[1].endswith(".csv"):
-        told(sys.argv[1])
+        compare_choices(sys.argv[1])
         return
     gpu.require_for_timing()
     shapes = SHAPES

@@ -19,7 +19,7 @@ from math import prod
 import numpy as np
 
 from sepconv_bench import ConvShape, Problem, get_kernel, kernel_names
-from sepconv_bench.kernels.cpu import fused, tiled
+from sepconv_bench.kernels.cpu import fused, layout, tiled
 from sepconv_bench.kernels.cpu.tile import host_vectors
 from sepconv_bench.model.reference import Reference
 from sepconv_bench.network.plan import device
@@ -57,14 +57,14 @@ def with_halo(array: np.ndarray, at_end: bool) -> np.ndarray:
 
 
 def launched(
-    bind: Callable, operator: str, shape: ConvShape, rng: np.random.Generator, at_end: bool, ends: bool = False
+    bind: Callable, operator: str, shape: ConvShape, rng: np.random.Generator, at_end: bool, epilogue: bool = False
 ) -> None:
     drawn = Problem.draw(operator, shape, rng)
     weights = tuple(copied(weight, at_end) for weight in drawn.weights)
-    biases = tuple(copied(rng.standard_normal(weight.shape[-1], np.float32), at_end) for weight in weights) if ends else ()
+    biases = tuple(copied(rng.standard_normal(weight.shape[-1], np.float32), at_end) for weight in weights) if epilogue else ()
     reference = Reference(operator, shape, drawn.F, weights, biases)
     for place in (copied, with_halo):
-        problem = Problem(operator, shape, place(drawn.F, at_end), weights, place(drawn.G, at_end))
+        problem = Problem(drawn.operator, shape, place(drawn.F, at_end), weights, place(drawn.G, at_end))
         launch, unpack = bind(problem, biases)
         unpack(launch(), problem.G)
         error = reference.error(problem.G)
@@ -113,9 +113,9 @@ def main() -> None:
         bind = of_network if network else of_kernel(name)
         for shape in shapes:
             for at_end in (False, True):
-                for module in (tiled, fused):
+                for module in (layout, tiled, fused):
                     module.aligned = lambda floats, at_end=at_end: fenced((floats,), at_end)
-                launched(bind, operator, shape, rng, at_end, ends=network)
+                launched(bind, operator, shape, rng, at_end, epilogue=network)
         print(name, 4 * len(shapes), flush=True)
 
 

@@ -14,8 +14,9 @@ from functools import partial
 import numpy as np
 from numba import njit, prange
 
+from sepconv_bench.kernels.cpu.layout import FLOAT, View, aligned
+from sepconv_bench.kernels.cpu.product import Output, Prefetch, Terms, product_tile
 from sepconv_bench.kernels.cpu.tile import Tile, host_vectors
-from sepconv_bench.kernels.cpu.tiled import FLOAT, aligned, product_tile
 from sepconv_bench.measure.ceilings import fma_peak
 from sepconv_bench.measure.sampler import Rules, sample
 from sepconv_bench.measure.statistics import ratio
@@ -26,16 +27,15 @@ SUMS = {"short sums, as of pointwise": 64, "longer, as of 3 x 3": 576, "long, we
 
 def repeated(tile, updates):
     """A launch on all threads, and its FLOP."""
-    one_tile = product_tile(tile, False)
+    one_tile, rows, NR = product_tile(tile, False), updates // LAYER, tile.NR
 
     @njit(parallel=True, error_model="numpy")
     def run(maps, weights, outputs):
         for thread in prange(len(maps)):
             for _ in range(REPEATS):
-                one_tile(
-                    maps[thread], LAYER * FLOAT, 0, 0, weights[thread], updates // LAYER, 1, LAYER,
-                    outputs[thread], tile.NR * FLOAT, tile.NR, True, 0, 0, True, 0,
-                )  # fmt: skip
+                terms, output = Terms(rows, 1, LAYER, LAYER * FLOAT), Output(NR, True, True, 0)
+                f, g = View(maps[thread], 0, 0), View(outputs[thread], 0, NR * FLOAT)
+                one_tile(f, terms, weights[thread], g, output, Prefetch(0, 0))
 
     buffers = [[aligned(size) for _ in range(THREADS)] for size in (tile.MR * LAYER, updates * tile.NR, tile.MR * tile.NR)]
     for arrays in buffers:

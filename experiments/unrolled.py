@@ -12,7 +12,7 @@ import numpy as np
 from numba.core import types
 from numba.extending import intrinsic
 
-from sepconv_bench.kernels.cpu import fused, tiled
+from sepconv_bench.kernels.cpu import fused, product
 from sepconv_bench.kernels.problem import Problem
 from sepconv_bench.kernels.registry import Launch, get_kernel
 from sepconv_bench.measure.clocks import batch_seconds
@@ -32,8 +32,8 @@ def unhindered(typingctx):
 
 def bound(name: str, problem: Problem, barrier: object) -> Launch:
     """The kernel compiled anew with this barrier in its loops."""
-    tiled.rolled = barrier
-    for module in (tiled, fused):
+    product.rolled = barrier
+    for module in (product, fused):
         for made in vars(module).values():
             if hasattr(made, "cache_clear"):
                 made.cache_clear()
@@ -43,7 +43,7 @@ def bound(name: str, problem: Problem, barrier: object) -> Launch:
 
 
 def main() -> None:
-    rng, barrier = np.random.default_rng(0), tiled.rolled
+    rng, barrier = np.random.default_rng(0), product.rolled
     for name in KERNELS:
         for shape in SHAPES:
             problem = Problem.draw(name.split(".")[1], shape, rng)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from sepconv_bench import get_kernel
 from sepconv_bench.kernels.cuda.arrays import Layout
-from sepconv_bench.kernels.cuda.ends import place_pass, pool_pass, softmax_pass
+from sepconv_bench.kernels.cuda.block_tile import BlockTile, Product
+from sepconv_bench.kernels.cuda.entrance_exit import place_pass, pool_pass, softmax_pass
 from sepconv_bench.kernels.cuda.launch import Pass
 from sepconv_bench.kernels.cuda.loops import loops_pass
 from sepconv_bench.kernels.cuda.machine_code import MachineCode, blocks_resident, compiled, compiled_as, passes
-from sepconv_bench.kernels.cuda.product import Product, Tile, product_pass, sum_pass
+from sepconv_bench.kernels.cuda.product import product_pass, sum_pass
 from sepconv_bench.kernels.cuda.tiled import depthwise_pass, fits_in_vectors
 from sepconv_bench.kernels.cuda.tiles import FUSED_TILES, SPLITS, STRIPS, TILES, choose_strip, choose_tile, fuses
 from sepconv_bench.kernels.cuda.vectors import FLOATS
@@ -19,7 +21,7 @@ from sepconv_bench.kernels.problem import Problem
 from sepconv_bench.measure.cuda import kernels
 from sepconv_bench.model.grids import GRIDS
 from sepconv_bench.model.networks import mobilenet_v1
-from sepconv_bench.model.operators import DEPTHWISE, POINTWISE, STANDARD
+from sepconv_bench.model.operators import DEPTHWISE, POINTWISE, SEPARABLE, STANDARD
 from sepconv_bench.model.shapes import ConvShape
 from sepconv_bench.network.plan import Plan
 from sepconv_bench.network.weights import random_weights
@@ -29,14 +31,14 @@ MULTIPROCESSORS = 132
 WIDE, ODD = ConvShape(3, 64, 128, 28), ConvShape(3, 6, 10, 28, batch=2)  # in whole vectors and slices, and in neither
 
 
-def product(shape: ConvShape, tile: Tile, filtered: bool = False, splits: int = 1, ends: bool = False) -> Product:
+def product(shape: ConvShape, tile: BlockTile, filtered: bool = False, splits: int = 1, epilogue: bool = False) -> Product:
     F, G = (Layout.dense(each) for each in (STANDARD.F_shape(shape), STANDARD.G_shape(shape)))
-    return Product(shape, F, G, filtered, tile, splits, ends)
+    return Product(shape, F, G, filtered, tile, splits, epilogue)
 
 
-def depthwise(shape: ConvShape, TH: int, TW: int, ends: bool = False) -> Pass:
+def depthwise(shape: ConvShape, TH: int, TW: int, epilogue: bool = False) -> Pass:
     F, G = (Layout.dense(each) for each in (DEPTHWISE.F_shape(shape), DEPTHWISE.G_shape(shape)))
-    return depthwise_pass(shape, F, G, TH, TW, ends)
+    return depthwise_pass(shape, F, G, TH, TW, epilogue)
 
 
 class Recorded:
@@ -51,16 +53,16 @@ class Recorded:
 
     def bind(self, problem, biases=()):
         operator = problem.operator
-        variant = "fused" if operator == "separable" and fuses(problem.shape, MULTIPROCESSORS) else "tiled"
+        variant = "fused" if operator is SEPARABLE and fuses(problem.shape, MULTIPROCESSORS) else "tiled"
         layouts = Layout.of(problem.F), Layout.of(problem.G)
-        self.steps.append(passes(f"cuda.{operator}.{variant}", problem.shape, *layouts, bool(biases)))
+        self.steps.append(passes(get_kernel(f"cuda.{operator}.{variant}").declaration, problem.shape, *layouts, bool(biases)))
 
     def Entrance(self, interior):
         self.steps.append([place_pass(interior.shape, Layout.of(interior))])
 
     def Exit(self, shape, G, K, bias):
         maps = (self.zeros(POINTWISE.F_shape(shape)), self.zeros(POINTWISE.G_shape(shape)))
-        self.problem = Problem("pointwise", shape, maps[0], (K,), maps[1])
+        self.problem = Problem(POINTWISE, shape, maps[0], (K,), maps[1])
         self.bind(self.problem)
         self.steps.append([pool_pass(G.shape), softmax_pass(shape.batch, shape.N)])
         return self
@@ -114,7 +116,7 @@ def test_bias_and_relu6_are_applied_in_registers():
     """Two instructions more a sum, where it is complete, and nothing more of what takes time."""
     tile = FUSED_TILES[2]
     for filtered in (False, True):
-        plain, one = (product_pass(product(WIDE, tile, filtered, ends=ends)) for ends in (False, True))
+        plain, one = (product_pass(product(WIDE, tile, filtered, epilogue=epilogue)) for epilogue in (False, True))
         without, code = compiled(plain), compiled(one)
         assert_sound(one, code)
         assert without.count("FMNMX") == 0
@@ -123,7 +125,7 @@ def test_bias_and_relu6_are_applied_in_registers():
         for name in ("FFMA", "LDS.128", "STS.128", "STG.E.128"):
             assert code.count(name) == without.count(name)
     for strip in (STRIPS[0], STRIPS[-1]):
-        one = depthwise(ConvShape(3, 64, 64, 28), *strip, ends=True)
+        one = depthwise(ConvShape(3, 64, 64, 28), *strip, epilogue=True)
         assert_sound(one, compiled(one))
         assert compiled(one).count("FMNMX") >= 2 * FLOATS * strip[1]
 
@@ -132,7 +134,7 @@ def test_mobilenet_is_nothing_but_registers_and_vectors():
     """At alpha 1 and 224, each kind of kernel once: other steps differ from these in their sizes alone."""
     layers, recorded = mobilenet_v1(), Recorded()
     Plan(layers, random_weights(layers), recorded)
-    place, *steps, classifier, ends = recorded.steps
+    place, *steps, classifier, head = recorded.steps
     assert len(steps) == 14
     # Of fused, how many quads of G_hat a thread filters a slice.
     for number, splits, quads in ((0, 1, 0), (1, 1, 1), (2, 1, 2), (6, 8, 2), (12, 16, 2)):
@@ -146,7 +148,7 @@ def test_mobilenet_is_nothing_but_registers_and_vectors():
         # Where the sums are split it is the depthwise map alone that ends here.
         sums = 0 if summed else code.count("STG.E.128") * FLOATS
         assert code.count("FMNMX") == 2 * (sums + FLOATS * quads)
-    for one in (*place, *ends, *classifier, *steps[6][1:]):
+    for one in (*place, *head, *classifier, *steps[6][1:]):
         code = compiled(one)
         assert (code.stack, code.spills, code.doubles) == (0, 0, [])
         assert blocks_resident(code, one.threads) >= one.blocks
@@ -165,9 +167,9 @@ def test_sums_of_splits_and_loops_compile_too():
     F, G = Layout.dense(STANDARD.F_shape(shape)), Layout.dense(STANDARD.G_shape(shape))
     G_hat = Layout.dense(DEPTHWISE.G_shape(shape))
     loops = [
-        loops_pass("standard", shape, 1, F, G),
-        loops_pass("depthwise", shape, 1, F, G_hat),
-        loops_pass("pointwise", shape, 1, G_hat, G),
+        loops_pass(STANDARD.convolutions[0], shape, F, G),
+        loops_pass(DEPTHWISE.convolutions[0], shape, F, G_hat),
+        loops_pass(POINTWISE.convolutions[0], shape, G_hat, G),
     ]
     for one in loops:
         assert_sound(one, compiled(one))
@@ -179,7 +181,7 @@ def test_sums_of_splits_and_loops_compile_too():
 def test_what_is_chosen_for_a_shape_fits_into_registers():
     for shape in (ConvShape(3, 512, 512, 14), ConvShape(3, 32, 64, 112), ConvShape(5, 64, 64, 28, batch=8)):
         for kernel in ("cuda.standard.tiled", "cuda.separable.tiled", "cuda.separable.fused"):
-            for one in passes(kernel, shape):
+            for one in passes(get_kernel(kernel).declaration, shape):
                 code = compiled(one)
                 assert (code.stack, code.spills, code.doubles) == (0, 0, []), f"{kernel} on {shape}"
 

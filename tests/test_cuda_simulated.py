@@ -28,7 +28,7 @@ if os.environ.get("NUMBA_ENABLE_CUDASIM") != "1":
 else:
     from sepconv_bench.kernels.cuda import rungs
     from sepconv_bench.kernels.cuda.arrays import fetch
-    from sepconv_bench.kernels.cuda.product import Tile
+    from sepconv_bench.kernels.cuda.block_tile import BlockTile
     from sepconv_bench.kernels.cuda.tiles import STRIPS
     from sepconv_bench.model.networks import WHOLE, Layer
     from sepconv_bench.model.operators import POINTWISE, SEPARABLE, STANDARD
@@ -37,7 +37,7 @@ else:
 
     OURS = [name for name in kernel_names(device="cuda") if "torch" not in name]
     # One warp; and two side by side either way, so that each part of an index counts.
-    SMALL = (Tile(4, 4, 1, 1, 8, 1), Tile(8, 4, 1, 2, 8, 1), Tile(4, 8, 2, 1, 16, 1))
+    SMALL = (BlockTile(4, 4, 1, 1, 8, 1), BlockTile(8, 4, 1, 2, 8, 1), BlockTile(4, 8, 2, 1, 16, 1))
     SHAPES = (
         ConvShape(1, 1, 1, 1),
         ConvShape(3, 4, 4, 3),
@@ -93,7 +93,7 @@ else:
             buffers.append(np.full((wanted[1] + 2, wanted[2] + 3, wanted[3] + 4), np.nan, np.float32))
         F, G = (buffer[1:-1, 1:-2, 4:] for buffer in buffers)
         F[:] = rng.standard_normal(F.shape, np.float32)
-        stride = 1 if kernel.operator == "pointwise" else 2
+        stride = 1 if kernel.operator is POINTWISE else 2
         kernel(OnGpu(F), *map(OnGpu, weights), stride=stride, out=OnGpu(G))
         assert Reference(kernel.operator, shape, F[np.newaxis], tuple(weights)).error(G[np.newaxis]) <= 1
         assert np.isnan(buffers[1]).sum() == buffers[1].size - G.size

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sepconv_bench import ConvShape, Problem, ShapeError, get_kernel, kernel_names
-from sepconv_bench.model.operators import get_operator
+from sepconv_bench.model.operators import DEPTHWISE, POINTWISE
 from sepconv_bench.model.reference import Reference
 
 # A NaN with a payload: a guard that is read poisons the result, a guard that is written changes its bits.
@@ -81,15 +81,15 @@ def test_a_kernel_agrees_with_the_reference_and_touches_nothing_else(name, shape
     operator = kernel.operator
     rng = np.random.default_rng(seed)
     stride = shape.stride
-    if operator == "pointwise":  # its stride picks pixels of F; the shape that is left has none
+    if operator is POINTWISE:  # its stride picks pixels of F; the shape that is left has none
         shape = dataclasses.replace(shape, stride=1)
-    width = (shape.D_G - 1) * stride + 1 if operator == "pointwise" else shape.D_F
+    width = (shape.D_G - 1) * stride + 1 if operator is POINTWISE else shape.D_F
     spare = min(spare, stride - 1)
     F = Guarded((shape.batch, width + spare, width + spare, shape.M), layout_F)
-    read = F.view[:, :width, :width][:, ::stride, ::stride] if operator == "pointwise" else F.view[:, :width, :width]
+    read = F.view[:, :width, :width][:, ::stride, ::stride] if operator is POINTWISE else F.view[:, :width, :width]
     read[:] = rng.standard_normal(read.shape, np.float32)
-    weights = tuple(rng.standard_normal(weight, np.float32) for weight in get_operator(operator).weight_shapes(shape))
-    G = Guarded(get_operator(operator).G_shape(shape), layout_G)
+    weights = tuple(rng.standard_normal(weight, np.float32) for weight in operator.weight_shapes(shape))
+    G = Guarded(operator.G_shape(shape), layout_G)
     before = [F.buffer.copy(), *(weight.copy() for weight in weights)]
 
     for image in range(1 if images else shape.batch):
@@ -121,7 +121,7 @@ def test_rank_3_in_is_rank_3_out_and_the_same_numbers(name):
 def test_rows_that_no_window_reaches_do_not_count(name):
     """D_F = 10 at stride 2 and D_K = 3: the window stops one row short of the end, which may hold anything."""
     kernel = get_kernel(name)
-    if kernel.operator == "pointwise":
+    if kernel.operator is POINTWISE:
         shape, step = ConvShape(1, 4, 5, 5), 2
     else:
         shape, step = ConvShape(3, 4, 5, 4, stride=2), 2
@@ -130,7 +130,7 @@ def test_rows_that_no_window_reaches_do_not_count(name):
     F[9:] = F[:, 9:] = np.nan
     weights = tuple(rng.standard_normal(weight, np.float32) for weight in kernel.operator.weight_shapes(shape))
     G = kernel(F, *weights, stride=step)
-    read = F[::2, ::2] if kernel.operator == "pointwise" else F[:9, :9]
+    read = F[::2, ::2] if kernel.operator is POINTWISE else F[:9, :9]
     assert Reference(kernel.operator, shape, read[np.newaxis], weights).error(G[np.newaxis]) <= 1
 
 
@@ -192,11 +192,11 @@ def test_a_map_beyond_memory_of_which_little_is_read_is_computed(name):
     """A million pixels a side, all at one address, and a stride that visits four of them: indices need 64 bits."""
     kernel = get_kernel(name)
     F = np.broadcast_to(np.arange(1, 4, dtype=np.float32), (1 << 20, 1 << 20, 3))
-    shape = ConvShape(1 if kernel.operator == "pointwise" else 2, 3, 4, 2, stride=1 << 19)
+    shape = ConvShape(1 if kernel.operator is POINTWISE else 2, 3, 4, 2, stride=1 << 19)
     weights = tuple(np.ones(weight, np.float32) for weight in kernel.operator.weight_shapes(shape))
     G = kernel(F, *weights, stride=shape.stride)
     taps = shape.D_K**2
-    sums = taps * np.arange(1, 4) if kernel.operator == "depthwise" else taps * 6
+    sums = taps * np.arange(1, 4) if kernel.operator is DEPTHWISE else taps * 6
     np.testing.assert_array_equal(G, np.full(G.shape, sums, np.float32))
 
 

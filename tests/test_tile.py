@@ -10,6 +10,7 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,9 +19,8 @@ from numba import njit, types
 
 from sepconv_bench import ConvShape, Problem, get_kernel, kernel_names
 from sepconv_bench.kernels.cpu import blocking
-from sepconv_bench.kernels.cpu.assembly import inner_loop
+from sepconv_bench.kernels.cpu.assembly import inner_loop, product_loop, roll_loop, row_loop
 from sepconv_bench.kernels.cpu.tile import Tile, Vectors, host_vectors
-from sepconv_bench.kernels.cpu.tiled import filter_row, product_tile, roll_down
 from sepconv_bench.model.reference import Reference
 
 VECTORS = host_vectors()
@@ -35,12 +35,6 @@ FORCED = {
 }
 
 
-def product_loop(tile: Tile, asks: bool = False):
-    return inner_loop(
-        product_tile(tile, asks), (types.int64,) * 11 + (types.boolean, types.int64, types.int64, types.boolean, types.int64)
-    )
-
-
 def python(source: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess:
     command = [sys.executable, "-c", textwrap.dedent(source), *arguments]
     return subprocess.run(command, capture_output=True, text=True, timeout=600, env=os.environ | environment, check=False)
@@ -49,22 +43,22 @@ def python(source: str, *arguments: str, **environment: str) -> subprocess.Compl
 # ---------------------------------------------------------------------------------------------- what the compiler made
 
 
-@pytest.mark.parametrize("asks", [False, True])
+@pytest.mark.parametrize("prefetches", [False, True])
 @pytest.mark.parametrize("NV", [1, 2, 3, 4])
-def test_the_inner_loop_of_a_product_is_its_multiply_adds_with_nothing_on_the_stack(NV, asks):
+def test_the_inner_loop_of_a_product_is_its_multiply_adds_with_nothing_on_the_stack(NV, prefetches):
     """One rank-1 update: MR x NV multiply-adds, NV loads of weights, MR pixels, and what counts the loop."""
     tile = Tile(VECTORS.max_pixels(NV), NV, LANES)
-    loop = product_loop(tile, asks)
+    loop = product_loop(tile, prefetches)
     assert loop.multiply_adds == tile.MR * tile.NV
     assert loop.spills == 0
-    assert len(loop.lines) <= tile.MR * tile.NV + tile.MR + tile.NV + 6 + 3 * asks
+    assert len(loop.lines) <= tile.MR * tile.NV + tile.MR + tile.NV + 6 + 3 * prefetches
 
 
 @pytest.mark.parametrize(("D_K", "stride"), [(3, 1), (3, 2), (5, 1)])
 def test_the_inner_loop_of_a_depthwise_tile_is_its_multiply_adds_with_nothing_on_the_stack(D_K, stride):
     """A row of taps: MR x D_K multiply-adds."""
     tile = Tile(VECTORS.max_filtered_pixels(D_K), 1, LANES)
-    loop = inner_loop(filter_row(tile, D_K, stride, around=False), (types.int64,) * 11)
+    loop = row_loop(tile, D_K, stride)
     assert loop.multiply_adds == tile.MR * D_K
     assert loop.spills == 0
 
@@ -74,7 +68,7 @@ def test_the_inner_loop_of_a_rolling_depthwise_tile_loads_each_pixel_once():
     """A row of F for three rows of G: 9 multiply-adds a pixel, MR + 2 loads. Sums and taps fill all registers but one;
     the compiler's schedule may keep one tap of the nine on the stack."""
     tile = Tile(VECTORS.max_rolled_pixels(3), 1, LANES)
-    loop = inner_loop(roll_down(tile, around=False), (types.int64,) * 9 + (types.none, types.int64))
+    loop = roll_loop(tile)
     assert loop.multiply_adds == 9 * tile.MR
     assert loop.spills <= 1
     assert sum(bool(re.search(r"vmovups\s[^%]*\((?!%rsp).*%[yz]mm\d+$", line)) for line in loop.lines) == tile.MR + 2
@@ -100,15 +94,12 @@ def test_the_guard_sees_a_loop_that_is_not_vectorised():
 @on_x86
 def test_the_inner_loops_are_whole_with_avx2_as_well():
     source = """
-        from numba import types
-        from sepconv_bench.kernels.cpu.assembly import inner_loop
+        from sepconv_bench.kernels.cpu.assembly import product_loop
         from sepconv_bench.kernels.cpu.tile import Tile, host_vectors
-        from sepconv_bench.kernels.cpu.tiled import product_tile
         vectors = host_vectors()
         for NV in (1, 2, 3):
             tile = Tile(vectors.max_pixels(NV), NV, vectors.lanes)
-            after = (types.boolean, types.int64, types.int64, types.boolean, types.int64)
-            loop = inner_loop(product_tile(tile, False), (types.int64,) * 11 + after)
+            loop = product_loop(tile)
             print(tile.MR, NV, tile.lanes, loop.multiply_adds - tile.MR * NV, loop.spills)
     """
     done = python(source, **FORCED[8])
@@ -150,23 +141,23 @@ def test_weights_in_several_blocks_give_the_same_sum(shape):
 
 
 @pytest.mark.parametrize("shape", [ConvShape(3, 64, 1, 184), ConvShape(5, 64, 1, 184, stride=2)], ids=str)
-def test_a_map_that_goes_around_the_caches_is_written_whole(shape):
-    """And one that does not start on a vector, which may not go around them, too."""
-    assert blocking.goes_around(64 * 184**2)
+def test_a_map_that_is_stored_past_the_caches_is_written_whole(shape):
+    """And one that does not start on a vector, which may not be stored so, too."""
+    assert blocking.stores_nontemporal(64 * 184**2)
     rng = np.random.default_rng(0)
     problem = Problem.draw("depthwise", shape, rng)
     reference = Reference("depthwise", shape, problem.F, problem.weights)
     shifted = np.full(problem.G.size + 1, np.nan, np.float32)[1:].reshape(problem.G.shape)
     for G in (problem.G, shifted):
-        get_kernel("cpu.depthwise.tiled").bind(Problem("depthwise", shape, problem.F, problem.weights, G))()
+        get_kernel("cpu.depthwise.tiled").bind(replace(problem, G=G))()
         assert reference.error(G) <= 1
 
 
 @on_x86
-@pytest.mark.parametrize("around", [False, True])
-def test_only_a_map_that_goes_around_the_caches_is_stored_past_them(around):
-    loop = inner_loop(roll_down(Tile(4, 1, LANES), around), (types.int64,) * 9 + (types.none, types.int64))
-    assert sum("movntps" in line for line in loop.lines) == around * 4
+@pytest.mark.parametrize("nontemporal", [False, True])
+def test_only_non_temporal_stores_go_past_the_caches(nontemporal):
+    loop = roll_loop(Tile(4, 1, LANES), nontemporal)
+    assert sum("movntps" in line for line in loop.lines) == nontemporal * 4
 
 
 FENCES = Path(__file__).parents[1] / "experiments" / "fences.py"

@@ -119,9 +119,9 @@ class Kernel:
     def _gpu(self) -> GpuMemory | None:
         if self.device != "cuda":
             return None
-        from sepconv_bench.kernels.cuda.arrays import OnGpu
+        from sepconv_bench.kernels.cuda.arrays import DeviceMemory
 
-        return OnGpu()
+        return DeviceMemory()
 
 
 _kernels: dict[str, Kernel] = {}

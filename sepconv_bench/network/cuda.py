@@ -9,8 +9,8 @@ import numpy as np
 from sepconv_bench import gpu
 from sepconv_bench.kernels.cuda import rungs
 from sepconv_bench.kernels.cuda.arrays import copied, fetch, placed, zeros
-from sepconv_bench.kernels.cuda.ends import place_pass, pool_pass, softmax_pass
-from sepconv_bench.kernels.cuda.launch import Launch
+from sepconv_bench.kernels.cuda.entrance_exit import place_pass, pool_pass, softmax_pass
+from sepconv_bench.kernels.cuda.launch import DeviceLaunch
 from sepconv_bench.kernels.device_array import DeviceArray
 from sepconv_bench.kernels.problem import Problem
 from sepconv_bench.model.operators import POINTWISE, SEPARABLE
@@ -19,7 +19,7 @@ from sepconv_bench.model.shapes import ConvShape
 __all__ = ["Entrance", "Exit", "bind", "fetch", "zeros"]
 
 
-def bind(problem: Problem, biases: Sequence[np.ndarray] = ()) -> Launch:
+def bind(problem: Problem, biases: Sequence[np.ndarray] = ()) -> DeviceLaunch:
     """Our kernels for a step, with bias and ReLU6 at the end of each of its maps; pointwise without."""
     return (rungs.separable if problem.operator is SEPARABLE else rungs.tiled)(problem, biases)
 
@@ -30,7 +30,7 @@ class Entrance:
     def __init__(self, interior: DeviceArray) -> None:
         G = placed(interior)
         self._image = placed(zeros(G.shape))
-        self._place = Launch([(place_pass(G.shape, G.layout), (self._image.floats, G.floats))], G)
+        self._place = DeviceLaunch([(place_pass(G.shape, G.layout), (self._image.floats, G.floats))], G)
 
     def take(self, image: np.ndarray) -> None:
         flat = np.ascontiguousarray(image, np.float32).reshape(-1)
@@ -48,10 +48,10 @@ class Exit:
         features, logits, probabilities = zeros(POINTWISE.F_shape(shape)), *(zeros(POINTWISE.G_shape(shape)) for _ in "lp")
         self.problem = Problem(POINTWISE, shape, features, (K,), logits)  # type: ignore[arg-type]
         self._classify = bind(self.problem)
-        self._pool = Launch([(pool_pass(placed(G).shape), (placed(G).floats, placed(features).floats))], placed(features))
+        self._pool = DeviceLaunch([(pool_pass(placed(G).shape), (placed(G).floats, placed(features).floats))], placed(features))
         self._given = placed(probabilities)
         arrays = (placed(logits).floats, copied(bias), self._given.floats)
-        self._softmax = Launch([(softmax_pass(shape.batch, shape.N), arrays)], self._given)
+        self._softmax = DeviceLaunch([(softmax_pass(shape.batch, shape.N), arrays)], self._given)
         self._probabilities = np.zeros(self._given.shape, np.float32)
 
     def __call__(self) -> None:

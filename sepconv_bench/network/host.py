@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from sepconv_bench.kernels.cpu.fused import bind_separable
-from sepconv_bench.kernels.cpu.tiled import bind_pointwise, bind_standard
+from sepconv_bench.kernels.cpu.product import bind_pointwise, bind_standard
 from sepconv_bench.kernels.problem import Problem
 from sepconv_bench.kernels.registry import Launch
 from sepconv_bench.model.operators import POINTWISE, SEPARABLE

@@ -122,7 +122,7 @@ class DeviceContender(KernelContender):
         assert self._bound is not None
         G, (drawn, reference) = self._bound.G, self._drawn()
         changed = arrays.differ(self._bound.F, drawn.F)  # type: ignore[arg-type]
-        images = np.concatenate([arrays.OnGpu().host(G[number : number + 1]) for number in reference.images])  # type: ignore[arg-type]
+        images = np.concatenate([arrays.DeviceMemory().host(G[number : number + 1]) for number in reference.images])  # type: ignore[arg-type]
         error = reference.error_of(images) if arrays.finite(G) else inf  # type: ignore[arg-type]
         return error, "it changed its own input" if changed else ""
 

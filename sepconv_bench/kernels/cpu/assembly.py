@@ -5,8 +5,15 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+import numba
 from numba.core.dispatcher import Dispatcher
 
+from sepconv_bench.kernels.cpu.depthwise import filter_row, roll_down
+from sepconv_bench.kernels.cpu.layout import Taps, View
+from sepconv_bench.kernels.cpu.product import Output, Prefetch, Terms, product_tile
+from sepconv_bench.kernels.cpu.tile import Tile
+
+_VIEW, _TAPS = View(0, 0, 0), Taps(0, 0, 0)
 _LABEL = re.compile(r"^(\.?[A-Za-z_][\w.$]*):")
 _JUMP = re.compile(r"^\s+(?:j[a-z]+|b(?:\.[a-z]+)?|cbn?z|tbn?z)\s.*?(\.?L[\w.$]+)\s*$")
 # x86 with FMA; x86 without, where a product and a sum make one; ARM.
@@ -36,6 +43,26 @@ def inner_loop(function: Dispatcher, signature: tuple) -> InnerLoop:
     if best is None or not best.multiply_adds:
         raise ValueError(f"no loop of {function.py_func.__name__} holds packed multiply-adds")
     return best
+
+
+def product_loop(tile: Tile, prefetches: bool = False) -> InnerLoop:
+    """Of a tile of a product: one rank-1 update."""
+    arguments = (_VIEW, Terms(0, 0, 0, 0), 0, _VIEW, Output(0, True, True, 0), Prefetch(0, 0))
+    return inner_loop(product_tile(tile, prefetches), _types(*arguments))
+
+
+def row_loop(tile: Tile, D_K: int, stride: int) -> InnerLoop:
+    """Of a depthwise tile that is filtered row by row: one row of taps."""
+    return inner_loop(filter_row(tile, D_K, stride, nontemporal=False), _types(_VIEW, _TAPS, _VIEW, 0, 0, 0))
+
+
+def roll_loop(tile: Tile, nontemporal: bool = False) -> InnerLoop:
+    """Of a depthwise tile that rolls down its column: one row of F."""
+    return inner_loop(roll_down(tile, nontemporal), _types(_VIEW, _TAPS, _VIEW, 0, None))
+
+
+def _types(*arguments: object) -> tuple:
+    return tuple(numba.typeof(each) for each in arguments)
 
 
 def _innermost(lines: list[str]) -> list[list[str]]:

@@ -112,14 +112,14 @@ def streams(weights_floats: int) -> bool:
     return weights_floats > 2 * _L2_FLOATS
 
 
-def asks(map_floats: int, weights_floats: int) -> bool:
-    """Whether to ask for memory ahead of its use: what is in L2 anyway comes soon enough, and asking takes a load."""
+def prefetches(map_floats: int, weights_floats: int) -> bool:
+    """Whether to fetch memory ahead of its use: what is in L2 anyway comes soon enough, and a prefetch takes a load."""
     return streams(weights_floats) or map_floats > 2 * _L2_FLOATS
 
 
-def goes_around(map_floats: int) -> bool:
+def stores_nontemporal(map_floats: int) -> bool:
     """Whether a map is so large that its writer should leave the caches to what is read: what is written is out of them
-    again before anyone comes back for it."""
+    again before it is read."""
     return map_floats > 16 * _L2_FLOATS
 
 

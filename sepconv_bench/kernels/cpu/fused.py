@@ -8,117 +8,139 @@ from __future__ import annotations
 
 from functools import cache
 from math import ceil
+from typing import NamedTuple
 
 import numba
 import numpy as np
 from numba import njit, prange
 from numba.core.dispatcher import Dispatcher
 
+from sepconv_bench.compile_once import compile_once
 from sepconv_bench.kernels.cpu import blocking
+from sepconv_bench.kernels.cpu.depthwise import filter_tile
 from sepconv_bench.kernels.cpu.launch import compiled
-from sepconv_bench.kernels.cpu.tile import Tile, Vectors, host_vectors
-from sepconv_bench.kernels.cpu.tiled import (
+from sepconv_bench.kernels.cpu.layout import (
     FLOAT,
     LINE_FLOATS,
+    Taps,
+    View,
     aligned,
     as_map,
-    filter_tile,
-    first_pixel,
-    first_row,
-    next_tile,
     packed,
     padded,
-    product_tile,
-    share_of,
-    shares_of,
     sizes_of,
-    tile_at,
+    view,
 )
+from sepconv_bench.kernels.cpu.product import Output, Prefetch, Terms, product_tile
+from sepconv_bench.kernels.cpu.shares import either, first_pixel, next_tile, rows_below, share_of, shares_of, tile_at
+from sepconv_bench.kernels.cpu.tile import Tile, Vectors, host_vectors
 from sepconv_bench.kernels.problem import Problem
 from sepconv_bench.kernels.registry import Launch, kernel
 from sepconv_bench.model.declaration import OURS
 
 
+class Buffers(NamedTuple):
+    """One buffer a thread, of the filtered channels of a strip of tiles: bytes of a buffer, and to its next pixel."""
+
+    address: int
+    size: int
+    pixel: int
+
+
+class Mixing(NamedTuple):
+    """The pointwise weights, packed, and their bias: both as addresses."""
+
+    weights: int
+    bias: int
+
+
+class Panel(NamedTuple):
+    """A panel of the pointwise weights, of output channels from n on, and the tiles of the strip that it is for."""
+
+    number: int
+    n: int
+    start: int
+    end: int
+
+
 @cache
-def _strip_products(wide: Tile, narrow: Tile, asks: bool, ends: bool) -> Dispatcher:
-    """A strip of filtered tiles times one panel of weights: NR output channels from n on."""
-    of_wide, of_narrow = product_tile(wide, asks, ends), product_tile(narrow, asks, ends)
+def _strip_products(wide: Tile, narrow: Tile, prefetches: bool, epilogue: bool) -> Dispatcher:
+    """A strip of filtered tiles times one panel of weights."""
+    product = either(product_tile(wide, prefetches, epilogue), product_tile(narrow, prefetches, epilogue))
     MR, NR = wide.MR, wide.NR
 
     @njit(error_model="numpy")
-    def strip_products(F, strip, pixel, w, G, sizes, shares, n, p, start, end, bias):
-        tiles = end - start
-        ahead, pace = 0, 0
-        b, band, k, c = tile_at(start, sizes, shares)
-        for u in range(start, end):
-            l, is_wide = first_pixel(c, shares, MR), c < shares.wide_tiles
-            if asks:
+    def strip_products(F, strip, mixing, G, sizes, shares, panel):
+        w, terms = mixing.weights, Terms(1, 1, sizes.M, strip.pixel)
+        output = Output(sizes.N - panel.n, True, True, mixing.bias)
+        ahead = Prefetch(0, 0)
+        at = tile_at(panel.start, sizes, shares)
+        for u in range(panel.start, panel.end):
+            l, is_wide = first_pixel(at, shares, MR), at.c < shares.wide_tiles
+            if prefetches:
                 if shares.streams:
-                    # The next panel of weights, of which each tile asks for its part.
-                    pace = (NR * FLOAT + tiles - 1) // tiles
-                    ahead = w + sizes.M * NR * FLOAT + (u - start) * sizes.M * pace
+                    # The next panel of weights, of which each tile fetches its part.
+                    tiles = panel.end - panel.start
+                    step = (NR * FLOAT + tiles - 1) // tiles
+                    ahead = Prefetch(w + sizes.M * NR * FLOAT + (u - panel.start) * sizes.M * step, step)
                 else:
                     # A row of the window of the tile to the right, with each panel the one above.
-                    row = k * sizes.stride + sizes.D_K - 1 - p % sizes.D_K
-                    ahead = F.address + b * F.image + row * F.row + (l + MR) * sizes.stride * F.pixel
-                    pace = (MR * sizes.stride * F.pixel + sizes.M - 1) // sizes.M
-            f = strip + (u - start) * MR * pixel
-            g = G.address + b * G.image + k * G.row + l * G.pixel + n * FLOAT
-            if is_wide:
-                of_wide(f, pixel, 0, 0, w, 1, 1, sizes.M, g, G.pixel, sizes.N - n, True, ahead, pace, True, bias)
-            else:
-                of_narrow(f, pixel, 0, 0, w, 1, 1, sizes.M, g, G.pixel, sizes.N - n, True, ahead, pace, True, bias)
-            b, band, k, c = next_tile(b, band, k, c, 1, sizes, shares)
+                    row = at.k * sizes.stride + sizes.D_K - 1 - panel.number % sizes.D_K
+                    step = (MR * sizes.stride * F.pixel + sizes.M - 1) // sizes.M
+                    ahead = Prefetch(view(F, at.b, row, (l + MR) * sizes.stride, 0).address, step)
+            f = View(strip.address + (u - panel.start) * strip.row, strip.row, strip.pixel)
+            product(is_wide, f, terms, w, view(G, at.b, at.k, l, panel.n), output, ahead)
+            at = next_tile(at, 1, sizes, shares)
 
     return strip_products
 
 
-@cache
+@compile_once
 def _separable(
     cut: tuple[tuple[int, int], tuple[int, int]],
     D_K: int,
     stride: int,
     vectors: Vectors,
-    asks: bool,
-    ends: bool,
+    prefetches: bool,
+    epilogue: bool,
     parallel: bool,
 ) -> Dispatcher:
+    """Separable convolution by tiles and panels of the larger and the smaller sizes of each `cut`, of pixels and of vectors."""
     (MR, less), (NV, fewer) = cut
     lanes, NR = vectors.lanes, NV * vectors.lanes
-    filter_wide, filter_narrow = (filter_tile(length, D_K, stride, vectors, False, ends) for length in (MR, less))
-    full_panel = _strip_products(Tile(MR, NV, lanes), Tile(less, NV, lanes), asks, ends)
-    last_panel = _strip_products(Tile(MR, fewer, lanes), Tile(less, fewer, lanes), asks, ends)
+    filter_either = either(*(filter_tile(length, D_K, stride, vectors, False, epilogue) for length in (MR, less)))
+    multiply = either(
+        *(_strip_products(Tile(MR, each, lanes), Tile(less, each, lanes), prefetches, epilogue) for each in (NV, fewer))
+    )
 
     @njit(error_model="numpy")
-    def share(F, K_hat, bias_hat, K_tilde, bias, strip, pixel, G, sizes, shares, tiles, panels):
+    def filter_strip(F, taps, strip, sizes, shares, start, end):
+        u = start
+        at = tile_at(u, sizes, shares)
+        while u < end:
+            l, is_wide = first_pixel(at, shares, MR), at.c < shares.wide_tiles
+            rows = min(rows_below(at, shares), end - u)
+            f = view(F, at.b, at.k * sizes.stride, l * sizes.stride, 0)
+            g = View(strip.address + (u - start) * strip.row, strip.row, strip.pixel)
+            filter_either(is_wide, f, taps, g, rows, 0, sizes.M)
+            u += rows
+            at = next_tile(at, rows, sizes, shares)
+
+    @njit(error_model="numpy")
+    def share(F, taps, strip, mixing, G, sizes, shares, tiles, panels):
         for start in range(tiles[0], tiles[1], shares.tiles_block):
             end = min(start + shares.tiles_block, tiles[1])
-            u = start
-            b, band, k, c = tile_at(u, sizes, shares)
-            while u < end:
-                l, is_wide = first_pixel(c, shares, MR), c < shares.wide_tiles
-                rows = min(first_row(band + 1, shares) - k, end - u)
-                f = F.address + b * F.image + k * sizes.stride * F.row + l * sizes.stride * F.pixel
-                g = strip + (u - start) * MR * pixel
-                if is_wide:
-                    filter_wide(f, F.row, F.pixel, K_hat, sizes.M * FLOAT, rows, g, MR * pixel, pixel, 0, sizes.M, bias_hat)
-                else:
-                    filter_narrow(f, F.row, F.pixel, K_hat, sizes.M * FLOAT, rows, g, MR * pixel, pixel, 0, sizes.M, bias_hat)
-                u += rows
-                b, band, k, c = next_tile(b, band, k, c, rows, sizes, shares)
+            filter_strip(F, taps, strip, sizes, shares, start, end)
             for p in range(panels[0], panels[1]):
                 n = p * NR - max(0, p - shares.wide_panels) * lanes
-                w = K_tilde + n * sizes.M * FLOAT
-                if p < shares.wide_panels:
-                    full_panel(F, strip, pixel, w, G, sizes, shares, n, p, start, end, bias + n * FLOAT)
-                else:
-                    last_panel(F, strip, pixel, w, G, sizes, shares, n, p, start, end, bias + n * FLOAT)
+                weights = Mixing(mixing.weights + n * sizes.M * FLOAT, mixing.bias + n * FLOAT)
+                multiply(p < shares.wide_panels, F, strip, weights, G, sizes, shares, Panel(p, n, start, end))
 
     @njit(error_model="numpy", parallel=parallel)
-    def separable(F, K_hat, bias_hat, K_tilde, bias, strips, strip_bytes, pixel, G, sizes, shares):
+    def separable(F, taps, buffers, mixing, G, sizes, shares):
         for thread in prange(shares.tile_threads * shares.panel_threads):
-            strip = strips + thread * strip_bytes
-            share(F, K_hat, bias_hat, K_tilde, bias, strip, pixel, G, sizes, shares, *share_of(thread, sizes, shares))
+            strip = View(buffers.address + thread * buffers.size, MR * buffers.pixel, buffers.pixel)
+            share(F, taps, strip, mixing, G, sizes, shares, *share_of(thread, sizes, shares))
 
     return separable
 
@@ -151,17 +173,13 @@ def bind_separable(
     weights = packed(K_tilde[np.newaxis, np.newaxis], blocks, vectors.lanes, M)
     bias_hat, bias = (padded(one, vectors.lanes) for one in biases or (None, None))
     cut = (blocks.pixels.lengths, blocks.vectors.lengths)
-    asks = blocking.asks(F.size, M * N)
+    prefetches = blocking.prefetches(F.size, M * N)
     return compiled(
-        _separable(cut, D_K, stride, vectors, asks, biases is not None, blocks.threads > 1),
+        _separable(cut, D_K, stride, vectors, prefetches, biases is not None, blocks.threads > 1),
         as_map(F),
-        K_hat.ctypes.data,
-        bias_hat.ctypes.data,
-        weights.ctypes.data,
-        bias.ctypes.data,
-        strips.ctypes.data,
-        tiles * MR * pixel * FLOAT,
-        pixel * FLOAT,
+        Taps(K_hat.ctypes.data, M * FLOAT, bias_hat.ctypes.data),
+        Buffers(strips.ctypes.data, tiles * MR * pixel * FLOAT, pixel * FLOAT),
+        Mixing(weights.ctypes.data, bias.ctypes.data),
         as_map(G),
         sizes,
         shares_of(blocks, sizes.rows, tiles_block=tiles, streams=blocking.streams(M * N)),

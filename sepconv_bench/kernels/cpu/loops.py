@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from sepconv_bench.compile_once import compile_once
 from sepconv_bench.kernels.cpu.launch import compiled
 from sepconv_bench.kernels.problem import Problem
 from sepconv_bench.kernels.registry import Launch, kernel
@@ -15,6 +16,7 @@ from sepconv_bench.model.declaration import OURS
 from sepconv_bench.model.operators import DEPTHWISE
 
 
+@compile_once
 @njit(error_model="numpy")
 def _standard(F, K, G, stride):
     D_K, _, M, N = K.shape
@@ -31,6 +33,7 @@ def _standard(F, K, G, stride):
                     G[b, k, l, n] = total
 
 
+@compile_once
 @njit(error_model="numpy")
 def _depthwise(F, K_hat, G, stride):
     D_K, _, M = K_hat.shape
@@ -46,6 +49,7 @@ def _depthwise(F, K_hat, G, stride):
                     G[b, k, l, m] = total
 
 
+@compile_once
 @njit(error_model="numpy")
 def _pointwise(F, K_tilde, G):
     M, N = K_tilde.shape
@@ -60,6 +64,7 @@ def _pointwise(F, K_tilde, G):
                     G[b, k, l, n] = total
 
 
+@compile_once
 @njit(error_model="numpy")
 def _separable(F, K_hat, K_tilde, G_hat, G, stride):
     _depthwise(F, K_hat, G_hat, stride)

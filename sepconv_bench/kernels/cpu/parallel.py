@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit, prange
 
+from sepconv_bench.compile_once import compile_once
 from sepconv_bench.kernels.cpu.launch import compiled, flat
 from sepconv_bench.kernels.problem import Problem
 from sepconv_bench.kernels.registry import Launch, kernel
@@ -40,6 +41,7 @@ def _add_products(G, g, N, F, f, M, K, w):
             G_n[n] += f0 * K0[n]
 
 
+@compile_once
 @njit(error_model="numpy", fastmath=_CONTRACT, parallel=True)
 def _standard(F, at_F, K, G, at_G, D_K, M, N, D_G, batch, stride, strip):
     strips = (D_G + strip - 1) // strip
@@ -57,6 +59,7 @@ def _standard(F, at_F, K, G, at_G, D_K, M, N, D_G, batch, stride, strip):
                     _add_products(G, g_row + l * at_G[3], N, F, f_row + (l * stride + j) * at_F[3], M, K, w)
 
 
+@compile_once
 @njit(error_model="numpy", fastmath=_CONTRACT, parallel=True)
 def _depthwise(F, at_F, K_hat, G, at_G, D_K, M, D_G, batch, stride):
     for work in prange(batch * D_G):

@@ -18,7 +18,19 @@ from numba.core import cgutils
 from numba.core.imputils import lower_constant
 from numba.extending import intrinsic, models, overload_attribute, register_model, typeof_impl
 
-_FLOAT, _BYTE, _INT = ir.FloatType(), ir.IntType(8), ir.IntType(32)
+from sepconv_bench.kernels.cpu.instructions import (
+    FLOAT_TYPE,
+    INT_TYPE,
+    emit_load,
+    emit_masks,
+    emit_multiply_add,
+    emit_splat,
+    emit_store,
+    moved,
+    pointer_to,
+    vector_of,
+)
+
 _ADDRESSED_PIXELS = 14  # as many as one pointer, odd multiples of a step and x86's scaled indices reach
 
 
@@ -82,7 +94,7 @@ class _VectorType(types.Type):
 @register_model(_VectorType)
 class _VectorModel(models.PrimitiveModel):
     def __init__(self, manager, vector):
-        super().__init__(manager, vector, ir.VectorType(_FLOAT, vector.lanes))
+        super().__init__(manager, vector, ir.VectorType(FLOAT_TYPE, vector.lanes))
 
 
 class _TileType(types.Dummy):
@@ -124,7 +136,7 @@ def zeros(typingctx, tile):
     """Accumulators of a tile, all 0."""
 
     def generate(context, builder, signature, args):
-        vector = _vector(tile.tile)
+        vector = vector_of(tile.tile)
         return context.make_tuple(builder, signature.return_type, [ir.Constant(vector, None)] * (tile.tile.MR * tile.tile.NV))
 
     return tile.accumulators(tile), generate
@@ -136,14 +148,14 @@ def rank_1(typingctx, tile, accumulators, pixel, step, weights):
 
     def generate(context, builder, signature, args):
         _, sums, pixel, step, weights = args
-        MR, NV, vector = tile.tile.MR, tile.tile.NV, _vector(tile.tile)
-        first, weights = _pointer(builder, pixel), _pointer(builder, weights)
-        columns = [_load(builder, weights, v, vector) for v in range(NV)]
+        MR, NV, vector = tile.tile.MR, tile.tile.NV, vector_of(tile.tile)
+        first, weights = pointer_to(builder, pixel), pointer_to(builder, weights)
+        columns = [emit_load(builder, weights, v, vector) for v in range(NV)]
         sums = cgutils.unpack_tuple(builder, sums, MR * NV)
         for p in range(MR):
-            value = _splat(builder, _load(builder, _moved(builder, first, step, p), 0, _FLOAT), vector)
+            value = emit_splat(builder, emit_load(builder, moved(builder, first, step, p), 0, FLOAT_TYPE), vector)
             for v in range(NV):
-                sums[p * NV + v] = _multiply_add(builder, value, columns[v], sums[p * NV + v])
+                sums[p * NV + v] = emit_multiply_add(builder, value, columns[v], sums[p * NV + v])
         return context.make_tuple(builder, signature.return_type, sums)
 
     return tile.accumulators(tile, tile.accumulators, _ADDRESS, _ADDRESS, _ADDRESS), generate
@@ -151,13 +163,13 @@ def rank_1(typingctx, tile, accumulators, pixel, step, weights):
 
 @intrinsic
 def prefetch(typingctx, address):
-    """Ask for the cache line at an address, which need not be one of ours: asking never fails."""
+    """Fetch the cache line at an address into L2. The address need not be one of ours: a prefetch never faults."""
 
     def generate(context, builder, signature, args):
-        pointer = _pointer(builder, args[0])
-        function = ir.FunctionType(ir.VoidType(), [pointer.type, _INT, _INT, _INT])
-        ask = cgutils.get_or_insert_function(builder.module, function, "llvm.prefetch.p0")
-        builder.call(ask, [pointer, *(ir.Constant(_INT, hint) for hint in (0, 2, 1))])  # to read, into L2, data
+        pointer = pointer_to(builder, args[0])
+        function = ir.FunctionType(ir.VoidType(), [pointer.type, INT_TYPE, INT_TYPE, INT_TYPE])
+        fetch = cgutils.get_or_insert_function(builder.module, function, "llvm.prefetch.p0")
+        builder.call(fetch, [pointer, *(ir.Constant(INT_TYPE, hint) for hint in (0, 2, 1))])  # to read, into L2, data
         return context.get_dummy_value()
 
     return types.void(_ADDRESS), generate
@@ -185,9 +197,9 @@ def load_taps(typingctx, tile, weights, tap, D_K, channels):
 
     def generate(context, builder, signature, args):
         _, weights, tap, _, count = args
-        masks = _masks(builder, tile.tile, channels, count)
-        rows = [_moved(builder, _pointer(builder, weights), tap, j) for j in range(D_K.literal_value)]
-        loaded = [_load(builder, row, v, _vector(tile.tile), mask) for row in rows for v, mask in enumerate(masks)]
+        masks = emit_masks(builder, tile.tile, channels, count)
+        rows = [moved(builder, pointer_to(builder, weights), tap, j) for j in range(D_K.literal_value)]
+        loaded = [emit_load(builder, row, v, vector_of(tile.tile), mask) for row in rows for v, mask in enumerate(masks)]
         return context.make_tuple(builder, taps, loaded)
 
     return taps(tile, _ADDRESS, _ADDRESS, D_K, channels), generate
@@ -205,18 +217,18 @@ def channelwise(typingctx, tile, accumulators, taps, pixel, step, stride, channe
 
     def generate(context, builder, signature, args):
         _, sums, taps, pixel, step, _, count = args
-        MR, NV, vector = tile.tile.MR, tile.tile.NV, _vector(tile.tile)
-        masks = _masks(builder, tile.tile, channels, count)
+        MR, NV, vector = tile.tile.MR, tile.tile.NV, vector_of(tile.tile)
+        masks = emit_masks(builder, tile.tile, channels, count)
         sums, taps = cgutils.unpack_tuple(builder, sums, MR * NV), cgutils.unpack_tuple(builder, taps, D_K * NV)
         met: dict[int, list[tuple[int, int]]] = {}
         for p, j in product(range(MR), range(D_K)):
             met.setdefault(p * apart + j, []).append((p, j))
         for x in sorted(met):
-            row = _moved(builder, _pointer(builder, pixel), step, x)
+            row = moved(builder, pointer_to(builder, pixel), step, x)
             for v, mask in enumerate(masks):
-                value = _load(builder, row, v, vector, mask)
+                value = emit_load(builder, row, v, vector, mask)
                 for p, j in met[x]:
-                    sums[p * NV + v] = _multiply_add(builder, value, taps[j * NV + v], sums[p * NV + v])
+                    sums[p * NV + v] = emit_multiply_add(builder, value, taps[j * NV + v], sums[p * NV + v])
         return context.make_tuple(builder, signature.return_type, sums)
 
     return tile.accumulators(tile, tile.accumulators, taps, _ADDRESS, _ADDRESS, stride, channels), generate
@@ -229,15 +241,15 @@ def store(typingctx, tile, accumulators, pixel, step, channels):
 
 
 @intrinsic
-def store_around(typingctx, tile, accumulators, pixel, step, channels):
-    """As store, but whole vectors go past the caches: they are not read first, and throw nothing out. `pixel` and `step` are
-    multiples of a vector's bytes. Other threads may read them after `settle`."""
-    return _write(tile, around=True)
+def store_nontemporal(typingctx, tile, accumulators, pixel, step, channels):
+    """As store, but whole vectors bypass the caches: their lines are not read first, and evict nothing. `pixel` and `step` are
+    multiples of a vector's bytes. Other threads may read them after `store_fence`."""
+    return _write(tile, nontemporal=True)
 
 
 @intrinsic
-def settle(typingctx):
-    """Wait until what went past the caches is in memory."""
+def store_fence(typingctx):
+    """Wait until the non-temporal stores before it are in memory."""
 
     def generate(context, builder, signature, args):
         builder.fence("seq_cst")
@@ -252,13 +264,13 @@ def added(typingctx, tile, accumulators, pixel, step, channels):
 
     def generate(context, builder, signature, args):
         _, sums, pixel, step, channels = args
-        MR, NV, vector = tile.tile.MR, tile.tile.NV, _vector(tile.tile)
-        masks = _masks(builder, tile.tile, types.int64, channels)
+        MR, NV, vector = tile.tile.MR, tile.tile.NV, vector_of(tile.tile)
+        masks = emit_masks(builder, tile.tile, types.int64, channels)
         sums = cgutils.unpack_tuple(builder, sums, MR * NV)
         for p in range(MR):
-            row = _moved(builder, _pointer(builder, pixel), step, p)
+            row = moved(builder, pointer_to(builder, pixel), step, p)
             for v, mask in enumerate(masks):
-                sums[p * NV + v] = builder.fadd(sums[p * NV + v], _load(builder, row, v, vector, mask))
+                sums[p * NV + v] = builder.fadd(sums[p * NV + v], emit_load(builder, row, v, vector, mask))
         return context.make_tuple(builder, signature.return_type, sums)
 
     return tile.accumulators(tile, tile.accumulators, _ADDRESS, _ADDRESS, types.int64), generate
@@ -270,8 +282,8 @@ def relu6(typingctx, tile, accumulators, bias):
 
     def generate(context, builder, signature, args):
         _, sums, bias = args
-        MR, NV, vector = tile.tile.MR, tile.tile.NV, _vector(tile.tile)
-        biases = [_load(builder, _pointer(builder, bias), v, vector) for v in range(NV)]
+        MR, NV, vector = tile.tile.MR, tile.tile.NV, vector_of(tile.tile)
+        biases = [emit_load(builder, pointer_to(builder, bias), v, vector) for v in range(NV)]
         low, high = (ir.Constant(vector, [limit] * vector.count) for limit in (0.0, 6.0))
         sums = [builder.fadd(each, biases[k % NV]) for k, each in enumerate(cgutils.unpack_tuple(builder, sums, MR * NV))]
         sums = [builder.select(builder.fcmp_ordered(">", each, low), each, low) for each in sums]
@@ -281,92 +293,25 @@ def relu6(typingctx, tile, accumulators, bias):
     return tile.accumulators(tile, tile.accumulators, _ADDRESS), generate
 
 
-def _write(tile, around=False):
+def _write(tile, nontemporal=False):
     def generate(context, builder, signature, args):
         _, sums, pixel, step, channels = args
         MR, NV = tile.tile.MR, tile.tile.NV
-        first = _pointer(builder, pixel)
+        first = pointer_to(builder, pixel)
         sums = cgutils.unpack_tuple(builder, sums, MR * NV)
 
         def write(masks):
             for p in range(MR):
-                row = _moved(builder, first, step, p)
+                row = moved(builder, first, step, p)
                 for v in range(NV):
-                    _store(builder, sums[p * NV + v], row, v, masks[v], around)
+                    emit_store(builder, sums[p * NV + v], row, v, masks[v], nontemporal)
 
         whole = builder.icmp_signed(">=", channels, ir.Constant(channels.type, tile.tile.NR))
         with builder.if_else(whole, likely=True) as (all_channels, some):
             with all_channels:
-                write(_masks(builder, tile.tile, types.none, None))
+                write(emit_masks(builder, tile.tile, types.none, None))
             with some:
-                write(_masks(builder, tile.tile, types.int64, channels))
+                write(emit_masks(builder, tile.tile, types.int64, channels))
         return context.get_dummy_value()
 
     return types.void(tile, tile.accumulators, _ADDRESS, _ADDRESS, types.int64), generate
-
-
-# ---------------------------------------------------------------------------------------------- instructions
-
-
-def _vector(tile: Tile) -> ir.VectorType:
-    return ir.VectorType(_FLOAT, tile.lanes)
-
-
-def _pointer(builder, address):
-    return builder.inttoptr(address, _BYTE.as_pointer())
-
-
-def _moved(builder, pointer, step, times):
-    """The pointer `times` steps on. A pointer and an offset, which x86 adds while it loads: a sum of integers the
-    compiler would turn into a chain of additions, one a pixel."""
-    return builder.gep(pointer, [builder.mul(step, ir.Constant(step.type, times))])
-
-
-def _element(builder, pointer, index, kind):
-    """Pointer to the index-th `kind` from there on."""
-    return builder.gep(builder.bitcast(pointer, kind.as_pointer()), [ir.Constant(_INT, index)])
-
-
-def _load(builder, pointer, index, kind, mask=None):
-    pointer = _element(builder, pointer, index, kind)
-    if mask is None:
-        return builder.load(pointer, align=4)
-    function = ir.FunctionType(kind, [pointer.type, _INT, mask.type, kind])
-    load = cgutils.get_or_insert_function(builder.module, function, f"llvm.masked.load.v{kind.count}f32.p0")
-    return builder.call(load, [pointer, ir.Constant(_INT, 4), mask, ir.Constant(kind, None)])
-
-
-def _store(builder, value, pointer, index, mask=None, around=False):
-    pointer = _element(builder, pointer, index, value.type)
-    if mask is None:
-        stored = builder.store(value, pointer, align=4 * value.type.count if around else 4)
-        if around:
-            stored.set_metadata("nontemporal", builder.module.add_metadata([ir.Constant(_INT, 1)]))
-        return
-    function = ir.FunctionType(ir.VoidType(), [value.type, pointer.type, _INT, mask.type])
-    masked = cgutils.get_or_insert_function(builder.module, function, f"llvm.masked.store.v{value.type.count}f32.p0")
-    builder.call(masked, [value, pointer, ir.Constant(_INT, 4), mask])
-
-
-def _masks(builder, tile: Tile, kind, channels):
-    """One mask a vector: lanes below `channels`, counted from the tile's first. None where their kind says all."""
-    if kind is types.none:
-        return [None] * tile.NV
-    count = _splat(builder, builder.trunc(channels, _INT), ir.VectorType(_INT, tile.lanes))
-    return [
-        builder.icmp_signed("<", ir.Constant(count.type, [v * tile.lanes + lane for lane in range(tile.lanes)]), count)
-        for v in range(tile.NV)
-    ]
-
-
-def _splat(builder, value, vector):
-    lanes = ir.VectorType(_INT, vector.count)
-    one = builder.insert_element(ir.Constant(vector, ir.Undefined), value, ir.Constant(_INT, 0))
-    return builder.shuffle_vector(one, ir.Constant(vector, ir.Undefined), ir.Constant(lanes, None))
-
-
-def _multiply_add(builder, a, b, c):
-    """a x b + c, in one instruction where the machine has it: what llvm.fmuladd means."""
-    function = ir.FunctionType(a.type, [a.type] * 3)
-    fused = cgutils.get_or_insert_function(builder.module, function, f"llvm.fmuladd.v{a.type.count}f32")
-    return builder.call(fused, [a, b, c])

@@ -49,8 +49,8 @@ class DeviceMap:
     shape: tuple[int, int, int, int]
 
 
-class OnGpu:
-    """What the checked call asks for where arrays lie on the GPU."""
+class DeviceMemory:
+    """What the checked call needs where arrays lie on the GPU."""
 
     def __init__(self) -> None:
         cuda.synchronize()  # whoever made them may still be writing

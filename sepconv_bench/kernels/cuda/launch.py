@@ -3,9 +3,11 @@ all sizes are constants in its code."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+from numba import cuda
 
 from sepconv_bench import gpu
 from sepconv_bench.errors import ShapeError
@@ -31,7 +33,13 @@ def bounds(threads: int, blocks: int) -> dict:
     return {} if SIMULATED else {"launch_bounds": (threads, blocks)}
 
 
-class Launch:
+def inlined(function: Callable) -> Callable:
+    """A device function that becomes part of the kernel that calls it. The simulator calls the plain function, which therefore
+    must not use `cuda`."""
+    return function if SIMULATED else cuda.jit(device=True, inline="always")(function)
+
+
+class DeviceLaunch:
     """Passes in turn, on our stream; gives the map that they write and does not wait for it."""
 
     def __init__(self, passes: Sequence[tuple[Pass, tuple[Any, ...]]], G: DeviceMap) -> None:

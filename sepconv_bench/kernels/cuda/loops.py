@@ -14,23 +14,23 @@ from numba import cuda, float32, uint32
 from sepconv_bench.kernels.cuda.arrays import Layout
 from sepconv_bench.kernels.cuda.launch import Pass, bounds
 from sepconv_bench.kernels.cuda.vectors import fma
+from sepconv_bench.model.operators import Convolution
 from sepconv_bench.model.shapes import ConvShape
 
 THREADS, _BLOCKS = 128, 8
 
 
 @cache
-def loops_pass(operator: str, shape: ConvShape, stride: int, F: Layout, G: Layout) -> Pass:
-    """`run(F, K, G)` of standard, depthwise or pointwise."""
-    by_channel = operator == "depthwise"
-    D_K, M, N = (1 if operator == "pointwise" else shape.D_K), shape.M, (shape.M if by_channel else shape.N)
+def loops_pass(convolution: Convolution, shape: ConvShape, F: Layout, G: Layout) -> Pass:
+    """`run(F, K, G)` of one convolution."""
+    by_channel, D_K, N = convolution.depthwise, convolution.window(shape), convolution.out_channels(shape)
     OUTPUTS = np.uint32(shape.batch * shape.D_G**2 * N)
     CHANNELS, D_G, MAP = np.uint32(N), np.uint32(shape.D_G), np.uint32(shape.D_G**2)
-    STRIDE = np.uint32(stride)
+    STRIDE = np.uint32(convolution.stride(shape))
     F_IMAGE, F_ROW, F_PIXEL = (np.uint32(step) for step in (F.image, F.row, F.pixel))
     G_IMAGE, G_ROW, G_PIXEL = (np.uint32(step) for step in (G.image, G.row, G.pixel))
     ROW_STEPS, PIXEL_STEPS = (np.uint32(D_K * step) for step in (F.row, F.pixel))
-    INPUTS, ONE = np.uint32(1 if by_channel else M), np.uint32(1)
+    INPUTS, ONE = np.uint32(shape.M // convolution.groups(shape)), np.uint32(1)
 
     @cuda.jit(**bounds(THREADS, _BLOCKS))
     def run(F, K, G):

@@ -8,7 +8,6 @@ import shutil
 import subprocess
 import tempfile
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from math import ceil
@@ -24,7 +23,8 @@ from sepconv_bench.kernels.cuda.loops import loops_pass
 from sepconv_bench.kernels.cuda.product import product_pass, sum_pass
 from sepconv_bench.kernels.cuda.rungs import of_one, product_of, strip_of
 from sepconv_bench.kernels.cuda.tiled import depthwise_pass
-from sepconv_bench.model.operators import DEPTHWISE, get_operator
+from sepconv_bench.model.declaration import Declaration
+from sepconv_bench.model.operators import DEPTHWISE, POINTWISE, SEPARABLE, Operator, get_operator
 from sepconv_bench.model.shapes import ConvShape
 
 CC = (9, 0)  # Hopper, which the H200 is
@@ -51,7 +51,7 @@ class MachineCode:
 
     @property
     def doubles(self) -> list[str]:
-        """Arithmetic on float64, none of which anybody asked for."""
+        """Arithmetic on float64, of which there should be none."""
         return [name for name in self.instructions if re.match(r"D(ADD|MUL|FMA|SETP)|F2F\.F64|F2F\.F32\.F64|I2F\.F64", name)]
 
 
@@ -69,39 +69,44 @@ def compiled_as(
     with tempfile.TemporaryDirectory() as folder:
         source, binary = Path(folder) / "kernel.ptx", Path(folder) / "kernel.cubin"
         source.write_text(ptx)
-        told = _run("ptxas", f"-arch=sm_{cc[0]}{cc[1]}", "-v", str(source), "-o", str(binary))
+        report = _run("ptxas", f"-arch=sm_{cc[0]}{cc[1]}", "-v", str(source), "-o", str(binary))
         listing = _run("nvdisasm", "-c", str(binary))
-    stack, stores, loads = (int(number) for number in _found(_SPILLED, told))
-    (registers,) = _found(_USED, told)
-    shared = _SHARED.search(told)
+    stack, stores, loads = (int(number) for number in _found(_SPILLED, report))
+    (registers,) = _found(_USED, report)
+    shared = _SHARED.search(report)
     return MachineCode(
         int(registers), stack, stores + loads, int(shared[1]) if shared else 0, Counter(_INSTRUCTION.findall(listing)), ptx
     )
 
 
-def passes(kernel: str, shape: ConvShape, F: Layout | None = None, G: Layout | None = None, ends: bool = False) -> list[Pass]:
-    """What `cuda.<operator>.<variant>` launches on maps of this shape, with the tiles of this GPU or of an H200. The maps are
-    dense unless their layouts are given, and end with bias and ReLU6 if asked."""
-    _, operator, variant = kernel.split(".")
-    F, G = F or Layout.dense(get_operator(operator).F_shape(shape)), G or Layout.dense(get_operator(operator).G_shape(shape))
+def passes(
+    kernel: Declaration, shape: ConvShape, F: Layout | None = None, G: Layout | None = None, epilogue: bool = False
+) -> list[Pass]:
+    """What one of our kernels launches on maps of this shape, with the tiles of this GPU or of an H200. Maps are dense unless
+    their layouts are given; with an epilogue they end with bias and ReLU6."""
+    operator = get_operator(kernel.operator)
+    F, G = F or Layout.dense(operator.F_shape(shape)), G or Layout.dense(operator.G_shape(shape))
+    parts = [get_operator(part) for part in kernel.passes]
     G_hat = Layout.dense(DEPTHWISE.G_shape(shape))
-    # What depthwise writes and pointwise reads.
-    filtered, mixed = (G_hat, G_hat) if operator == "separable" else (G, F)
-    steps: dict[tuple[str, str], Callable[[], list[Pass]]] = {
-        ("depthwise", "loops"): lambda: [loops_pass("depthwise", shape, shape.stride, F, filtered)],
-        ("standard", "loops"): lambda: [loops_pass("standard", shape, shape.stride, F, G)],
-        ("pointwise", "loops"): lambda: [loops_pass("pointwise", shape, 1, mixed, G)],
-        ("depthwise", "tiled"): lambda: [depthwise_pass(shape, F, filtered, *strip_of(shape), ends)],
-        ("standard", "tiled"): lambda: _product(shape, F, G, False, ends),
-        ("pointwise", "tiled"): lambda: _product(of_one(shape), mixed, G, False, ends),
-        ("separable", "fused"): lambda: _product(shape, F, G, True, ends),
-    }
-    parts = [operator] if (operator, variant) in steps else ["depthwise", "pointwise"]
-    return [one for part in parts for one in steps[part, variant]()]
+    # From one pass to the next, of separable in two, goes the intermediate map.
+    maps = [F, G] if len(parts) == 1 else [F, G_hat, G]
+    by_loops, steps = kernel.variant == "loops", zip(parts, maps, maps[1:], strict=False)
+    return [one for part, read, written in steps for one in _passes(part, by_loops, shape, read, written, epilogue)]
 
 
-def _product(shape: ConvShape, F: Layout, G: Layout, filtered: bool, ends: bool) -> list[Pass]:
-    product = product_of(shape, F, G, filtered, ends)
+def _passes(operator: Operator, by_loops: bool, shape: ConvShape, F: Layout, G: Layout, epilogue: bool) -> list[Pass]:
+    """Those of an operator that reads its input from memory once."""
+    if by_loops:
+        return [loops_pass(operator.convolutions[0], shape, F, G)]
+    if operator is DEPTHWISE:
+        return [depthwise_pass(shape, F, G, *strip_of(shape), epilogue)]
+    if operator is POINTWISE:
+        return _product(of_one(shape), F, G, False, epilogue)
+    return _product(shape, F, G, operator is SEPARABLE, epilogue)
+
+
+def _product(shape: ConvShape, F: Layout, G: Layout, filtered: bool, epilogue: bool) -> list[Pass]:
+    product = product_of(shape, F, G, filtered, epilogue)
     return [product_pass(product)] + [sum_pass(product)] * (product.splits > 1)
 
 

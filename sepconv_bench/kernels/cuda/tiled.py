@@ -15,7 +15,7 @@ from numba import cuda, uint32
 from sepconv_bench.kernels.cuda.arrays import Layout
 from sepconv_bench.kernels.cuda.launch import Pass, bounds
 from sepconv_bench.kernels.cuda.tiles import STRIP_THREADS
-from sepconv_bench.kernels.cuda.vectors import FLOATS, block_loader, ended, multiply_adds, row_storer, shifted
+from sepconv_bench.kernels.cuda.vectors import FLOATS, bias_relu6, block_loader, multiply_adds, row_storer, shifted
 from sepconv_bench.model.shapes import ConvShape
 
 _KEPT_WIDTH = 3  # of the widest window whose weights stay in registers
@@ -27,9 +27,24 @@ def fits_in_vectors(D_K: int, stride: int) -> bool:
     return D_K <= _VECTOR_WIDTH or stride == 1
 
 
+def _terms(D_K: int, S: int, TW: int, C: int) -> tuple[tuple[int, int, int], ...]:
+    """Sum, weight and float of each product of S new rows: a row gives to every row of G that is open, under the tap that is as
+    far down as the row is."""
+    read = (TW - 1) * S + D_K
+    return tuple(
+        ((back * TW + w) * C + c, ((back * S + new) * D_K + j) * C + c, (new * read + w * S + j) * C + c)
+        for new in range(S)
+        for back in range(ceil(D_K / S))
+        if back * S + new < D_K
+        for j in range(D_K)
+        for w in range(TW)
+        for c in range(C)
+    )
+
+
 @cache
-def depthwise_pass(shape: ConvShape, F: Layout, G: Layout, TH: int, TW: int, ends: bool = False) -> Pass:
-    """`run(F, K_hat, G)`; weights (D_K, D_K, M) as they are, and of one that `ends` with bias and ReLU6 the bias after them.
+def depthwise_pass(shape: ConvShape, F: Layout, G: Layout, TH: int, TW: int, epilogue: bool = False) -> Pass:
+    """`run(F, K_hat, G)`; weights (D_K, D_K, M) as they are, and with an epilogue of bias and ReLU6 the bias after them.
     Where TH or TW do not divide D_G the last strips overlap others, and write the same values again."""
     TH, TW = min(TH, shape.D_G), min(TW, shape.D_G)
     vectors = F.aligned and G.aligned and shape.M % FLOATS == 0 and fits_in_vectors(shape.D_K, shape.stride)
@@ -50,19 +65,8 @@ def depthwise_pass(shape: ConvShape, F: Layout, G: Layout, TH: int, TW: int, end
     blocks = 4 if D_K <= 5 else 3  # wider windows want more registers
     load_window, load_rows = block_loader(D_K, D_K, C), block_loader(S, READ, C)
     store, shift = row_storer(TW, C, (OPEN - 1) * TW * C), shifted(TW * C)
-    load_bias, end = block_loader(1, 1, C), ended((OPEN - 1) * TW * C)
-    # A row that is new to the window gives to every row of G that is open, under the tap that is as far down as the row is.
-    add = multiply_adds(
-        tuple(
-            ((back * TW + w) * C + c, ((back * S + new) * D_K + j) * C + c, (new * READ + w * S + j) * C + c)
-            for new in range(S)
-            for back in range(OPEN)
-            if back * S + new < D_K
-            for j in range(D_K)
-            for w in range(TW)
-            for c in range(C)
-        )
-    )
+    load_bias, finish = block_loader(1, 1, C), bias_relu6((OPEN - 1) * TW * C)
+    add = multiply_adds(_terms(D_K, S, TW, C))
 
     @cuda.jit(**bounds(STRIP_THREADS, blocks))
     def run(F, K_hat, G):
@@ -83,8 +87,8 @@ def depthwise_pass(shape: ConvShape, F: Layout, G: Layout, TH: int, TW: int, end
                 weights = load_window(K_hat, m, uint32(D_K - 1), WEIGHT_ROW, M)
             sums = add(sums, weights, read)
             if step >= LEAD:
-                if ends:
-                    sums = end(sums, load_bias(K_hat, uint32(BIAS + m), uint32(0), M, M))
+                if epilogue:
+                    sums = finish(sums, load_bias(K_hat, uint32(BIAS + m), uint32(0), M, M))
                 store(G, target, G_PIXEL, sums)
                 target = uint32(target + G_ROW)
             sums = shift(sums)

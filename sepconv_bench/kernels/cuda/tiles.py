@@ -5,30 +5,29 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import ceil
 
-from sepconv_bench.kernels.cuda.product import Tile
+from sepconv_bench.kernels.cuda.block_tile import BlockTile
 from sepconv_bench.kernels.cuda.vectors import FLOATS
 from sepconv_bench.model.shapes import ConvShape
 
 # From much reuse to many blocks.
 TILES = (
-    Tile(TP=8, TN=8, warps_p=4, warps_n=2, BK=16, blocks=2),  # 128 x 128
-    Tile(TP=8, TN=8, warps_p=2, warps_n=2, BK=16, blocks=4),  # 64 x 128
-    Tile(TP=8, TN=8, warps_p=4, warps_n=1, BK=16, blocks=3),  # 128 x 64
-    Tile(TP=8, TN=4, warps_p=2, warps_n=2, BK=16, blocks=4),  # 64 x 64
-    Tile(TP=8, TN=4, warps_p=4, warps_n=1, BK=16, blocks=4),  # 128 x 32
-    Tile(TP=4, TN=4, warps_p=2, warps_n=2, BK=16, blocks=8),  # 32 x 64
-    Tile(TP=4, TN=4, warps_p=2, warps_n=1, BK=16, blocks=8),  # 32 x 32
+    BlockTile(TP=8, TN=8, warps_p=4, warps_n=2, BK=16, blocks=2),  # 128 x 128
+    BlockTile(TP=8, TN=8, warps_p=2, warps_n=2, BK=16, blocks=4),  # 64 x 128
+    BlockTile(TP=8, TN=8, warps_p=4, warps_n=1, BK=16, blocks=3),  # 128 x 64
+    BlockTile(TP=8, TN=4, warps_p=2, warps_n=2, BK=16, blocks=4),  # 64 x 64
+    BlockTile(TP=8, TN=4, warps_p=4, warps_n=1, BK=16, blocks=4),  # 128 x 32
+    BlockTile(TP=4, TN=4, warps_p=2, warps_n=2, BK=16, blocks=8),  # 32 x 64
+    BlockTile(TP=4, TN=4, warps_p=2, warps_n=1, BK=16, blocks=8),  # 32 x 32
 )
 # Of fused, whose threads filter as well and want the registers for it.
 FUSED_TILES = (
-    Tile(TP=8, TN=8, warps_p=4, warps_n=2, BK=16, blocks=2),  # 128 x 128
-    Tile(TP=8, TN=8, warps_p=2, warps_n=2, BK=16, blocks=3),  # 64 x 128
-    Tile(TP=8, TN=4, warps_p=2, warps_n=2, BK=16, blocks=4),  # 64 x 64
-    Tile(TP=4, TN=4, warps_p=2, warps_n=2, BK=16, blocks=6),  # 32 x 64
-    Tile(TP=4, TN=4, warps_p=2, warps_n=1, BK=16, blocks=8),  # 32 x 32
+    BlockTile(TP=8, TN=8, warps_p=4, warps_n=2, BK=16, blocks=2),  # 128 x 128
+    BlockTile(TP=8, TN=8, warps_p=2, warps_n=2, BK=16, blocks=3),  # 64 x 128
+    BlockTile(TP=8, TN=4, warps_p=2, warps_n=2, BK=16, blocks=4),  # 64 x 64
+    BlockTile(TP=4, TN=4, warps_p=2, warps_n=2, BK=16, blocks=6),  # 32 x 64
+    BlockTile(TP=4, TN=4, warps_p=2, warps_n=1, BK=16, blocks=8),  # 32 x 32
 )
 SPLITS = (1, 2, 3, 4, 6, 8, 12, 16)
-# A depthwise thread computes TH x TW pixels of four channels.
 # A depthwise thread computes TH x TW pixels of four channels; of equals the first is taken.
 STRIPS = ((4, 2), (2, 2), (8, 2), (4, 1), (2, 1), (1, 1))
 STRIP_THREADS = 128  # of a block
@@ -46,15 +45,15 @@ _SECOND = 1.17  # of two passes, measured over reckoned
 
 
 def choose_tile(
-    pixels: int, N: int, terms: int, taps: int, multiprocessors: int, tiles: Sequence[Tile] = TILES, window: int = 0
-) -> tuple[Tile, int]:
+    pixels: int, N: int, terms: int, taps: int, multiprocessors: int, tiles: Sequence[BlockTile] = TILES, window: int = 0
+) -> tuple[BlockTile, int]:
     """Tile and splits with the fewest cycles for `pixels` x N sums of `taps` x `terms`; `window` as below."""
     each = ((tile, splits) for tile in tiles for splits in SPLITS if splits <= taps * ceil(terms / tile.BK))
     return min(each, key=lambda one: product_cycles(one[0], one[1], pixels, N, terms, taps, multiprocessors, window))
 
 
 def product_cycles(
-    tile: Tile, splits: int, pixels: int, N: int, terms: int, taps: int, multiprocessors: int, window: int = 0
+    tile: BlockTile, splits: int, pixels: int, N: int, terms: int, taps: int, multiprocessors: int, window: int = 0
 ) -> float:
     """A block needs a slice's latency at least for each slice; blocks on one multiprocessor share its multiply-adds. Of fused,
     `window` taps go into each term of a pixel."""

@@ -95,17 +95,17 @@ if SIMULATED:
 
         return add
 
-    def ended(first: int) -> Callable:
-        """`end(values, bias)`: of the values from number `first` on min(max(value + bias, 0), 6), the others as they are.
+    def bias_relu6(first: int) -> Callable:
+        """`finish(values, bias)`: of the values from number `first` on min(max(value + bias, 0), 6), the others as they are.
 
         `bias` is a tuple, of a float a channel; its channels follow each other in the values again and again.
         """
 
-        def end(values, bias):
+        def finish(values, bias):
             lanes = range(first, len(values))
             return values[:first] + tuple(min(max(values[n] + bias[n % len(bias)], 0), 6) for n in lanes)
 
-        return end
+        return finish
 
 else:
     from llvmlite import ir
@@ -265,9 +265,9 @@ else:
         return add
 
     @cache
-    def ended(first: int) -> Callable:
+    def bias_relu6(first: int) -> Callable:
         @intrinsic
-        def end(typingctx, values, bias):
+        def finish(typingctx, values, bias):
             two_floats = types.float32(types.float32, types.float32)
 
             def generate(context, builder, signature, args):
@@ -281,4 +281,4 @@ else:
 
             return values(values, bias), generate
 
-        return end
+        return finish

@@ -141,10 +141,11 @@ def _matmul(problem: Problem) -> Launch:
 
 
 _torch = partial(kernel, needs=("torch",), library="torch", algorithm="chosen")
-for _operator in OPERATORS:
+for _operator in OPERATORS.values():
     _torch(f"cpu.{_operator}.torch", unpack=_unpack)(_eager)
-for _operator in ("standard", "depthwise", "separable"):
-    _torch(f"cpu.{_operator}.torch-prepacked", supports=_without_onednn, unpack=_unpack)(_prepacked)
+for _operator in OPERATORS.values():
+    if _operator.convolutions[0].windowed:
+        _torch(f"cpu.{_operator}.torch-prepacked", supports=_without_onednn, unpack=_unpack)(_prepacked)
 _torch("cpu.pointwise.torch-linear", supports=_without_mkl, unpack=_unpack_rows)(_linear)
 _torch("cpu.pointwise.torch-matmul", unpack=_unpack_rows)(_matmul)
 _torch("cpu.separable.torch-matmul", supports=_without_onednn, unpack=_unpack_rows)(_matmul)

@@ -1,4 +1,4 @@
-"""The two ends of a network on the GPU: the image into its buffer, and the last map through pooling to softmax.
+"""Where a network begins and where it ends, on the GPU: the image into its buffer, the last map through pooling to softmax.
 
 None of them takes time that counts: an image is read once, a last map has some 50,000 floats.
 """
