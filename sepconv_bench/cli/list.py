@@ -19,8 +19,8 @@ def list_(plugins: tuple[str, ...]) -> None:
     click.echo("kernels")
     for name in registry.kernel_names(missing=True):
         kernel = registry.get_kernel(name)
-        told = kernel.missing or str(kernel.bind.__doc__ or "").strip().partition("\n")[0]
-        click.echo(f"  {name:34}{told}".rstrip())
+        line = kernel.missing or str(kernel.bind.__doc__ or "").strip().partition("\n")[0]
+        click.echo(f"  {name:34}{line}".rstrip())
     click.echo("grids")
     for grid in GRIDS.values():
         click.echo(f"  {grid.name:12}{len(grid.shapes):4} cells: {grid.shows}")

@@ -88,7 +88,7 @@ def _refuse_thread_count(text: str) -> None:
 
 
 def _open_streams() -> None:
-    """A stream that is closed leads nowhere, and so does what is written to it. A name that is not UTF-8 can be told."""
+    """A stream that is closed leads nowhere, and so does what is written to it. A name that is not UTF-8 can be written."""
     for name in ("stdin", "stdout", "stderr"):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, "r" if name == "stdin" else "w"))  # noqa: SIM115 (as long as the process)

@@ -36,7 +36,7 @@ from sepconv_bench.model.grids import GRIDS
     "--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the data and of the order in each round."
 )
 @click.option("--cold", is_flag=True, help="On a GPU: more than its L2 is written before each launch.")
-@click.option("--strict", is_flag=True, help="Exit with 1 if a ratio of the fastest kernels is in doubt.")
+@click.option("--strict", is_flag=True, help="Exit with 1 if a ratio of the fastest kernels has a flag.")
 @click.option(
     "--cluster", metavar="URL", help="Measure on the hosts of a Dask scheduler, as tcp://HOST:8786; see docs/fleet.md."
 )
