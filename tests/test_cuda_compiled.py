@@ -28,7 +28,8 @@ from sepconv_bench.network.weights import random_weights
 
 AMPERE, HOPPER = (8, 0), (9, 0)
 MULTIPROCESSORS = 132
-WIDE, ODD = ConvShape(3, 64, 128, 28), ConvShape(3, 6, 10, 28, batch=2)  # in whole vectors and slices, and in neither
+# In whole vectors and slices, and in neither; channels enough for each of a thread's sums to be written somewhere.
+WIDE, ODD = ConvShape(3, 64, 128, 28), ConvShape(3, 6, 130, 28, batch=2)
 
 
 def product(shape: ConvShape, tile: BlockTile, filtered: bool = False, splits: int = 1, epilogue: bool = False) -> Product:

@@ -1,6 +1,6 @@
 """CUDA kernels on a real GPU: `pytest -m gpu`. Without one each of these is skipped, and says why.
 
-What can be told without a GPU is in test_cuda_simulated.py and test_cuda_compiled.py.
+What can be checked without a GPU is in test_cuda_simulated.py and test_cuda_compiled.py.
 """
 
 from __future__ import annotations

@@ -166,7 +166,7 @@ def test_a_plugin_file_registers_its_kernels(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "expected"),
     [
         ("def broken(:\n", "does not load: SyntaxError"),
         ("import no_such_module_anywhere\n", "does not load: ModuleNotFoundError: No module named 'no_such_module_anywhere'"),
@@ -177,12 +177,12 @@ def test_a_plugin_file_registers_its_kernels(tmp_path: Path):
         (ZEROS.replace("pointwise", "conv"), "cannot name a kernel"),
     ],
 )
-def test_a_plugin_file_that_does_not_work_says_why_in_one_line(tmp_path: Path, text: str, told: str):
+def test_a_plugin_file_that_does_not_work_says_why_in_one_line(tmp_path: Path, text: str, expected: str):
     file = tmp_path / "mine.py"
     file.write_text(text)
     with pytest.raises(KernelError) as refused:
         registry.load_plugin(file)
-    assert told in str(refused.value)
+    assert expected in str(refused.value)
     assert "\n" not in str(refused.value)
 
 

@@ -17,7 +17,7 @@ class DeviceArray:
 
     def __init__(self, owner: object, address: int, sizes: np.ndarray, read_only: bool) -> None:
         self.owner, self.address, self.read_only = owner, address, read_only
-        # Its elements are not there: only shape, strides, and where a part of it starts, are ever asked of it.
+        # Its elements are not there: only its shape, its strides and the start of a part of it are ever read.
         self._sizes = sizes
 
     @classmethod
@@ -80,8 +80,8 @@ class DeviceArray:
     @property
     def span(self) -> tuple[int, int]:
         """First and last address of its elements, the last exclusive."""
-        ends = [(size - 1) * step for size, step in zip(self.shape, self.strides, strict=True)]
+        reaches = [(size - 1) * step for size, step in zip(self.shape, self.strides, strict=True)]
         return (
-            self.address + sum(end for end in ends if end < 0),
-            self.address + sum(end for end in ends if end > 0) + self.itemsize,
+            self.address + sum(reach for reach in reaches if reach < 0),
+            self.address + sum(reach for reach in reaches if reach > 0) + self.itemsize,
         )

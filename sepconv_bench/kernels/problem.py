@@ -121,7 +121,7 @@ def arrays_bytes(operator: Operator | str, shape: ConvShape) -> int:
 
 
 def require_memory(needed: int, what: str) -> None:
-    """ShapeError unless `needed` bytes are free, before anything of that size is asked for."""
+    """ShapeError unless `needed` bytes are free, before anything of that size is allocated."""
     free = psutil.virtual_memory().available
     if needed > free:
         raise ShapeError(f"{what} need {_gib(needed)}; {_gib(free)} of memory are free")

@@ -206,7 +206,7 @@ def _load() -> None:
     global _loaded
     if _loaded:
         return
-    _loaded = True  # what is loaded may itself ask which kernels there are
+    _loaded = True  # a module that is loaded may itself list the kernels
     try:
         for module in _BUILT_IN:
             with _all_or_nothing():
@@ -216,7 +216,7 @@ def _load() -> None:
             with _all_or_nothing(f"entry point {entry.name} = {entry.value}"):
                 entry.load()
     except BaseException:
-        _loaded = False  # the next one who asks is told, too
+        _loaded = False  # the next caller gets the error, too
         raise
 
 
@@ -239,7 +239,7 @@ def _all_or_nothing(whose: str = "") -> Iterator[None]:
         _kernels.update(before)
         if not whose or isinstance(error, KeyboardInterrupt):
             raise
-        raise KernelError(f"{whose} does not load: {_told(error)}") from error
+        raise KernelError(f"{whose} does not load: {_first_line(error)}") from error
 
 
 def load_plugin(path: str | Path) -> list[str]:
@@ -272,11 +272,11 @@ def load_plugin(path: str | Path) -> list[str]:
     return names
 
 
-def _told(error: BaseException) -> str:
+def _first_line(error: BaseException) -> str:
     try:
         text = str(error)
     except Exception:  # somebody else's exception, somebody else's __str__
-        text = "it cannot be told"
+        text = "its message cannot be read"
     return f"{type(error).__name__}: {text}".splitlines()[0]
 
 
@@ -289,7 +289,7 @@ def get_kernel(name: str) -> Kernel:
 
 
 def kernel_names(operator: str | None = None, device: str | None = None, missing: bool = False) -> list[str]:
-    """Names of the kernels that can run here, built-in ones first, of one operator or one device if asked.
+    """Names of the kernels that can run here, built-in ones first, of one operator or one device if given.
 
     With `missing` also those whose library is not installed.
     """

@@ -29,9 +29,9 @@ def flat(view: np.ndarray) -> tuple[np.ndarray, tuple[int, int, int, int]]:
     channels vectorise. Everything between the view's ends belongs to the array that it was cut from.
     """
     steps = [0 if size == 1 else step // view.itemsize for size, step in zip(view.shape, view.strides, strict=True)][:3]
-    ends = [step * (size - 1) for size, step in zip(view.shape, steps, strict=False)]
-    below = -sum(end for end in ends if end < 0)
-    above = sum(end for end in ends if end > 0) + view.shape[3]
-    lowest = view[tuple(slice(-1, None) if end < 0 else slice(0, 1) for end in ends)]
+    reaches = [step * (size - 1) for size, step in zip(view.shape, steps, strict=False)]
+    below = -sum(reach for reach in reaches if reach < 0)
+    above = sum(reach for reach in reaches if reach > 0) + view.shape[3]
+    lowest = view[tuple(slice(-1, None) if reach < 0 else slice(0, 1) for reach in reaches)]
     span = np.lib.stride_tricks.as_strided(lowest, (below + above,), (view.itemsize,), writeable=view.flags.writeable)
     return span, (below, *steps)

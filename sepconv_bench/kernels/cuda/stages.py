@@ -180,8 +180,8 @@ def _filter_start(product: Product) -> Callable:
 
 
 def pixel_storer(product: Product) -> Callable:
-    """`store(A, a, buffer, my_load, my_quad)`: the quads to one of the two buffers, a row a channel; a filtered map ends with
-    ReLU6 here."""
+    """`store(A, a, buffer, my_load, my_quad)`: the quads to one of the two buffers, a row a channel; ReLU6 of a filtered
+    map comes here."""
     LOADS, PITCH = tuple(range(product.tile.pixel_quads)), np.uint32(product.tile.pitch)
     FLOATS_A = np.uint32(product.tile.BK * product.tile.pitch)
     CLAMPED = product.filtered and product.epilogue

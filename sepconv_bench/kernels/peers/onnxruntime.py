@@ -66,14 +66,14 @@ def _session(
     """A session for a chain of nodes from x to y."""
     from onnx import TensorProto, helper, numpy_helper
 
-    ends = ["x", *(f"map{number}" for number in range(1, len(layers))), "y"]
+    maps = ["x", *(f"map{number}" for number in range(1, len(layers))), "y"]
     nodes, constants = [], []
     for number, one in enumerate(layers):
         constants.append(numpy_helper.from_array(np.ascontiguousarray(one.weight), f"weight{number}"))
         attributes: dict[str, Any] = {"strides": [one.stride] * 2, "group": one.groups} if op == "Conv" else {}
-        inputs, outputs = [ends[number], f"weight{number}"], [ends[number + 1]]
+        inputs, outputs = [maps[number], f"weight{number}"], [maps[number + 1]]
         nodes.append(helper.make_node(op, inputs, outputs, domain=domain, **attributes))
-    x_info, y_info = (helper.make_tensor_value_info(end, TensorProto.FLOAT, of) for end, of in (("x", x), ("y", y)))
+    x_info, y_info = (helper.make_tensor_value_info(name, TensorProto.FLOAT, of) for name, of in (("x", x), ("y", y)))
     graph = helper.make_graph(nodes, "convolution", [x_info], [y_info], constants)
     opsets = [helper.make_opsetid(*opset) for opset in (("", OPSET), (_BLOCKED, 1))]
     model = helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION)
