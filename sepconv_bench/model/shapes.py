@@ -50,11 +50,11 @@ def whole(name: str, value: object) -> int:
     except TypeError:
         number = 0
     if isinstance(value, bool) or not 1 <= number <= _MAX_SIZE:
-        raise ShapeError(f"{name} is {_told(value)}; it must be a whole number from 1 to {_MAX_SIZE}")
+        raise ShapeError(f"{name} is {_described(value)}; it must be a whole number from 1 to {_MAX_SIZE}")
     return number
 
 
-def _told(value: object) -> str:
+def _described(value: object) -> str:
     """The value in a few words of one line; an int of thousands of digits has no repr at all."""
     try:
         text = " ".join(repr(value).split())
