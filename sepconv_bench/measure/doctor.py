@@ -24,7 +24,7 @@ def _crowded(threads: int) -> Iterator[str]:
     if threads > usable:
         yield (
             f"{threads} threads were asked for and {usable:g} CPUs may be used here: threads wait for each other's turn,"
-            f" and samples fall into two heaps; --threads {max(int(usable), 1)}"
+            f" and samples have two modes; --threads {max(int(usable), 1)}"
         )
     elif threads > cores:
         yield (
