@@ -1,4 +1,4 @@
-"""torch and onnxruntime as peers: real libraries, and what happens where they are not installed.
+"""torch, onnxruntime and OpenVINO as peers: real libraries, and what happens where they are not installed.
 
 That every peer agrees with the reference on random shapes and strided maps is in test_kernels.py, with all other kernels.
 """
@@ -18,20 +18,28 @@ import pytest
 from sepconv_bench import ConvShape, Problem, get_kernel, kernel_names
 from sepconv_bench.errors import ResultsError
 from sepconv_bench.measure.clocks import pool_environment
-from sepconv_bench.measure.sampler import Rules
+from sepconv_bench.measure.records import Rules
 from sepconv_bench.model.grids import Grid
 from sepconv_bench.model.operators import OPERATORS
 from sepconv_bench.model.reference import Reference
 from sepconv_bench.results import store, tables
-from sepconv_bench.run.sweep import Settings, Verdict, Worker, check, sweep
+from sepconv_bench.run.checking import CheckResult, check
+from sepconv_bench.run.kernel_process import WorkerSettings, open_kernel_process
+from sepconv_bench.run.sweep import Settings, sweep
 
 PEERS = [name for name in kernel_names(missing=True) if name.startswith("cpu.") and get_kernel(name).needs]
-INTO_G = ["cpu.pointwise.torch-matmul", "cpu.separable.torch-matmul", "cpu.pointwise.onnxruntime-matmul"]
+LIBRARIES = ("torch", "onnxruntime", "openvino")
+INTO_G = [
+    "cpu.pointwise.torch-matmul",
+    "cpu.separable.torch-matmul",
+    "cpu.pointwise.onnxruntime-matmul",
+    *(f"cpu.{operator}.openvino" for operator in OPERATORS),
+]
 
 
-def test_both_libraries_offer_every_operator():
-    assert {f"cpu.{operator}.{library}" for operator in OPERATORS for library in ("torch", "onnxruntime")} <= set(PEERS)
-    assert set(PEERS) <= set(kernel_names()), "the tests are to run with both installed"
+def test_all_libraries_offer_every_operator():
+    assert {f"cpu.{operator}.{library}" for operator in OPERATORS for library in LIBRARIES} <= set(PEERS)
+    assert set(PEERS) <= set(kernel_names()), "the tests are to run with all of them installed"
 
 
 # ------------------------------------------------------------------------------------ a library that is not there
@@ -63,10 +71,10 @@ def hidden(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyP
 
 
 def test_a_peer_that_is_missing_is_listed_with_the_extra_that_brings_it(hidden, sepconv):
-    hidden("torch", "onnx")
+    hidden("torch", "onnx", "openvino")
     told = {line.split()[0]: line for line in sepconv("list").stdout.splitlines()}
     for name in PEERS:
-        extra = "torch" if ".torch" in name else "onnxruntime"
+        extra = get_kernel(name).declaration.library
         assert told[name].endswith(f" not installed: pip install 'sepconv-bench[{extra}]'")
     assert "not installed" not in told["cpu.standard.numpy"]
 
@@ -74,8 +82,8 @@ def test_a_peer_that_is_missing_is_listed_with_the_extra_that_brings_it(hidden, 
 def test_only_the_library_that_is_missing_is_left_out(hidden):
     hidden("torch")
     for asked in (None, "cpu.standard.*,cpu.*.parallel"):
-        with Worker(1, kernels=asked) as worker:
-            variants = {name.split(".")[2] for name in worker.start()["kernels"]}
+        with open_kernel_process(WorkerSettings(kernels=asked)) as process:
+            variants = {kernel.variant for kernel in process.start().kernels}
         assert {"numpy", "parallel", "onnxruntime"} < variants
         assert not any(variant.startswith("torch") for variant in variants)
 
@@ -105,9 +113,9 @@ except sepconv_bench.KernelError as error:
     assert done.stdout == "cpu.pointwise.onnxruntime is not installed: pip install 'sepconv-bench[onnxruntime]'\n"
 
 
-def checked(kernels: str) -> list[Verdict]:
+def checked(kernels: str) -> list[CheckResult]:
     """One small shape through a worker."""
-    return list(check(Settings(Grid("none", "", ()), kernels), [ConvShape(1, 2, 3, 4)]))
+    return list(check(WorkerSettings(kernels=kernels), [ConvShape(1, 2, 3, 4)]))
 
 
 def test_a_library_that_breaks_on_import_costs_its_own_place_only(tmp_path, monkeypatch):
@@ -115,42 +123,44 @@ def test_a_library_that_breaks_on_import_costs_its_own_place_only(tmp_path, monk
     library.mkdir(parents=True)
     (library / "__init__.py").write_text("import ctypes\nctypes.string_at(0)\n")
     monkeypatch.setenv("PYTHONPATH", str(library.parent))
-    verdicts = {v.kernel: v for v in checked("cpu.pointwise.torch,cpu.pointwise.onnxruntime,cpu.pointwise.numpy")}
-    broken = verdicts.pop("cpu.pointwise.torch")
+    results = checked("cpu.pointwise.torch,cpu.pointwise.onnxruntime,cpu.pointwise.numpy")
+    outcomes = {result.outcome.kernel.name: result.outcome for result in results}
+    broken = outcomes.pop("cpu.pointwise.torch")
     assert (broken.status, broken.reason) == ("failed", "it crashed its process with SIGSEGV")
-    assert {verdict.status for verdict in verdicts.values()} == {"ok"}
+    assert {outcome.status for outcome in outcomes.values()} == {"ok"}
 
 
 def test_nothing_is_imported_that_is_not_asked_for(monkeypatch, capfd):
     """Python itself tells what the worker imports."""
     monkeypatch.setenv("PYTHONPROFILEIMPORTTIME", "1")
-    told = {}
+    imported = {}
     for kernels in ("cpu.pointwise.parallel", "cpu.pointwise.torch"):
-        assert [verdict.status for verdict in checked(kernels)] == ["ok"]
+        assert [result.outcome.status for result in checked(kernels)] == ["ok"]
         lines = capfd.readouterr().err.splitlines()
-        told[kernels] = {line.rpartition("|")[2].strip() for line in lines if line.startswith("import time:")}
-    assert "numba" in told["cpu.pointwise.parallel"]
-    assert not {"torch", "onnxruntime", "onnx"} & told["cpu.pointwise.parallel"]
-    assert {"torch", "onnxruntime", "onnx"} & told["cpu.pointwise.torch"] == {"torch"}
+        imported[kernels] = {line.rpartition("|")[2].strip() for line in lines if line.startswith("import time:")}
+    assert "numba" in imported["cpu.pointwise.parallel"]
+    assert not {"torch", "onnxruntime", "onnx", "openvino"} & imported["cpu.pointwise.parallel"]
+    assert {"torch", "onnxruntime", "onnx", "openvino"} & imported["cpu.pointwise.torch"] == {"torch"}
 
 
 # ------------------------------------------------------------------------------------ the libraries themselves
 
 
 def test_the_worker_measures_and_pairs_them(tmp_path):
-    kernels = "cpu.*.torch,cpu.*.torch-prepacked,cpu.*.onnxruntime*,cpu.*.numpy"
+    kernels = "cpu.*.torch,cpu.*.torch-prepacked,cpu.*.onnxruntime*,cpu.*.openvino,cpu.*.numpy"
     settings = Settings(Grid("test", "", (ConvShape(3, 8, 17, 7, 2, 2),)), kernels, rules=Rules(0.5, 0.5))
     sweep(settings, lambda: store.create(tmp_path), lambda step: None)
     with store.open_results(tmp_path) as results:
         timings, ratios = tables.timings(results), tables.ratios(results)
-        versions = results.runs()[0]["machine"]["versions"]
+        versions = results.runs()[0].machine.versions
     assert set(timings.status) == {"ok"}, timings[["kernel", "status", "reason"]]
     assert timings.time_s.gt(0).all()
     compared = set(zip(ratios.standard_kernel, ratios.separable_kernel, strict=True))
-    for variant in ("torch", "torch-prepacked", "onnxruntime", "onnxruntime-nchwc", "numpy"):
+    for variant in ("torch", "torch-prepacked", "onnxruntime", "onnxruntime-nchwc", "openvino", "numpy"):
         assert (f"cpu.standard.{variant}", f"cpu.separable.{variant}") in compared
     assert versions["torch"].startswith("2.")
     assert versions["onnxruntime"].startswith("1.")
+    assert versions["openvino"].startswith("2026.")
 
 
 WRONG_IN_THE_END = """
@@ -261,7 +271,7 @@ def pools(name: str, threads: int, waiting: str = "as we do") -> tuple[float, fl
     return float(idle), float(cores)
 
 
-@pytest.mark.parametrize("name", ["cpu.standard.torch", "cpu.standard.onnxruntime"])
+@pytest.mark.parametrize("name", ["cpu.standard.torch", "cpu.standard.onnxruntime", "cpu.standard.openvino"])
 def test_an_idle_pool_sleeps_while_others_are_timed(name):
     assert pools(name, 2)[0] < 0.05
 
@@ -271,7 +281,9 @@ def test_left_alone_onnxruntimes_pool_does_spin():
     assert pools("cpu.standard.onnxruntime", 2, "left alone")[0] > 0.3
 
 
-@pytest.mark.parametrize("name", ["cpu.standard.torch", "cpu.pointwise.torch-matmul", "cpu.standard.onnxruntime"])
+@pytest.mark.parametrize(
+    "name", ["cpu.standard.torch", "cpu.pointwise.torch-matmul", "cpu.standard.onnxruntime", "cpu.standard.openvino"]
+)
 def test_it_runs_on_as_many_threads_as_numba(name):
     assert pools(name, 1)[1] < 1.1
 
