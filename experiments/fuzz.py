@@ -474,18 +474,20 @@ class Measuring(Exception):  # noqa: N818
 def words() -> Target:
     """The door, up to the point where something would be measured or built."""
     from sepconv_bench import cli
-    from sepconv_bench.run import ab, revision, sweep
+    from sepconv_bench.run import ab, checking, kernel_process, network_sweep, revision, sweep
 
     def stop(*_: object, **__: object) -> None:
         raise Measuring
 
-    for module, names in (
-        (sweep, ("sweep", "sweep_networks", "check", "ceilings")),
-        (revision, ("build",)),
-        (ab, ("compare",)),
+    for module, name in (
+        (sweep, "sweep"),
+        (network_sweep, "sweep_networks"),
+        (checking, "check"),
+        (kernel_process, "measure_machine"),
+        (revision, "build"),
+        (ab, "compare"),
     ):
-        for name in names:
-            setattr(module, name, stop)
+        setattr(module, name, stop)
     options = {
         "run": (
             *(
