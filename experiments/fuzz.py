@@ -113,7 +113,7 @@ def shapes() -> Target:
             rng.choice(ODD) if rng.random() < 0.05 else rng.choice((1, 2, 3, 5) if small else (1, 1 << 20, (1 << 31) - 1))
             for _ in range(6)
         ]
-        shape, operator = ConvShape(*sizes), rng.choice(OPERATORS if rng.random() < 0.9 else ODD)
+        shape, operator = ConvShape(*sizes), rng.choice((*OPERATORS,) if rng.random() < 0.9 else ODD)
         if isinstance(operator, str) and operator in OPERATORS and 1 << 22 < arrays_bytes(operator, shape) < 1 << 44:
             return  # it might fit, and then it would be drawn
         Problem.draw(operator, shape, generator)
@@ -176,7 +176,7 @@ def calls() -> Target:
         D_K, M, N, D = rng.choice((1, 2, 3)), rng.choice((1, 4)), rng.choice((1, 3)), rng.choice((3, 5, 6))
         weights = {"standard": [(D_K, D_K, M, N)], "depthwise": [(D_K, D_K, M)], "pointwise": [(M, N)]}
         weights["separable"] = [*weights["depthwise"], *weights["pointwise"]]
-        arrays = [array((D, D, M), rng), *(array(shape, rng) for shape in weights[kernel.operator])]
+        arrays = [array((D, D, M), rng), *(array(shape, rng) for shape in weights[kernel.operator.name])]
         if rng.random() < 0.03:
             arrays = arrays[: rng.randrange(len(arrays))] or [None]
         more: dict[str, object] = {"stride": rng.choice(ODD)} if rng.random() < 0.1 else {}
@@ -474,18 +474,20 @@ class Measuring(Exception):  # noqa: N818
 def words() -> Target:
     """The door, up to the point where something would be measured or built."""
     from sepconv_bench import cli
-    from sepconv_bench.run import ab, revision, sweep
+    from sepconv_bench.run import ab, checking, kernel_process, network_sweep, revision, sweep
 
     def stop(*_: object, **__: object) -> None:
         raise Measuring
 
-    for module, names in (
-        (sweep, ("sweep", "sweep_networks", "check", "ceilings")),
-        (revision, ("build",)),
-        (ab, ("compare",)),
+    for module, name in (
+        (sweep, "sweep"),
+        (network_sweep, "sweep_networks"),
+        (checking, "check"),
+        (kernel_process, "measure_machine"),
+        (revision, "build"),
+        (ab, "compare"),
     ):
-        for name in names:
-            setattr(module, name, stop)
+        setattr(module, name, stop)
     options = {
         "run": (
             *(
