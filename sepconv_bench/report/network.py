@@ -68,22 +68,6 @@ def describe_network(layers: pd.DataFrame, network: pd.DataFrame) -> list[str]:
     return sentences
 
 
-COLUMNS = (
-    "part",
-    "M",
-    "N",
-    "D_G",
-    "stride",
-    "standard ms",
-    "separable ms",
-    "promised",
-    "measured",
-    "eta",
-    "peer / ours",
-    "peer",
-)
-
-
 def layer_view(layers: pd.DataFrame) -> View:
     """The layers of the largest network and the whole, as texts; a layer that both networks share has no speedup."""
     steps = largest(layers)
