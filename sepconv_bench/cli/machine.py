@@ -44,10 +44,6 @@ def machine(threads: int | None, device: str, doctor: bool) -> None:
 def _flat(value: Any) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{key} {_flat(part)}" for key, part in value.items())
-    return (
-        ", ".join(_flat(part) for part in value)
-        if isinstance(value, list | tuple)
-        else f"{value:g}"
-        if isinstance(value, float)
-        else str(value)
-    )
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_flat, value))
+    return f"{value:g}" if isinstance(value, float) else str(value)
