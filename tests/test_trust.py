@@ -291,7 +291,7 @@ def test_half_a_character_is_no_text(tmp_path, swept):
     _changed(swept, tmp_path, 'UPDATE runs SET machine = replace(machine, \'"cpu": "\', \'"cpu": "\\ud800\')')
     with (
         store.open_results(tmp_path) as results,
-        pytest.raises(InputError, match=r"machine of run 1 is not what .*: cpu"),
+        pytest.raises(InputError, match=r"machine of run 1 cannot be read"),
     ):
         results.runs()
 
@@ -326,7 +326,7 @@ def test_a_machine_means_nothing_to_markdown(swept, tmp_path):
 )
 def test_an_outcome_that_no_kernel_can_have_is_damage(column, value, swept, tmp_path):
     _changed(swept, tmp_path, f"UPDATE outcomes SET {column} = ? WHERE kernel = 'cpu.standard.loops'", value)
-    with store.open_results(tmp_path) as results, pytest.raises(InputError, match=f"is damaged: {column} of an outcome"):
+    with store.open_results(tmp_path) as results, pytest.raises(InputError, match=f"is damaged: .*{column}"):
         tables.timings(results)
 
 

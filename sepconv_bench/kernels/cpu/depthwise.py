@@ -17,7 +17,7 @@ from sepconv_bench.kernels.cpu import blocking
 from sepconv_bench.kernels.cpu.blocking import Cut
 from sepconv_bench.kernels.cpu.launch import compiled
 from sepconv_bench.kernels.cpu.layout import FLOAT, Taps, as_map, padded, sizes_of, taps_after, view, view_after
-from sepconv_bench.kernels.cpu.shares import either, first_pixel, next_tile, rows_below, share_of, shares_of, tile_at
+from sepconv_bench.kernels.cpu.shares import first_pixel, next_tile, rows_below, share_of, shares_of, tile_at
 from sepconv_bench.kernels.cpu.tile import (
     Tile,
     Vectors,
@@ -122,7 +122,7 @@ def _rolling(by_row: Dispatcher, left: int, right: int, lanes: int, nontemporal:
     """A tile that rolls down in one piece or in two, `left` and `right` pixels wide; one of a single row does not roll."""
     roll_left, roll_right = (roll_down(Tile(MR, 1, lanes), nontemporal, epilogue) for MR in (left, max(right, 1)))
 
-    @njit(error_model="numpy", forceinline=True)
+    @njit(error_model="numpy", inline="always")
     def roll(f, taps, g, rows, channels):
         roll_left(f, taps, g, rows, channels)
         if right:
@@ -143,12 +143,29 @@ def _rolling(by_row: Dispatcher, left: int, right: int, lanes: int, nontemporal:
     return filter_tile_rolling
 
 
+@cache
+def filter_tiles(
+    pixels: tuple[int, int], D_K: int, stride: int, vectors: Vectors, nontemporal: bool = False, epilogue: bool = False
+) -> Dispatcher:
+    """A tile of either width."""
+    of_wide, of_narrow = (filter_tile(MR, D_K, stride, vectors, nontemporal, epilogue) for MR in pixels)
+
+    @njit(error_model="numpy", inline="always")
+    def filter_one(is_wide, f, taps, g, rows, first, last):
+        if is_wide:
+            of_wide(f, taps, g, rows, first, last)
+        else:
+            of_narrow(f, taps, g, rows, first, last)
+
+    return filter_one
+
+
 @compile_once
 def _depthwise(
     pixels: tuple[int, int], D_K: int, stride: int, vectors: Vectors, nontemporal: bool, epilogue: bool, parallel: bool
 ) -> Dispatcher:
     """Depthwise convolution by tiles of the larger `pixels` and, where a row does not divide, the smaller."""
-    filter_either = either(*(filter_tile(length, D_K, stride, vectors, nontemporal, epilogue) for length in pixels))
+    filter_one = filter_tiles(pixels, D_K, stride, vectors, nontemporal, epilogue)
     MR, lanes = pixels[0], vectors.lanes
 
     @njit(error_model="numpy")
@@ -160,7 +177,7 @@ def _depthwise(
             l, is_wide = first_pixel(at, shares, MR), at.c < shares.wide_tiles
             rows = min(rows_below(at, shares), tiles[1] - u)
             f = view(F, at.b, at.k * sizes.stride, l * sizes.stride, 0)
-            filter_either(is_wide, f, taps, view(G, at.b, at.k, l, 0), rows, first, last)
+            filter_one(is_wide, f, taps, view(G, at.b, at.k, l, 0), rows, first, last)
             u += rows
             at = next_tile(at, rows, sizes, shares)
         if nontemporal:

@@ -17,7 +17,7 @@ from numba.core.dispatcher import Dispatcher
 
 from sepconv_bench.compile_once import compile_once
 from sepconv_bench.kernels.cpu import blocking
-from sepconv_bench.kernels.cpu.depthwise import filter_tile
+from sepconv_bench.kernels.cpu.depthwise import filter_tiles
 from sepconv_bench.kernels.cpu.launch import compiled
 from sepconv_bench.kernels.cpu.layout import (
     FLOAT,
@@ -31,8 +31,8 @@ from sepconv_bench.kernels.cpu.layout import (
     sizes_of,
     view,
 )
-from sepconv_bench.kernels.cpu.product import Output, Prefetch, Terms, product_tile
-from sepconv_bench.kernels.cpu.shares import either, first_pixel, next_tile, rows_below, share_of, shares_of, tile_at
+from sepconv_bench.kernels.cpu.product import Output, Prefetch, Terms, product_tiles
+from sepconv_bench.kernels.cpu.shares import first_pixel, next_tile, rows_below, share_of, shares_of, tile_at
 from sepconv_bench.kernels.cpu.tile import Tile, Vectors, host_vectors
 from sepconv_bench.kernels.problem import Problem
 from sepconv_bench.kernels.registry import Launch, kernel
@@ -66,7 +66,7 @@ class Panel(NamedTuple):
 @cache
 def _strip_products(wide: Tile, narrow: Tile, prefetches: bool, epilogue: bool) -> Dispatcher:
     """A strip of filtered tiles times one panel of weights."""
-    product = either(product_tile(wide, prefetches, epilogue), product_tile(narrow, prefetches, epilogue))
+    product = product_tiles(wide, narrow, prefetches, epilogue)
     MR, NR = wide.MR, wide.NR
 
     @njit(error_model="numpy")
@@ -108,9 +108,9 @@ def _separable(
     """Separable convolution by tiles and panels of the larger and the smaller sizes of each `cut`, of pixels and of vectors."""
     (MR, less), (NV, fewer) = cut
     lanes, NR = vectors.lanes, NV * vectors.lanes
-    filter_either = either(*(filter_tile(length, D_K, stride, vectors, False, epilogue) for length in (MR, less)))
-    multiply = either(
-        *(_strip_products(Tile(MR, each, lanes), Tile(less, each, lanes), prefetches, epilogue) for each in (NV, fewer))
+    filter_one = filter_tiles((MR, less), D_K, stride, vectors, epilogue=epilogue)
+    full_panel, last_panel = (
+        _strip_products(Tile(MR, each, lanes), Tile(less, each, lanes), prefetches, epilogue) for each in (NV, fewer)
     )
 
     @njit(error_model="numpy")
@@ -122,25 +122,30 @@ def _separable(
             rows = min(rows_below(at, shares), end - u)
             f = view(F, at.b, at.k * sizes.stride, l * sizes.stride, 0)
             g = View(strip.address + (u - start) * strip.row, strip.row, strip.pixel)
-            filter_either(is_wide, f, taps, g, rows, 0, sizes.M)
+            filter_one(is_wide, f, taps, g, rows, 0, sizes.M)
             u += rows
             at = next_tile(at, rows, sizes, shares)
 
     @njit(error_model="numpy")
-    def share(F, taps, strip, mixing, G, sizes, shares, tiles, panels):
+    def share(F, taps, strip, mixing, G, sizes, shares, mine):
+        tiles, panels = mine
         for start in range(tiles[0], tiles[1], shares.tiles_block):
             end = min(start + shares.tiles_block, tiles[1])
             filter_strip(F, taps, strip, sizes, shares, start, end)
             for p in range(panels[0], panels[1]):
                 n = p * NR - max(0, p - shares.wide_panels) * lanes
                 weights = Mixing(mixing.weights + n * sizes.M * FLOAT, mixing.bias + n * FLOAT)
-                multiply(p < shares.wide_panels, F, strip, weights, G, sizes, shares, Panel(p, n, start, end))
+                panel = Panel(p, n, start, end)
+                if p < shares.wide_panels:
+                    full_panel(F, strip, weights, G, sizes, shares, panel)
+                else:
+                    last_panel(F, strip, weights, G, sizes, shares, panel)
 
     @njit(error_model="numpy", parallel=parallel)
     def separable(F, taps, buffers, mixing, G, sizes, shares):
         for thread in prange(shares.tile_threads * shares.panel_threads):
             strip = View(buffers.address + thread * buffers.size, MR * buffers.pixel, buffers.pixel)
-            share(F, taps, strip, mixing, G, sizes, shares, *share_of(thread, sizes, shares))
+            share(F, taps, strip, mixing, G, sizes, shares, share_of(thread, sizes, shares))
 
     return separable
 

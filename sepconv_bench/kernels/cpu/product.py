@@ -17,7 +17,7 @@ from sepconv_bench.compile_once import compile_once
 from sepconv_bench.kernels.cpu import blocking
 from sepconv_bench.kernels.cpu.launch import compiled
 from sepconv_bench.kernels.cpu.layout import FLOAT, as_map, joined_rows, packed, padded, sizes_of, view
-from sepconv_bench.kernels.cpu.shares import either, first_pixel, next_tile, share_of, shares_of, tile_at
+from sepconv_bench.kernels.cpu.shares import first_pixel, next_tile, share_of, shares_of, tile_at
 from sepconv_bench.kernels.cpu.tile import Tile, added, host_vectors, prefetch, rank_1, relu6, rolled, store, zeros
 from sepconv_bench.kernels.registry import Launch
 
@@ -85,9 +85,24 @@ def product_tile(tile: Tile, prefetches: bool, epilogue: bool = False) -> Dispat
 
 
 @cache
+def product_tiles(wide: Tile, narrow: Tile, prefetches: bool, epilogue: bool) -> Dispatcher:
+    """A tile of either width."""
+    of_wide, of_narrow = product_tile(wide, prefetches, epilogue), product_tile(narrow, prefetches, epilogue)
+
+    @njit(error_model="numpy", inline="always")
+    def product(is_wide, f, terms, w, g, output, ahead):
+        if is_wide:
+            of_wide(f, terms, w, g, output, ahead)
+        else:
+            of_narrow(f, terms, w, g, output, ahead)
+
+    return product
+
+
+@cache
 def product_panel(wide: Tile, narrow: Tile, prefetches: bool, epilogue: bool) -> Dispatcher:
     """Some tiles through one block of weights."""
-    product = either(product_tile(wide, prefetches, epilogue), product_tile(narrow, prefetches, epilogue))
+    product = product_tiles(wide, narrow, prefetches, epilogue)
     MR, NR = wide.MR, wide.NR
 
     @njit(error_model="numpy")
@@ -135,8 +150,8 @@ def _standard(
 ) -> Dispatcher:
     """Standard convolution by tiles of the larger `pixels` and `vectors` and, where a row or N does not divide, the smaller."""
     (MR, less), (NV, fewer) = pixels, vectors
-    panel = either(
-        *(product_panel(Tile(MR, each, lanes), Tile(less, each, lanes), prefetches, epilogue) for each in (NV, fewer))
+    full_panel, last_panel = (
+        product_panel(Tile(MR, each, lanes), Tile(less, each, lanes), prefetches, epilogue) for each in (NV, fewer)
     )
     NR, NR_last = NV * lanes, fewer * lanes
 
@@ -145,12 +160,15 @@ def _standard(
         for start in range(tiles[0], tiles[1], shares.tiles_block):
             end = min(start + shares.tiles_block, tiles[1])
             for p in range(panels[0], panels[1]):
-                is_wide = p < shares.wide_panels
                 n = p * NR - max(0, p - shares.wide_panels) * lanes
                 for m in range(0, sizes.M, shares.depth):
-                    before = n * sizes.M + m * (NR if is_wide else NR_last)  # of the weights, in each tap
-                    w = weights + sizes.D_K * sizes.D_K * before * FLOAT
-                    panel(is_wide, F, w, bias + n * FLOAT, G, sizes, shares, Block(n, m, start, end))
+                    block, biases = Block(n, m, start, end), bias + n * FLOAT
+                    if p < shares.wide_panels:
+                        w = weights + sizes.D_K * sizes.D_K * (n * sizes.M + m * NR) * FLOAT
+                        full_panel(F, w, biases, G, sizes, shares, block)
+                    else:
+                        w = weights + sizes.D_K * sizes.D_K * (n * sizes.M + m * NR_last) * FLOAT
+                        last_panel(F, w, biases, G, sizes, shares, block)
 
     @njit(error_model="numpy", parallel=parallel)
     def standard(F, weights, bias, G, sizes, shares):

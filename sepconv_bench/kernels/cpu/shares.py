@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from functools import cache
 from typing import NamedTuple
 
 from numba import njit
-from numba.core.dispatcher import Dispatcher
 
 from sepconv_bench.kernels.cpu.blocking import Blocks, Cut
 
@@ -104,20 +102,3 @@ def rows_below(at, shares):
 def first_pixel(at, shares, MR):
     """Where in its row a tile starts: those after the wide ones are MR - 1 pixels each."""
     return at.c * MR - max(0, at.c - shares.wide_tiles)
-
-
-@cache
-def either(larger: Dispatcher, smaller: Dispatcher) -> Dispatcher:
-    """`call(is_larger, *arguments)`: one of two functions, that of the larger tile or panel or that of the smaller."""
-    if larger is smaller:
-        # With a branch there would be two copies of it, inlined.
-        return njit(error_model="numpy", forceinline=True)(lambda is_larger, *arguments: larger(*arguments))
-
-    @njit(error_model="numpy", forceinline=True)
-    def call(is_larger, *arguments):
-        if is_larger:
-            larger(*arguments)
-        else:
-            smaller(*arguments)
-
-    return call

@@ -63,12 +63,12 @@ def _compiled(problem: Problem) -> InferRequest:
 
 
 def _shared(array: np.ndarray) -> Tensor:
-    """The same memory, or a dense copy."""
+    """The same memory, or a copy where OpenVINO would not take the array: not dense, or read-only."""
     from openvino import Tensor
 
-    if not array.flags.c_contiguous:
+    if not (array.flags.c_contiguous and array.flags.writeable):
         require_memory(4 * array.size, "dense copies of the arrays")
-    return Tensor(np.ascontiguousarray(array), shared_memory=True)
+    return Tensor(np.require(array, requirements=["C", "W"]), shared_memory=True)
 
 
 def _bind(problem: Problem) -> Launch:
