@@ -92,7 +92,7 @@ def kernel_options(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def axis_options(command: Callable[..., None]) -> Callable[..., None]:
-    """--D_K, --M, --N, --D_G, --stride and --batch: a grid of the user's own."""
+    """--D_K, --M and the other axes of a shape: a grid of the user's own."""
     for name in reversed(AXES):
         command = click.option(f"--{name}", name, metavar="SIZES", help="As 3,5,7 or 16:512:x2 or 14:56:+14.")(command)
     return command

@@ -11,6 +11,7 @@ from sepconv_bench.cli.drawing import default_folder
 from sepconv_bench.cli.options import File, Folder, axis_options, device_option
 from sepconv_bench.errors import InputError
 from sepconv_bench.model.grids import NETWORK_GRIDS, grid_from_axes, network_shapes
+from sepconv_bench.model.shapes import OPTIONAL_AXES
 
 
 @click.command()
@@ -22,7 +23,7 @@ from sepconv_bench.model.grids import NETWORK_GRIDS, grid_from_axes, network_sha
     "layers_file",
     type=File(),
     metavar="FILE",
-    help="Your own layers: columns D_K,M,N,D_G and, where they are not 1, stride,batch; others are kept.",
+    help=f"Your own layers: columns D_K,M,N,D_G and, where they are not 1, {','.join(OPTIONAL_AXES)}; others are kept.",
 )
 @device_option
 @click.option("--output", type=File(), metavar="FILE", help="Write the table there, too, as CSV.")

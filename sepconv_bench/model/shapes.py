@@ -12,6 +12,7 @@ from dataclasses import dataclass, fields
 from sepconv_bench.errors import ShapeError
 
 AXES = ("D_K", "M", "N", "D_G", "stride", "batch")
+OPTIONAL_AXES = AXES[4:]  # 1 unless said
 _MAX_SIZE = 2**31 - 1
 
 
@@ -39,8 +40,8 @@ class ConvShape:
         return (self.D_G - 1) * self.stride + self.D_K
 
     def __str__(self) -> str:
-        sizes = f"D_K={self.D_K} M={self.M} N={self.N} D_G={self.D_G}"
-        return sizes + f" stride={self.stride}" * (self.stride > 1) + f" batch={self.batch}" * (self.batch > 1)
+        sizes = {axis: getattr(self, axis) for axis in AXES}
+        return " ".join(f"{axis}={size}" for axis, size in sizes.items() if size > 1 or axis not in OPTIONAL_AXES)
 
 
 def whole(name: str, value: object) -> int:

@@ -79,7 +79,9 @@ for (const table of document.querySelectorAll("table.sortable")) {
 function describe(row) {
   const table = row.closest("table");
   const cells = Object.fromEntries(Array.from(table.tHead.rows[0].cells, (heading, at) => [heading.textContent, row.cells[at].textContent]));
-  const sizes = ["D_K", "M", "N", "D_G", "stride", "batch"].filter((name) => cells[name] !== "1" || !["stride", "batch"].includes(name));
+  const names = Object.keys(cells);
+  const axes = names.slice(0, names.indexOf("promised")); // D_K, M, N and D_G are always said, the others where they are not 1
+  const sizes = axes.filter((name, at) => cells[name] !== "1" || at < 4);
   return [
     sizes.map((name) => `${name} ${cells[name]}`).join(", "),
     `measured ${cells.measured}x (${cells["95 % interval"]})`,

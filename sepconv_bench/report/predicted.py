@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from sepconv_bench.model.shapes import AXES
+from sepconv_bench.model.shapes import OPTIONAL_AXES
 from sepconv_bench.predict.prediction import CONFIDENCE, Accuracy
 from sepconv_bench.report.view import View, terminal_table
 
@@ -13,7 +13,7 @@ _SIDES = ("standard", "separable")
 
 def describe_shapes(predicted: pd.DataFrame) -> str:
     """A line a shape, in milliseconds; what is not one of our columns comes first, as the user's file had it."""
-    known = {axis for axis in AXES if axis in ("stride", "batch") and (predicted[axis] == 1).all()}
+    known = {axis for axis in OPTIONAL_AXES if (predicted[axis] == 1).all()}
     mine = [column for column in predicted.columns[: list(predicted.columns).index("theory_speedup")] if column not in known]
     shown = predicted[mine].astype(str)
     for side in _SIDES:

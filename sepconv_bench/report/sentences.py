@@ -8,6 +8,7 @@ from math import log
 import numpy as np
 import pandas as pd
 
+from sepconv_bench.model.shapes import OPTIONAL_AXES
 from sepconv_bench.results.sums import BEST_PAIR
 
 _FACTORS = {
@@ -94,7 +95,7 @@ def explained(why: pd.DataFrame) -> pd.DataFrame:
 
 
 def describe_shape(row: pd.Series) -> str:
-    more = "".join(f", {name} {int(row[name])}" for name in ("stride", "batch") if row[name] != 1)
+    more = "".join(f", {name} {int(row[name])}" for name in OPTIONAL_AXES if row[name] != 1)
     return f"{int(row.D_K)} x {int(row.D_K)}, {int(row.M)} to {int(row.N)}, {int(row.D_G)} x {int(row.D_G)}{more}"
 
 

@@ -15,6 +15,7 @@ import json
 import os
 import sys
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +54,7 @@ class _Benchmarks:
                 continue
             kernel = get_kernel(benchmark["kernel"])
             try:
-                problem = Problem.draw(kernel.operator, ConvShape(**benchmark["shape"]), rng)
+                problem = Problem.draw(kernel.operator, _shape(ConvShape, benchmark["shape"]), rng)
                 kernel.bind(problem)
             except Exception as error:
                 reasons.append(_first_line(error))
@@ -116,6 +117,12 @@ class _Benchmarks:
             launch()
         seconds = np.median([self._clocks.batch_seconds(launch, launches) for _ in range(batches)])
         return {"type": "sampled", "seconds": float(seconds)}
+
+
+def _shape(of: Any, sizes: dict[str, int]) -> Any:
+    """The ConvShape of a revision. One that does not know a size yet does as if it were 1."""
+    known = {field.name for field in fields(of)}
+    return of(**{name: size for name, size in sizes.items() if name in known or size != 1})
 
 
 def _first_line(error: Exception) -> str:

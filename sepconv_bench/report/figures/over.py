@@ -7,6 +7,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from sepconv_bench.model.shapes import AXES, OPTIONAL_AXES
 from sepconv_bench.report.figures.points import bars, interval_handles, panels
 from sepconv_bench.report.figures.style import (
     AXIS_NAMES,
@@ -61,7 +62,7 @@ def over(ratios: pd.DataFrame, axis: str) -> Figure | None:
 
 def _slice(ratios: pd.DataFrame, axis: str, by: str) -> tuple[pd.DataFrame, dict[str, int]]:
     """The rows of the setting of the other sizes in which `axis` takes most values; none if it takes only one."""
-    others = [name for name in ("D_K", "M", "N", "D_G", "stride", "batch") if name not in (axis, by)]
+    others = [name for name in AXES if name not in (axis, by)]
     if ratios.empty:
         return ratios, {}
     groups = [rows for _, rows in ratios.groupby(others)]
@@ -71,7 +72,7 @@ def _slice(ratios: pd.DataFrame, axis: str, by: str) -> tuple[pd.DataFrame, dict
     # A line needs two points: what the grid visits at a single value of the axis belongs to another figure.
     lines = rows.groupby(by)[axis].transform("nunique") > 1
     shown = {name: int(rows[name].iloc[0]) for name in others}
-    shown = {name: value for name, value in shown.items() if value != 1 or name not in ("stride", "batch")}
+    shown = {name: value for name, value in shown.items() if value != 1 or name not in OPTIONAL_AXES}
     rows = rows[lines]
     if rows[by].nunique() == 1:
         shown = {by: int(rows[by].iloc[0])} | shown
