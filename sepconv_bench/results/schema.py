@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 import msgspec
@@ -62,6 +62,15 @@ CREATE TABLE samples (
 _NAME = re.compile(r"([a-z]+)\.([a-z]+)\.([A-Za-z0-9_-]{1,64})")
 _LIBRARIES: Mapping[str, str] = MappingProxyType({"numpy": "numpy", "torch": "torch", "onnxruntime": "onnxruntime"})
 _OURS = ("loops", "parallel", "tiled", "fused", "plan")
+
+# Columns that came later: the version that brought them, and what an earlier file has in their place.
+_LATER: Mapping[str, tuple[int, str]] = MappingProxyType({"declared": (3, "''")})
+
+
+def selected(columns: Sequence[str], version: int) -> str:
+    """These columns as SELECT takes them from a file of that version."""
+    since = {column: _LATER.get(column, (0, "")) for column in columns}
+    return ", ".join(column if version >= first else value for column, (first, value) in since.items())
 
 
 def declared_in_version_2(name: str) -> Declaration | None:

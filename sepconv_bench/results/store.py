@@ -109,9 +109,12 @@ class Results:
 
     # ---------------------------------------------------------------------------------------- reading
 
+    def _selected(self, *columns: str) -> str:
+        return schema.selected(columns, self._version())
+
     def done(self) -> set[tuple[ConvShape, str]]:
         """The cells there are: shape, and the kernels asked for joined by commas."""
-        rows = self._rows(f"SELECT {', '.join(AXES)}, kernels FROM cells WHERE network = ''")
+        rows = self._rows(f"SELECT {self._selected(*AXES, 'kernels')} FROM cells WHERE network = ''")
         return {(self._shape(row[:-1]), row[-1]) for row in rows}
 
     def runs(self) -> list[Run]:
@@ -145,7 +148,7 @@ class Results:
         outcomes, samples = self._outcomes_read(), self._samples_read()
         columns = ("id", "run", *AXES, "network", "part", *_FACTS)
         cells = []
-        for row in self._rows(f"SELECT {', '.join(columns)} FROM cells ORDER BY id"):
+        for row in self._rows(f"SELECT {self._selected(*columns)} FROM cells ORDER BY id"):
             values = dict(zip(columns, row, strict=True))
             number = values.pop("id")
             if values["run"] not in runs:
@@ -171,11 +174,11 @@ class Results:
         return cells
 
     def _outcomes_read(self) -> dict[object, list[Outcome]]:
-        declared = "declared" if self._version() == schema.VERSION else "''"
         names = ("status", "reason", "compile_s", "launches", "error")
         found: dict[object, list[Outcome]] = {}
         declarations: dict[tuple, Declaration] = {}  # a few kernels, and thousands of cells
-        for cell, kernel, text, *rest in self._rows(f"SELECT cell, kernel, {declared}, {', '.join(names)} FROM outcomes"):
+        columns = self._selected("cell", "kernel", "declared", *names)
+        for cell, kernel, text, *rest in self._rows(f"SELECT {columns} FROM outcomes"):
             if (kernel, text) not in declarations:
                 declarations[kernel, text] = self._declaration(kernel, text)
             stored = dict(zip(names, rest, strict=True)) | {"kernel": declarations[kernel, text]}
