@@ -14,7 +14,7 @@ FIGURES = "figures"  # the folder beside the page
 
 
 @dataclass(frozen=True)
-class Drawn:
+class DrawnFigure:
     """A figure on a page; `data` is the picture, `places` where its points are, by the rows that they stand for."""
 
     stem: str
@@ -26,7 +26,7 @@ class Drawn:
     places: Mapping[Hashable, tuple[float, float]]
 
 
-def drawn(section: str, given: Mapping[str, object], folder: Path, prefix: str = "") -> list[Drawn]:
+def drawn(section: str, given: Mapping[str, object], folder: Path, prefix: str = "") -> list[DrawnFigure]:
     """Draw a section's figures from the tables given, by name, and write them into `folder`; the file of an earlier report goes
     where there is nothing to draw."""
     shown = []
@@ -43,5 +43,5 @@ def drawn(section: str, given: Mapping[str, object], folder: Path, prefix: str =
         data = f"data:image/svg+xml;base64,{base64.b64encode(picture).decode()}"
         heading = entry.heading.format_map(given)
         places = entry.places(figure, *needed) if entry.places else {}
-        shown.append(Drawn(entry.stem, heading, entry.caption, data, entry.tall, entry.intervals, places))
+        shown.append(DrawnFigure(entry.stem, heading, entry.caption, data, entry.tall, entry.intervals, places))
     return shown

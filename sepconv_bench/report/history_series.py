@@ -17,7 +17,7 @@ LEAST_STEP = 0.02  # a smaller one is not worth a mark
 
 
 @dataclass(frozen=True)
-class Step:
+class LevelShift:
     """A series' level changed by `change` (a share) with the run numbered `run`."""
 
     series: str
@@ -63,7 +63,7 @@ def steps(values: np.ndarray) -> list[tuple[int, int, float]] | None:
     return [(int(first), int(last), float(level)) for first, last, level, *_ in detect_steps(list(map(float, values)))]
 
 
-def found_steps(table: pd.DataFrame) -> list[Step] | None:
+def found_steps(table: pd.DataFrame) -> list[LevelShift] | None:
     """The steps in the kernels' times and in the cost ratios; None without asv."""
     found = []
     for method in (TIMES, RATIOS):
@@ -74,7 +74,7 @@ def found_steps(table: pd.DataFrame) -> list[Step] | None:
             for (_, _, before), (first, _, after) in pairwise(levels):
                 if abs(after / before - 1) >= LEAST_STEP:
                     name = f"{operator} {describe_parameters(given)}"
-                    found.append(Step(name, int(rows.run.iloc[first]), after / before - 1))
+                    found.append(LevelShift(name, int(rows.run.iloc[first]), after / before - 1))
     return found
 
 

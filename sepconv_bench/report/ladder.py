@@ -15,7 +15,7 @@ from sepconv_bench.model.declaration import OURS, USER
 from sepconv_bench.model.operators import OPERATORS
 from sepconv_bench.model.shapes import AXES
 from sepconv_bench.report.plain import in_markdown
-from sepconv_bench.report.view import View, markdown_table
+from sepconv_bench.report.view import TextTable, markdown_table
 from sepconv_bench.results.store import Results
 from sepconv_bench.results.tables import peers, timings
 
@@ -34,7 +34,7 @@ def ladder(results: Results) -> str:
     times = times.assign(peer=times.library.mask(times.library.isin([OURS, USER])))
     shown = list(dict.fromkeys(times.peer.dropna()))
     headings = ["", "GFLOP/s", "% of peak", *(f"beside {library}" for library in shown)]
-    table = View(headings, [True] + [False] * (len(headings) - 1), _rungs(times, beside, shown))
+    table = TextTable(headings, [True] + [False] * (len(headings) - 1), _rungs(times, beside, shown))
     cells = len(times[[*AXES]].drop_duplicates())
     machine = results.runs()[-1].machine
     lines = [

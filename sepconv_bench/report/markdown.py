@@ -8,7 +8,7 @@ import pandas as pd
 
 from sepconv_bench.measure.records import Fingerprint
 from sepconv_bench.model.shapes import AXES
-from sepconv_bench.report.drawn import FIGURES, Drawn
+from sepconv_bench.report.drawn import FIGURES, DrawnFigure
 from sepconv_bench.report.plain import in_markdown
 from sepconv_bench.report.view import markdown_table, view
 from sepconv_bench.results.columns import RATIOS
@@ -19,7 +19,7 @@ _COLUMNS = (*AXES, "theory_speedup", "speedup", ("speedup_lo", "speedup_hi"), "e
 
 
 def report(
-    machine: Fingerprint, verdict: Sequence[str], pairs: pd.DataFrame, network: Sequence[str], figures: Sequence[Drawn]
+    machine: Fingerprint, verdict: Sequence[str], pairs: pd.DataFrame, network: Sequence[str], figures: Sequence[DrawnFigure]
 ) -> str:
     """`pairs` is the table `ratios`; figures are taken from figures/ beside the file."""
     lines = [f"# What separable convolution buys on {in_markdown(machine.machine)}", ""]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import pandas as pd
 
 from sepconv_bench.model.networks import WHOLE
-from sepconv_bench.report.view import View, terminal_table, view
+from sepconv_bench.report.view import TextTable, terminal_table, view
 from sepconv_bench.results import columns
 
 CONFIGURATION = ["alpha", "resolution", "batch"]
@@ -68,7 +68,7 @@ def describe_network(layers: pd.DataFrame, network: pd.DataFrame) -> list[str]:
     return sentences
 
 
-def layer_view(layers: pd.DataFrame) -> View:
+def layer_view(layers: pd.DataFrame) -> TextTable:
     """The layers of the largest network and the whole, as texts; a layer that both networks share has no speedup."""
     steps = largest(layers)
     frame = pd.concat([steps, whole(layers, steps)])

@@ -16,12 +16,12 @@ from sepconv_bench import files
 from sepconv_bench.errors import ResultsError
 from sepconv_bench.model.shapes import AXES
 from sepconv_bench.report import markdown
-from sepconv_bench.report.drawn import FIGURES, Drawn, drawn
+from sepconv_bench.report.drawn import FIGURES, DrawnFigure, drawn
 from sepconv_bench.report.machine_facts import machine_facts
 from sepconv_bench.report.network import describe_network, layer_view
 from sepconv_bench.report.sentences import describe_ratios, describe_reasons, describe_sums
 from sepconv_bench.report.templates import rendered
-from sepconv_bench.report.view import View, view
+from sepconv_bench.report.view import TextTable, view
 from sepconv_bench.results.columns import RATIOS, TIMINGS, WHY, Table
 from sepconv_bench.results.records import Run
 from sepconv_bench.results.store import Results
@@ -89,8 +89,8 @@ def _render(
     tables: _Tables,
     sentences: Sequence[str],
     of_network: Sequence[str],
-    shown: Sequence[Drawn],
-    whole: Sequence[Drawn],
+    shown: Sequence[DrawnFigure],
+    whole: Sequence[DrawnFigure],
 ) -> str:
     machine = runs[-1].machine
     script = Path(__file__).with_name(_SCRIPT).read_text(encoding="utf-8")
@@ -117,7 +117,7 @@ def _render(
 class _Listed:
     """A table on the page: its headings and rows, and how many rows are not on it."""
 
-    view: View
+    view: TextTable
     rows: Sequence[_Row] | Sequence[list[str]]
     left_out: int
 

@@ -6,7 +6,7 @@ import pandas as pd
 
 from sepconv_bench.model.shapes import OPTIONAL_AXES
 from sepconv_bench.predict.prediction import CONFIDENCE, Accuracy
-from sepconv_bench.report.view import View, terminal_table
+from sepconv_bench.report.view import TextTable, terminal_table
 
 _SIDES = ("standard", "separable")
 
@@ -22,7 +22,7 @@ def describe_shapes(predicted: pd.DataFrame) -> str:
     shown["promised"] = predicted.theory_speedup.map("{:.2f}".format)
     if predicted.outside.any():
         shown["beyond what was measured"] = predicted.outside
-    return terminal_table(View([str(name) for name in shown], [False] * shown.shape[1], shown.to_numpy().tolist()))
+    return terminal_table(TextTable([str(name) for name in shown], [False] * shown.shape[1], shown.to_numpy().tolist()))
 
 
 def describe_total(total: pd.DataFrame, count: int) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from sepconv_bench.measure.verdicts import NEGLIGIBLE, NOISE, Verdict
 from sepconv_bench.report.plain import in_markdown
-from sepconv_bench.report.view import View, markdown_table, terminal_table
+from sepconv_bench.report.view import TextTable, markdown_table, terminal_table
 
 _HEADINGS = ["", "kernel and shape", "change of time", "95 % interval, all together"]
 _TEXTS = [True, True, False, False]
@@ -22,7 +22,7 @@ def regressions(verdicts: Sequence[Verdict], threshold: float) -> list[Verdict]:
 def text(verdicts: Sequence[Verdict], left_out: Mapping[str, str]) -> str:
     """A line a comparison, the ones that matter first."""
     rows = [[v.word, v.name, _share(v.ratio.value), f"({_interval(v)})"] for v in _in_order(verdicts)]
-    lines = [terminal_table(View(_HEADINGS, _TEXTS, rows), heading=False)] if rows else []
+    lines = [terminal_table(TextTable(_HEADINGS, _TEXTS, rows), heading=False)] if rows else []
     lines += [f"not compared: {name}: {reason}" for name, reason in left_out.items()]
     return "\n".join([*lines, _summary(verdicts)])
 
@@ -35,7 +35,7 @@ def markdown(verdicts: Sequence[Verdict], left_out: Mapping[str, str], old: str,
     lines = [
         f"### {in_markdown(new)} beside {in_markdown(old)}: {found}",
         "",
-        markdown_table(View(_HEADINGS, _TEXTS, rows)),
+        markdown_table(TextTable(_HEADINGS, _TEXTS, rows)),
         "",
         _summary(verdicts),
     ]

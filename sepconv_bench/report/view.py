@@ -14,7 +14,7 @@ INTERVAL = "95 % interval"
 
 
 @dataclass(frozen=True)
-class View:
+class TextTable:
     """Headings, whether each stands over text (which is aligned to the left), and the rows."""
 
     headings: list[str]
@@ -22,7 +22,7 @@ class View:
     rows: list[list[str]]
 
 
-def view(table: Table, frame: pd.DataFrame, names: Sequence[str | tuple[str, str]]) -> View:
+def view(table: Table, frame: pd.DataFrame, names: Sequence[str | tuple[str, str]]) -> TextTable:
     """The columns of those names; two names are the ends of an interval."""
     headings, texts, columns = [], [], []
     for name in names:
@@ -30,17 +30,17 @@ def view(table: Table, frame: pd.DataFrame, names: Sequence[str | tuple[str, str
         headings.append(table[name].heading if isinstance(name, str) else INTERVAL)
         texts.append(isinstance(name, str) and table[name].is_text)
         columns.append([" to ".join(both) for both in zip(*ends, strict=True)])
-    return View(headings, texts, [list(row) for row in zip(*columns, strict=True)])
+    return TextTable(headings, texts, [list(row) for row in zip(*columns, strict=True)])
 
 
-def markdown_table(shown: View) -> str:
+def markdown_table(shown: TextTable) -> str:
     """Its cells as they are: what came from outside must have been through `plain.in_markdown`."""
     frame = pd.DataFrame(shown.rows, columns=shown.headings)
     align = ["left" if text else "right" for text in shown.texts]
     return frame.to_markdown(index=False, disable_numparse=True, colalign=align) if shown.rows else ""
 
 
-def terminal_table(shown: View, heading: bool = True) -> str:
+def terminal_table(shown: TextTable, heading: bool = True) -> str:
     """Columns aligned, a line a row."""
     from rich.console import Console
     from rich.table import Table as Grid
