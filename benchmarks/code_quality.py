@@ -10,7 +10,7 @@ class InnerLoop:
     def setup(self, tile):
         try:
             from sepconv_bench.kernels.cpu.assembly import product_loop, roll_loop
-            from sepconv_bench.kernels.cpu.tile import Tile, host_vectors
+            from sepconv_bench.kernels.cpu.registers import Tile, host_vectors
         except ImportError as error:
             raise NotImplementedError("this commit has no register tiles, or others") from error
         vectors = host_vectors()

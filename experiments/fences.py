@@ -20,7 +20,7 @@ import numpy as np
 
 from sepconv_bench import ConvShape, Problem, get_kernel, kernel_names
 from sepconv_bench.kernels.cpu import fused, layout, tiled
-from sepconv_bench.kernels.cpu.tile import host_vectors
+from sepconv_bench.kernels.cpu.registers import host_vectors
 from sepconv_bench.model.reference import Reference
 from sepconv_bench.network.plan import device
 

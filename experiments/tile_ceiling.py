@@ -16,7 +16,7 @@ from numba import njit, prange
 
 from sepconv_bench.kernels.cpu.layout import FLOAT, View, aligned
 from sepconv_bench.kernels.cpu.product import Output, Prefetch, Terms, product_tile
-from sepconv_bench.kernels.cpu.tile import Tile, host_vectors
+from sepconv_bench.kernels.cpu.registers import Tile, host_vectors
 from sepconv_bench.measure.ceilings import fma_peak
 from sepconv_bench.measure.sampler import Rules, sample
 from sepconv_bench.measure.statistics import ratio

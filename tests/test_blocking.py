@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sepconv_bench.kernels.cpu.blocking import Cut, channel_blocks, depth_block, product_blocks, tiles_block
-from sepconv_bench.kernels.cpu.tile import Vectors
+from sepconv_bench.kernels.cpu.registers import Vectors
 from sepconv_bench.model.grids import GRIDS
 
 WIDTHS = (Vectors(4, 16), Vectors(8, 16), Vectors(16, 32), Vectors(4, 32))

@@ -20,7 +20,7 @@ from numba import njit, types
 from sepconv_bench import ConvShape, Problem, get_kernel, kernel_names
 from sepconv_bench.kernels.cpu import blocking
 from sepconv_bench.kernels.cpu.assembly import inner_loop, product_loop, roll_loop, row_loop
-from sepconv_bench.kernels.cpu.tile import Tile, Vectors, host_vectors
+from sepconv_bench.kernels.cpu.registers import Tile, Vectors, host_vectors
 from sepconv_bench.model.reference import Reference
 
 VECTORS = host_vectors()
@@ -95,7 +95,7 @@ def test_the_guard_sees_a_loop_that_is_not_vectorised():
 def test_the_inner_loops_are_whole_with_avx2_as_well():
     source = """
         from sepconv_bench.kernels.cpu.assembly import product_loop
-        from sepconv_bench.kernels.cpu.tile import Tile, host_vectors
+        from sepconv_bench.kernels.cpu.registers import Tile, host_vectors
         vectors = host_vectors()
         for NV in (1, 2, 3):
             tile = Tile(vectors.max_pixels(NV), NV, vectors.lanes)

@@ -11,7 +11,7 @@ from numba.core.dispatcher import Dispatcher
 from sepconv_bench.kernels.cpu.depthwise import filter_row, roll_down
 from sepconv_bench.kernels.cpu.layout import Taps, View
 from sepconv_bench.kernels.cpu.product import Output, Prefetch, Terms, product_tile
-from sepconv_bench.kernels.cpu.tile import Tile
+from sepconv_bench.kernels.cpu.registers import Tile
 
 _VIEW, _TAPS = View(0, 0, 0), Taps(0, 0, 0)
 _LABEL = re.compile(r"^(\.?[A-Za-z_][\w.$]*):")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import ceil
 
-from sepconv_bench.kernels.cpu.tile import Vectors
+from sepconv_bench.kernels.cpu.registers import Vectors
 
 # Of what should stay in a level of cache, in floats: a half of the smallest L1d in use, and of a common L2.
 _L1_FLOATS = 1 << 12

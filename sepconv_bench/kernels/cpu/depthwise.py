@@ -17,19 +17,9 @@ from sepconv_bench.kernels.cpu import blocking
 from sepconv_bench.kernels.cpu.blocking import Cut
 from sepconv_bench.kernels.cpu.launch import compiled
 from sepconv_bench.kernels.cpu.layout import FLOAT, Taps, as_map, padded, sizes_of, taps_after, view, view_after
+from sepconv_bench.kernels.cpu.registers import Tile, Vectors, host_vectors
 from sepconv_bench.kernels.cpu.shares import first_pixel, next_tile, rows_below, share_of, shares_of, tile_at
-from sepconv_bench.kernels.cpu.tile import (
-    Tile,
-    Vectors,
-    channelwise,
-    host_vectors,
-    load_taps,
-    relu6,
-    store,
-    store_fence,
-    store_nontemporal,
-    zeros,
-)
+from sepconv_bench.kernels.cpu.tile import channelwise, load_taps, relu6, store, store_fence, store_nontemporal, zeros
 from sepconv_bench.kernels.registry import Launch
 
 

@@ -32,8 +32,8 @@ from sepconv_bench.kernels.cpu.layout import (
     view,
 )
 from sepconv_bench.kernels.cpu.product import Output, Prefetch, Terms, product_tiles
+from sepconv_bench.kernels.cpu.registers import Tile, Vectors, host_vectors
 from sepconv_bench.kernels.cpu.shares import first_pixel, next_tile, rows_below, share_of, shares_of, tile_at
-from sepconv_bench.kernels.cpu.tile import Tile, Vectors, host_vectors
 from sepconv_bench.kernels.problem import Problem
 from sepconv_bench.kernels.registry import Launch, kernel
 from sepconv_bench.model.declaration import OURS

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 
-if TYPE_CHECKING:
-    from sepconv_bench.kernels.cpu.tile import Tile
+from sepconv_bench.kernels.cpu.registers import Tile
 
 FLOAT_TYPE, INT_TYPE, _BYTE = ir.FloatType(), ir.IntType(32), ir.IntType(8)
 

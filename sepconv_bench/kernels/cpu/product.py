@@ -17,8 +17,9 @@ from sepconv_bench.compile_once import compile_once
 from sepconv_bench.kernels.cpu import blocking
 from sepconv_bench.kernels.cpu.launch import compiled
 from sepconv_bench.kernels.cpu.layout import FLOAT, as_map, joined_rows, packed, padded, sizes_of, view
+from sepconv_bench.kernels.cpu.registers import Tile, host_vectors
 from sepconv_bench.kernels.cpu.shares import first_pixel, next_tile, share_of, shares_of, tile_at
-from sepconv_bench.kernels.cpu.tile import Tile, added, host_vectors, prefetch, rank_1, relu6, rolled, store, zeros
+from sepconv_bench.kernels.cpu.tile import added, prefetch, rank_1, relu6, rolled, store, zeros
 from sepconv_bench.kernels.registry import Launch
 
 

@@ -7,11 +7,8 @@ Nothing here checks a bound; blocking.py and the problem's checks see to it that
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import product
 
-import llvmlite.binding as llvm
-import numba
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
@@ -30,57 +27,7 @@ from sepconv_bench.kernels.cpu.instructions import (
     pointer_to,
     vector_of,
 )
-
-_ADDRESSED_PIXELS = 14  # as many as one pointer, odd multiples of a step and x86's scaled indices reach
-
-
-@dataclass(frozen=True)
-class Vectors:
-    """What the host computes with: floats in a vector, and vector registers."""
-
-    lanes: int
-    registers: int
-
-    def max_pixels(self, NV: int) -> int:
-        """Most pixels of a tile of NV vectors: its sums, NV vectors of weights and one pixel fit into registers."""
-        return min(_ADDRESSED_PIXELS, (self.registers - 1 - NV) // NV)
-
-    def max_filtered_pixels(self, D_K: int) -> int:
-        """Most pixels of a depthwise tile: their sums, a row of D_K taps and one pixel fit into registers, if any do."""
-        return min(_ADDRESSED_PIXELS, max(4, self.registers - 1 - D_K))
-
-    def max_rolled_pixels(self, D_K: int) -> int:
-        """Most pixels of a depthwise tile that rolls down its column: D_K rows of sums, all taps and one pixel fit."""
-        return min(_ADDRESSED_PIXELS, (self.registers - 1 - D_K * D_K) // D_K)
-
-
-def host_vectors() -> Vectors:
-    """The widest vectors of the CPU that Numba compiles for, which NUMBA_CPU_NAME and NUMBA_CPU_FEATURES may force."""
-    forced = numba.config.CPU_FEATURES  # type: ignore[attr-defined]
-    if forced is None:
-        features = {name for name, there in llvm.get_host_cpu_features().items() if there}
-    else:
-        features = {feature.strip()[1:] for feature in forced.split(",") if feature.strip().startswith("+")}
-    if "avx512f" in features:
-        return Vectors(16, 32)
-    if "avx" in features:
-        return Vectors(8, 16)
-    return Vectors(4, 32 if "neon" in features else 16)
-
-
-@dataclass(frozen=True)
-class Tile:
-    """MR pixels x NV vectors of `lanes` channels. A jitted function sees it as a compile-time constant of its closure."""
-
-    MR: int
-    NV: int
-    lanes: int
-
-    @property
-    def NR(self) -> int:
-        """Channels of the tile."""
-        return self.NV * self.lanes
-
+from sepconv_bench.kernels.cpu.registers import Tile
 
 # ---------------------------------------------------------------------------------------------- types
 

@@ -17,7 +17,7 @@ from sepconv_bench.kernels.cpu import blocking
 from sepconv_bench.kernels.cpu.depthwise import bind_depthwise
 from sepconv_bench.kernels.cpu.layout import aligned
 from sepconv_bench.kernels.cpu.product import bind_pointwise, bind_standard
-from sepconv_bench.kernels.cpu.tile import host_vectors
+from sepconv_bench.kernels.cpu.registers import host_vectors
 from sepconv_bench.kernels.problem import Problem
 from sepconv_bench.kernels.registry import Launch, kernel
 from sepconv_bench.model.declaration import OURS
