@@ -159,7 +159,8 @@ def _depthwise(
     MR, lanes = pixels[0], vectors.lanes
 
     @njit(error_model="numpy")
-    def share(F, taps, G, sizes, shares, tiles, panels):
+    def share(F, w, bias, G, sizes, shares, tiles, panels):
+        taps = Taps(w, sizes.M * FLOAT, bias)
         first, last = panels[0] * lanes, min(panels[1] * lanes, sizes.M)
         u = tiles[0]
         at = tile_at(u, sizes, shares)
@@ -174,9 +175,9 @@ def _depthwise(
             store_fence()
 
     @njit(error_model="numpy", parallel=parallel)
-    def depthwise(F, taps, G, sizes, shares):
+    def depthwise(F, w, bias, G, sizes, shares):
         for thread in prange(shares.tile_threads * shares.panel_threads):
-            share(F, taps, G, sizes, shares, *share_of(thread, sizes, shares))
+            share(F, w, bias, G, sizes, shares, *share_of(thread, sizes, shares))
 
     return depthwise
 
@@ -193,5 +194,5 @@ def bind_depthwise(
     target, biases = as_map(G), padded(bias, vectors.lanes)
     nontemporal = blocking.stores_nontemporal(G.size) and not any(each % (vectors.lanes * FLOAT) for each in target)
     function = _depthwise(blocks.pixels.lengths, D_K, stride, vectors, nontemporal, bias is not None, blocks.threads > 1)
-    taps = Taps(K_hat.ctypes.data, M * FLOAT, biases.ctypes.data)
-    return compiled(function, as_map(F), taps, target, sizes, shares_of(blocks, sizes.rows), keep=(F, K_hat, biases, G))
+    places = (as_map(F), K_hat.ctypes.data, biases.ctypes.data, target)
+    return compiled(function, *places, sizes, shares_of(blocks, sizes.rows), keep=(F, K_hat, biases, G))

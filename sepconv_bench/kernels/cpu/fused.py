@@ -47,10 +47,12 @@ class Buffers(NamedTuple):
     pixel: int
 
 
-class Mixing(NamedTuple):
-    """The pointwise weights, packed, and their bias: both as addresses."""
+class Weights(NamedTuple):
+    """Addresses of the depthwise weights and their bias, and of the pointwise weights, packed, and theirs."""
 
-    weights: int
+    K_hat: int
+    bias_hat: int
+    K_tilde: int
     bias: int
 
 
@@ -66,13 +68,12 @@ class Panel(NamedTuple):
 @cache
 def _strip_products(wide: Tile, narrow: Tile, prefetches: bool, epilogue: bool) -> Dispatcher:
     """A strip of filtered tiles times one panel of weights."""
-    product = product_tiles(wide, narrow, prefetches, epilogue)
+    product = product_tiles(wide, narrow, prefetches, epilogue, inlined=True)
     MR, NR = wide.MR, wide.NR
 
     @njit(error_model="numpy")
-    def strip_products(F, strip, mixing, G, sizes, shares, panel):
-        w, terms = mixing.weights, Terms(1, 1, sizes.M, strip.pixel)
-        output = Output(sizes.N - panel.n, True, True, mixing.bias)
+    def strip_products(F, strip, w, bias, G, sizes, shares, panel):
+        terms, output = Terms(1, 1, sizes.M, strip.pixel), Output(sizes.N - panel.n, True, True, bias)
         ahead = Prefetch(0, 0)
         at = tile_at(panel.start, sizes, shares)
         for u in range(panel.start, panel.end):
@@ -127,25 +128,24 @@ def _separable(
             at = next_tile(at, rows, sizes, shares)
 
     @njit(error_model="numpy")
-    def share(F, taps, strip, mixing, G, sizes, shares, mine):
-        tiles, panels = mine
+    def share(F, weights, strip, G, sizes, shares, tiles, panels):
+        taps = Taps(weights.K_hat, sizes.M * FLOAT, weights.bias_hat)
         for start in range(tiles[0], tiles[1], shares.tiles_block):
             end = min(start + shares.tiles_block, tiles[1])
             filter_strip(F, taps, strip, sizes, shares, start, end)
             for p in range(panels[0], panels[1]):
                 n = p * NR - max(0, p - shares.wide_panels) * lanes
-                weights = Mixing(mixing.weights + n * sizes.M * FLOAT, mixing.bias + n * FLOAT)
-                panel = Panel(p, n, start, end)
+                w, bias, panel = weights.K_tilde + n * sizes.M * FLOAT, weights.bias + n * FLOAT, Panel(p, n, start, end)
                 if p < shares.wide_panels:
-                    full_panel(F, strip, weights, G, sizes, shares, panel)
+                    full_panel(F, strip, w, bias, G, sizes, shares, panel)
                 else:
-                    last_panel(F, strip, weights, G, sizes, shares, panel)
+                    last_panel(F, strip, w, bias, G, sizes, shares, panel)
 
     @njit(error_model="numpy", parallel=parallel)
-    def separable(F, taps, buffers, mixing, G, sizes, shares):
+    def separable(F, weights, buffers, G, sizes, shares):
         for thread in prange(shares.tile_threads * shares.panel_threads):
             strip = View(buffers.address + thread * buffers.size, MR * buffers.pixel, buffers.pixel)
-            share(F, taps, strip, mixing, G, sizes, shares, share_of(thread, sizes, shares))
+            share(F, weights, strip, G, sizes, shares, *share_of(thread, sizes, shares))
 
     return separable
 
@@ -182,9 +182,8 @@ def bind_separable(
     return compiled(
         _separable(cut, D_K, stride, vectors, prefetches, biases is not None, blocks.threads > 1),
         as_map(F),
-        Taps(K_hat.ctypes.data, M * FLOAT, bias_hat.ctypes.data),
+        Weights(K_hat.ctypes.data, bias_hat.ctypes.data, weights.ctypes.data, bias.ctypes.data),
         Buffers(strips.ctypes.data, tiles * MR * pixel * FLOAT, pixel * FLOAT),
-        Mixing(weights.ctypes.data, bias.ctypes.data),
         as_map(G),
         sizes,
         shares_of(blocks, sizes.rows, tiles_block=tiles, streams=blocking.streams(M * N)),

@@ -59,11 +59,12 @@ class Block(NamedTuple):
 
 
 @cache
-def product_tile(tile: Tile, prefetches: bool, epilogue: bool = False) -> Dispatcher:
-    """The sum of one tile over all its terms; with or without prefetching, and an epilogue of bias and ReLU6."""
+def product_tile(tile: Tile, prefetches: bool, epilogue: bool = False, inlined: bool = False) -> Dispatcher:
+    """The sum of one tile over all its terms; with or without prefetching, and an epilogue of bias and ReLU6. It is best
+    inlined where most arguments are constants, and else a function that has all registers to itself."""
     NR_bytes = tile.NR * FLOAT
 
-    @njit(error_model="numpy")
+    @njit(error_model="numpy", forceinline=inlined)
     def product_tile(f, terms, w, g, output, ahead):
         sums, fetched = zeros(tile), ahead.address
         for i in range(terms.rows):
@@ -86,13 +87,14 @@ def product_tile(tile: Tile, prefetches: bool, epilogue: bool = False) -> Dispat
 
 
 @cache
-def product_tiles(wide: Tile, narrow: Tile, prefetches: bool, epilogue: bool) -> Dispatcher:
+def product_tiles(wide: Tile, narrow: Tile, prefetches: bool, epilogue: bool, inlined: bool = False) -> Dispatcher:
     """A tile of either width."""
-    of_wide, of_narrow = product_tile(wide, prefetches, epilogue), product_tile(narrow, prefetches, epilogue)
+    of_wide, of_narrow = (product_tile(tile, prefetches, epilogue, inlined) for tile in (wide, narrow))
+    one_width = wide == narrow
 
     @njit(error_model="numpy", inline="always")
     def product(is_wide, f, terms, w, g, output, ahead):
-        if is_wide:
+        if one_width or is_wide:
             of_wide(f, terms, w, g, output, ahead)
         else:
             of_narrow(f, terms, w, g, output, ahead)
