@@ -101,7 +101,7 @@ def test_importing_the_benchmarks_imports_nothing_of_the_suite():
 
 
 def test_no_compiled_kernel_of_another_commit_is_timed(tmp_path):
-    """Numba's cache of files does not notice a change in an imported module. What is kept of ours lies under a digest of them."""
+    """Numba's cache of files does not notice a change in an imported module. Ours lies under a digest of them."""
     code = """
         import sys
         import numpy as np
