@@ -1,20 +1,33 @@
-# `make run` measures this machine and draws the report; `make test` runs every check; `make asv` follows the last commit and
+# `make run` measures this machine and draws the report; `make test` runs every check, `make test-all` with every parameter; `make asv` follows the last commit and
 # writes asv's pages; `make gpu` checks, tunes and measures the CUDA kernels where there is a GPU. All do their own set-up.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test asv gpu clean
+.PHONY: run test test-all lint types imports pytest asv gpu clean
 
 run: $(VENV)/.installed
 	$(BIN)/sepconv-bench run
 
 test: $(VENV)/.installed-dev
+	@$(MAKE) --no-print-directory --jobs 2 lint types imports pytest
+
+# Every parameter of every test, and those that take long.
+test-all: $(VENV)/.installed-dev
+	@$(MAKE) --no-print-directory --jobs 2 PYTEST_OPTIONS=--all lint types imports pytest
+
+lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+types: $(VENV)/.installed-dev
 	$(BIN)/mypy
+
+imports: $(VENV)/.installed-dev
 	$(BIN)/lint-imports
-	$(BIN)/pytest --numprocesses 2 --dist loadfile
+
+pytest: $(VENV)/.installed-dev
+	$(BIN)/pytest --numprocesses 2 --dist loadfile $(PYTEST_OPTIONS)
 
 asv: $(VENV)/.installed-dev
 	$(BIN)/asv machine --yes

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
+import random
 import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 
 from sepconv_bench.cli import main
 
@@ -23,9 +28,50 @@ QUICK = ("--time-limit", "0.1", "--target", "0.5")
 _LONG = ("test_sweep.py", "test_mobilenet.py", "test_cli.py", "test_tile.py", "test_ab.py", "test_kernels.py")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The files that take longest first, so that processes that share the tests end together."""
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--all", action="store_true", help="every parameter of the sampled tests, and the exhaustive ones")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    settings.register_profile("all", max_examples=60)
+    settings.register_profile("sampled", max_examples=12)
+    settings.load_profile("all" if config.getoption("--all") else "sampled")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """A sample of what is sampled; the files that take longest first, so that processes that share the tests end together."""
+    if not config.getoption("--all"):
+        left_out = _left_out(items)
+        config.hook.pytest_deselected(items=[item for item in items if item.nodeid in left_out])
+        items[:] = [item for item in items if item.nodeid not in left_out]
     items.sort(key=lambda item: item.path.name not in _LONG)
+
+
+def _left_out(items: list[pytest.Item]) -> set[str]:
+    """What is exhaustive, and what a sample leaves out. Another commit draws other parameters, so that in time all run."""
+    found = {item.nodeid for item in items if item.get_closest_marker("exhaustive")}
+    tests: dict[str, list[pytest.Item]] = {}
+    for item in items:
+        if item.get_closest_marker("sampled"):
+            tests.setdefault(item.nodeid.partition("[")[0], []).append(item)
+    for name, parameters in tests.items():
+        marker = parameters[0].get_closest_marker("sampled")
+        rng = random.Random(f"{_commit()} {name}")
+        if "each" in marker.kwargs:  # one of each value of that parameter
+            groups: dict[str, list[pytest.Item]] = {}
+            for item in parameters:
+                groups.setdefault(str(item.callspec.params[marker.kwargs["each"]]), []).append(item)
+            kept = [rng.choice(group) for group in groups.values()]
+        else:
+            kept = rng.sample(parameters, min(marker.args[0], len(parameters)))
+        found |= {item.nodeid for item in parameters} - {item.nodeid for item in kept}
+    return found
+
+
+@cache
+def _commit() -> str:
+    asked = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False, cwd=Path(__file__).parent)
+    return asked.stdout.strip()
 
 
 @pytest.fixture(scope="session")
@@ -60,13 +106,22 @@ def door(capfd: pytest.CaptureFixture[str]) -> Callable[..., subprocess.Complete
 
 @pytest.fixture(scope="session")
 def swept(tmp_path_factory: pytest.TempPathFactory, sepconv: Callable[..., subprocess.CompletedProcess]) -> Path:
-    """A folder with the results and the report of six small cells: two rungs, stride and batch among them."""
-    folder = tmp_path_factory.mktemp("swept")
-    done = sepconv(
-        *("run", "--D_K", "1,3", "--N", "4,16,32", "--M", "8", "--D_G", "7", "--stride", "2", "--batch", "2"),
-        *("--kernels", "cpu.*.numpy,cpu.*.loops", "--output", folder, "--time-limit", "0.4", "--target", "0.1"),
-    )
-    assert done.returncode == 0, done.stderr
+    """A folder with the results and the report of six small cells: two rungs, stride and batch among them.
+
+    Processes that share the tests share it: whoever comes first measures.
+    """
+    shared = tmp_path_factory.getbasetemp()
+    if os.environ.get("PYTEST_XDIST_WORKER"):
+        shared = shared.parent
+    folder = shared / "swept"
+    with (shared / "swept.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / "index.html").exists():
+            done = sepconv(
+                *("run", "--D_K", "1,3", "--N", "4,16,32", "--M", "8", "--D_G", "7", "--stride", "2", "--batch", "2"),
+                *("--kernels", "cpu.*.numpy,cpu.*.loops", "--output", folder, "--time-limit", "0.4", "--target", "0.1"),
+            )
+            assert done.returncode == 0, done.stderr
     return folder
 
 

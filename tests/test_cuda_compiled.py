@@ -77,6 +77,7 @@ def assert_sound(one: Pass, code: MachineCode) -> None:
     assert code.count("FFMA") > 0
 
 
+@pytest.mark.sampled(each="tile")
 @pytest.mark.parametrize(("shape", "cc"), [(WIDE, AMPERE), (WIDE, HOPPER), (ODD, HOPPER)])
 @pytest.mark.parametrize("tile", TILES, ids=lambda tile: f"{tile.BP}x{tile.BN}")
 def test_a_tile_is_nothing_but_multiply_adds_and_vectors(tile, shape, cc):
@@ -91,6 +92,7 @@ def test_a_tile_is_nothing_but_multiply_adds_and_vectors(tile, shape, cc):
     assert code.count("STG.E.128") == (tile.TP * tile.TN // 4 if shape is WIDE else 0)
 
 
+@pytest.mark.sampled(each="tile")
 @pytest.mark.parametrize(("D_K", "cc"), [(3, AMPERE), (3, HOPPER), (7, AMPERE), (7, HOPPER)])
 @pytest.mark.parametrize("tile", FUSED_TILES, ids=lambda tile: f"{tile.BP}x{tile.BN}")
 def test_a_tile_that_filters_still_fits_into_registers(tile, D_K, cc):
@@ -101,6 +103,7 @@ def test_a_tile_that_filters_still_fits_into_registers(tile, D_K, cc):
     assert code.count("LDG.E.128") >= 3  # F, the window's weights, K_tilde
 
 
+@pytest.mark.sampled(each="strip")
 @pytest.mark.parametrize("D_K", [1, 3, 5, 7])
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("strip", STRIPS, ids=str)

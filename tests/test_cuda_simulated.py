@@ -17,9 +17,18 @@ from sepconv_bench.model.reference import Reference
 
 if os.environ.get("NUMBA_ENABLE_CUDASIM") != "1":
 
-    def test_in_the_simulator():
+    def test_in_the_simulator(pytestconfig):
         environment = os.environ | {"NUMBA_ENABLE_CUDASIM": "1"}
-        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", __file__]
+        command = [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-q",
+            "-p",
+            "no:cacheprovider",
+            __file__,
+            *(["--all"] if pytestconfig.getoption("--all") else []),
+        ]
         done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=900, check=False)
         print(done.stdout[-4000:])
         assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
@@ -51,11 +60,13 @@ else:
         kernel.unpack(kernel.bind(problem)(), problem.G)
         return Reference(kernel.operator, problem.shape, problem.F, problem.weights).error(problem.G)
 
+    @pytest.mark.sampled(each="name")
     @pytest.mark.parametrize("shape", SHAPES, ids=str)
     @pytest.mark.parametrize("name", OURS)
     def test_a_kernel_agrees_with_the_reference(name, shape):
         assert error(name, Problem.draw(get_kernel(name).operator, shape, np.random.default_rng(0))) <= 1
 
+    @pytest.mark.sampled(4)
     @pytest.mark.parametrize("splits", [1, 3])
     @pytest.mark.parametrize("tile", SMALL, ids=lambda tile: f"{tile.BP}x{tile.BN}")
     @pytest.mark.parametrize("name", ["cuda.standard.tiled", "cuda.separable.fused"])
@@ -64,6 +75,7 @@ else:
         shape = ConvShape(2, 4 * tile.BK + 1, tile.BN + 3, 5)  # two tiles of channels and of pixels, and a rest of each
         assert error(name, Problem.draw(get_kernel(name).operator, shape, np.random.default_rng(1))) <= 1
 
+    @pytest.mark.sampled(3)
     @pytest.mark.parametrize("strip", STRIPS, ids=str)
     def test_every_strip(strip, monkeypatch):
         monkeypatch.setattr(rungs, "choose_strip", lambda *sizes: strip)

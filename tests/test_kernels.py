@@ -66,7 +66,7 @@ class Guarded:
 
 
 @pytest.mark.parametrize("name", kernel_names(device="cpu"))
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     shape=shapes,
     spare=st.integers(0, 2),
@@ -105,6 +105,7 @@ def test_a_kernel_agrees_with_the_reference_and_touches_nothing_else(name, shape
     assert all(np.array_equal(a.view(np.uint32), b.view(np.uint32)) for a, b in zip(after, before, strict=True))
 
 
+@pytest.mark.sampled(8)
 @pytest.mark.parametrize("name", kernel_names(device="cpu"))
 def test_rank_3_in_is_rank_3_out_and_the_same_numbers(name):
     kernel = get_kernel(name)
@@ -117,6 +118,7 @@ def test_rank_3_in_is_rank_3_out_and_the_same_numbers(name):
     np.testing.assert_array_equal(G, kernel(F[np.newaxis], *weights)[0])
 
 
+@pytest.mark.sampled(8)
 @pytest.mark.parametrize("name", kernel_names(device="cpu"))
 def test_rows_that_no_window_reaches_do_not_count(name):
     """D_F = 10 at stride 2 and D_K = 3: the window stops one row short of the end, which may hold anything."""
@@ -134,6 +136,7 @@ def test_rows_that_no_window_reaches_do_not_count(name):
     assert Reference(kernel.operator, shape, read[np.newaxis], weights).error(G[np.newaxis]) <= 1
 
 
+@pytest.mark.sampled(8)
 @pytest.mark.parametrize("name", kernel_names(device="cpu"))
 def test_a_launch_can_be_repeated(name):
     kernel = get_kernel(name)
@@ -147,6 +150,7 @@ def test_a_launch_can_be_repeated(name):
     np.testing.assert_array_equal(problem.G, first)
 
 
+@pytest.mark.sampled(8)
 @pytest.mark.parametrize("name", kernel_names(device="cpu"))
 def test_a_map_that_is_read_only_or_all_one_pixel_is_fine(name):
     kernel = get_kernel(name)
@@ -158,6 +162,7 @@ def test_a_map_that_is_read_only_or_all_one_pixel_is_fine(name):
     assert Reference(kernel.operator, shape, F, weights).error(kernel(F, *weights)) <= 1
 
 
+@pytest.mark.sampled(8)
 @pytest.mark.parametrize("name", kernel_names(device="cpu"))
 def test_one_channel_may_lie_at_any_step(name):
     """A size of 1 has no neighbour: the first of two channels alone is as good as contiguous."""
@@ -172,6 +177,7 @@ def test_one_channel_may_lie_at_any_step(name):
     assert (both[..., 0].view(np.uint32) == GUARD.view(np.uint32)).all()
 
 
+@pytest.mark.sampled(8)
 @pytest.mark.parametrize("name", kernel_names(device="cpu"))
 def test_weights_may_be_cut_from_larger_ones(name):
     kernel = get_kernel(name)
@@ -187,6 +193,7 @@ def test_weights_may_be_cut_from_larger_ones(name):
     assert all(np.array_equal(a, b) for a, b in zip(larger, before, strict=True))
 
 
+@pytest.mark.sampled(8)
 @pytest.mark.parametrize("name", [name for name in kernel_names(device="cpu") if not get_kernel(name).needs])
 def test_a_map_beyond_memory_of_which_little_is_read_is_computed(name):
     """A million pixels a side, all at one address, and a stride that visits four of them: indices need 64 bits."""
@@ -200,6 +207,7 @@ def test_a_map_beyond_memory_of_which_little_is_read_is_computed(name):
     np.testing.assert_array_equal(G, np.full(G.shape, sums, np.float32))
 
 
+@pytest.mark.sampled(8)
 @pytest.mark.parametrize("name", kernel_names(device="cpu"))
 def test_the_maps_of_a_problem_placed_anew_give_the_same(name):
     kernel = get_kernel(name)

@@ -43,6 +43,7 @@ def python(source: str, *arguments: str, **environment: str) -> subprocess.Compl
 # ---------------------------------------------------------------------------------------------- what the compiler made
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("prefetches", [False, True])
 @pytest.mark.parametrize("NV", [1, 2, 3, 4])
 def test_the_inner_loop_of_a_product_is_its_multiply_adds_with_nothing_on_the_stack(NV, prefetches):
@@ -118,17 +119,18 @@ EDGES = [
 ]
 
 
+@pytest.mark.sampled(20)
+@pytest.mark.parametrize("shape", EDGES, ids=str)
 @pytest.mark.parametrize("name", TILED)
-def test_every_edge_of_tiles_panels_and_vectors_is_right(name):
+def test_every_edge_of_tiles_panels_and_vectors_is_right(name, shape):
     kernel = get_kernel(name)
-    rng = np.random.default_rng(0)
-    for shape in EDGES:
-        problem = Problem.draw(kernel.operator, shape, rng)
-        kernel.bind(problem)()
-        error = Reference(kernel.operator, shape, problem.F, problem.weights).error(problem.G)
-        assert error <= 1, f"{shape}: {error} times what float32 rounding explains"
+    problem = Problem.draw(kernel.operator, shape, np.random.default_rng(0))
+    kernel.bind(problem)()
+    error = Reference(kernel.operator, shape, problem.F, problem.weights).error(problem.G)
+    assert error <= 1, f"{error} times what float32 rounding explains"
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("shape", [ConvShape(3, 1500, 40, 8), ConvShape(1, 9000, 33, 5), ConvShape(5, 400, 1100, 3)], ids=str)
 def test_weights_in_several_blocks_give_the_same_sum(shape):
     """So many input channels that a panel of weights goes through the cache in pieces, and G is added to."""
@@ -180,6 +182,7 @@ def test_nothing_is_read_or_written_beside_the_arrays():
 
 @on_x86
 @pytest.mark.skipif(sys.platform != "linux", reason="mprotect of a page as Linux has it")
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("lanes", FORCED)
 def test_narrower_vectors_give_right_results_between_fences(lanes):
     """On maps and channels around the edges of their own tiles; the product and the depthwise tile are in all kernels."""
