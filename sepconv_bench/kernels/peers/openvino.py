@@ -17,7 +17,7 @@ from sepconv_bench.kernels.registry import Launch, kernel
 from sepconv_bench.model.operators import OPERATORS
 
 if TYPE_CHECKING:
-    from openvino import Core, InferRequest, Node, Tensor
+    from openvino import Core, InferRequest, Node
 
 _TO_CHANNELS_FIRST, _TO_CHANNELS_LAST = (0, 3, 1, 2), (0, 2, 3, 1)
 
@@ -62,33 +62,34 @@ def _compiled(problem: Problem) -> InferRequest:
     return _core().compile_model(Model([G], [F]), "CPU", _settings()).create_infer_request()
 
 
-def _shared(array: np.ndarray) -> Tensor:
-    """The same memory, or a copy where OpenVINO would not take the array: not dense, or read-only."""
-    from openvino import Tensor
-
+def _dense(array: np.ndarray) -> np.ndarray:
+    """The array itself, or a copy where OpenVINO would not take it: not dense, or read-only."""
     if not (array.flags.c_contiguous and array.flags.writeable):
         require_memory(4 * array.size, "dense copies of the arrays")
-    return Tensor(np.require(array, requirements=["C", "W"]), shared_memory=True)
+    return np.require(array, requirements=["C", "W"])
 
 
 def _bind(problem: Problem) -> Launch:
     """Channels last, between our arrays."""
-    request, F, G = _compiled(problem), _shared(problem.F), _shared(problem.G)
-    request.set_input_tensor(F)
-    request.set_output_tensor(G)
+    from openvino import Tensor
+
+    request = _compiled(problem)
+    arrays = F, G = _dense(problem.F), _dense(problem.G)
+    request.set_input_tensor(Tensor(F, shared_memory=True))
+    request.set_output_tensor(Tensor(G, shared_memory=True))
     infer = request.infer
 
-    def launch() -> Tensor:
+    def launch() -> np.ndarray:
         infer(share_outputs=True)
-        return G
+        return arrays[1]  # a tensor does not hold on to the array whose memory it shares: the launch holds both
 
     return launch
 
 
-def _unpack(given: Tensor, G: np.ndarray) -> None:
+def _unpack(given: np.ndarray, G: np.ndarray) -> None:
     """They are G itself, unless G was not dense."""
-    if not np.shares_memory(given.data, G):
-        np.copyto(G, given.data)
+    if not np.shares_memory(given, G):
+        np.copyto(G, given)
 
 
 for _operator in OPERATORS:
