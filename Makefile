@@ -27,7 +27,7 @@ imports: $(VENV)/.installed-dev
 	$(BIN)/lint-imports
 
 pytest: $(VENV)/.installed-dev
-	$(BIN)/pytest --numprocesses 2 --dist loadfile $(PYTEST_OPTIONS)
+	$(BIN)/pytest --numprocesses 2 --dist loadfile --failed-first $(PYTEST_OPTIONS)
 
 asv: $(VENV)/.installed-dev
 	$(BIN)/asv machine --yes
