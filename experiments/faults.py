@@ -214,7 +214,7 @@ def broken(tries: int, rng: random.Random) -> None:
         file.write_bytes(spoilt)
         if number % 3 == 2:
             with closing(sqlite3.connect(file)) as connection:
-                connection.execute(f"PRAGMA user_version = {rng.randrange(3, 99)}")
+                connection.execute(f"PRAGMA user_version = {rng.randrange(4, 99)}")
             spoilt = bytearray(file.read_bytes())
         told = ("cut", "changed", "of a newer version")[number % 3]
         process = started(folder, "--resume")
