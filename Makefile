@@ -12,7 +12,7 @@ run: $(VENV)/.installed
 test: $(VENV)/.installed-dev
 	@$(MAKE) --no-print-directory --jobs 2 lint types imports pytest
 
-# Every parameter of every test, and those that take long.
+# Every parameter of every test.
 test-all: $(VENV)/.installed-dev
 	@$(MAKE) --no-print-directory --jobs 2 PYTEST_OPTIONS=--all lint types imports pytest
 

@@ -87,7 +87,7 @@ class _Kept(_Cache):
         self._began = time.perf_counter()
         try:
             kept = self._file(sig, target_context.codegen()).read_bytes()
-        except OSError:
+        except (OSError, RuntimeError):  # RuntimeError: a user without a home
             return None
         if hashlib.sha256(kept[_DIGEST:]).digest() != kept[:_DIGEST]:
             return None
@@ -96,14 +96,14 @@ class _Kept(_Cache):
         return CompileResult._rebuild(target_context, *code)
 
     def save_overload(self, sig: Any, data: CompileResult) -> None:
-        file = self._file(sig, data.codegen)
         try:
+            file = self._file(sig, data.codegen)
             if not file.parent.exists():
                 _forget_old()
             file.parent.mkdir(parents=True, exist_ok=True)
             kept = dumps((time.perf_counter() - self._began, data._reduce()))
             files.write(file, hashlib.sha256(kept).digest() + kept)
-        except (OSError, InputError):  # a full or a read-only disk: it is compiled again next time
+        except (OSError, RuntimeError, InputError):  # a full or a read-only disk: it is compiled again next time
             return
 
     def enable(self) -> None:
