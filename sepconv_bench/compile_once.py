@@ -8,8 +8,10 @@ arguments of the function that made it, its signature, the processor, and the ve
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 import pickle
+import secrets
 import sys
 import time
 from collections.abc import Callable
@@ -19,6 +21,7 @@ from typing import Any
 
 import llvmlite
 import numba
+from numba.core.bytecode import FunctionIdentity
 from numba.core.caching import _Cache
 from numba.core.compiler import CompileResult
 from numba.core.dispatcher import Dispatcher
@@ -124,12 +127,22 @@ class _Kept(_Cache):
 
 @cache
 def _sources(beside: Path) -> str:
-    """A digest of all modules of a folder."""
+    """A digest of all modules of a folder, and of this one."""
     digest = hashlib.sha256()
-    for file in sorted(beside.glob("*.py")):
+    for file in [Path(__file__), *sorted(beside.glob("*.py"))]:
         text = file.read_bytes()
         digest.update(f"{file.name} {len(text)} ".encode() + text)
     return digest.hexdigest()[:32]
+
+
+def _number_functions() -> None:
+    """From a number that no other process has. Numba starts from 1 in each, and names machine code after function, number and
+    types: where code of two processes met in a third, of two functions of one name the first loaded was called for both."""
+    FunctionIdentity._unique_ids = itertools.count(secrets.randbits(48))
+
+
+_number_functions()
+os.register_at_fork(after_in_child=_number_functions)
 
 
 def _forget_old() -> None:

@@ -8,7 +8,6 @@ import subprocess
 import sys
 
 import msgspec
-import pytest
 
 from sepconv_bench.measure.ceilings import FOOTPRINTS
 from sepconv_bench.measure.clocks import pool_environment
@@ -49,7 +48,8 @@ def test_the_ceilings_are_measured():
         copy = level.bandwidth
         assert 0 < copy.lo <= copy.value <= copy.hi < math.inf
         assert 1e8 < copy.value < 1e14
-        assert level.bytes_per_flop == pytest.approx(copy.value / peak.value, rel=1.0)
+        # Timed in pairs, so near the quotient of both, but not it: the machine changes between one and the other.
+        assert 0.2 < level.bytes_per_flop / (copy.value / peak.value) < 5
 
 
 PLAIN = """

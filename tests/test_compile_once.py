@@ -41,6 +41,19 @@ if __name__ == "__main__":
 """
 
 
+TWO_KERNELS = """
+import sys
+import numpy as np
+from sepconv_bench.kernels.cpu.product import bind_standard
+
+F, K, G = np.ones((1, 3, 3, 8), np.float32), np.ones((3, 3, 8, 8), np.float32), np.zeros((1, 1, 1, 8), np.float32)
+biases = {"none": None, "bias": np.ones(8, np.float32)}
+for name in sys.argv[1:]:
+    bind_standard(F, K, G, 1, biases[name])()
+    print(G.max())
+"""
+
+
 @pytest.fixture
 def started(tmp_path: Path):
     """Runs the two modules in a process of its own: what they computed, how often numba compiled, and what that saved."""
@@ -71,6 +84,20 @@ def test_a_second_process_compiles_nothing(started):
     values, compiled, saved = started()
     assert (values, compiled) == (["8", "16", "8", "3", "3.5"], 0)
     assert saved > 0
+
+
+def test_code_of_two_processes_does_not_mix(tmp_path):
+    """Numba numbers the functions of a process, and the number is part of their names in machine code: of two functions of one
+    name, the one loaded first was called for both."""
+
+    def sums(*names: str) -> list[str]:
+        environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)}
+        command = [sys.executable, "-c", TWO_KERNELS, *names]
+        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=True).stdout.split()
+
+    assert (sums("none"), sums("bias")) == (["72.0"], ["6.0"])
+    assert sums("none", "bias") == ["72.0", "6.0"]
+    assert sums("bias", "none") == ["6.0", "72.0"]
 
 
 def test_a_change_in_an_imported_module_is_seen(started, tmp_path):
