@@ -9,15 +9,17 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
+from hypothesis import strategies as st
 
 from sepconv_bench.cli import main
+from sepconv_bench.report.figures import saving
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -25,7 +27,9 @@ if TYPE_CHECKING:
 QUICK = ("--time-limit", "0.1", "--target", "0.5")
 
 
+# By how long they take, the longest first.
 _LONG = ("test_sweep.py", "test_mobilenet.py", "test_cli.py", "test_tile.py", "test_ab.py", "test_kernels.py")
+_all = False  # --all was given
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -33,15 +37,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    global _all
+    _all = config.getoption("--all")
     settings.register_profile("all", max_examples=60)
     settings.register_profile("sampled", max_examples=12)
-    settings.load_profile("all" if config.getoption("--all") else "sampled")
+    settings.load_profile("all" if _all else "sampled")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """A sample of what is sampled; the files that take longest first, so that processes that share the tests end together."""
-    if not config.getoption("--all"):
-        left_out = _left_out(items)
+    """A sample of what is sampled, and nothing exhaustive; the files that take longest first, so that processes that share the
+    tests end together."""
+    if not _all:
+        left_out = _left_out(items) | {item.nodeid for item in items if item.get_closest_marker("exhaustive")}
         config.hook.pytest_deselected(items=[item for item in items if item.nodeid in left_out])
         items[:] = [item for item in items if item.nodeid not in left_out]
     items.sort(key=lambda item: item.path.name not in _LONG)
@@ -68,6 +75,20 @@ def _left_out(items: list[pytest.Item]) -> set[str]:
     return found
 
 
+def few_of(values: Sequence[Sequence[int]], count: int) -> st.SearchStrategy[tuple[int, ...]]:
+    """One of each of `values`: of `count` draws that move with the commit, or of all where all are asked for."""
+    if _all:
+        return st.tuples(*map(st.sampled_from, values))
+    rng = random.Random(_commit())
+    return st.sampled_from([tuple(map(rng.choice, values)) for _ in range(count)])
+
+
+@pytest.fixture(scope="session")
+def everything() -> bool:
+    """Whether every parameter of every test is asked for."""
+    return _all
+
+
 @cache
 def _commit() -> str:
     asked = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False, cwd=Path(__file__).parent)
@@ -86,8 +107,9 @@ def sepconv() -> Callable[..., subprocess.CompletedProcess]:
 
 
 @pytest.fixture
-def door(capfd: pytest.CaptureFixture[str]) -> Callable[..., subprocess.CompletedProcess]:
-    """Run the command line in this process, a fraction of the time: for words that are refused, and for what reads files."""
+def door(capfd: pytest.CaptureFixture[str], svg_alone: None) -> Callable[..., subprocess.CompletedProcess]:
+    """Run the command line in this process, a fraction of the time: for words that are refused, for what reads files, and for
+    runs that need no process of their own; a page has its SVG figures only."""
 
     def run(*arguments: object) -> subprocess.CompletedProcess:
         before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
@@ -102,6 +124,12 @@ def door(capfd: pytest.CaptureFixture[str]) -> Callable[..., subprocess.Complete
         return subprocess.CompletedProcess(arguments, code, *capfd.readouterr())
 
     return run
+
+
+@pytest.fixture
+def svg_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A report that is drawn in this process writes one file a figure, in a third of the time."""
+    monkeypatch.setattr(saving, "KINDS", {"svg": saving.KINDS["svg"]})
 
 
 @pytest.fixture(scope="session")

@@ -116,42 +116,57 @@ def test_a_strip_stays_in_registers(strip, stride, D_K):
     assert_sound(one, compiled(one, AMPERE))
 
 
-def test_bias_and_relu6_are_applied_in_registers():
+@pytest.mark.sampled(1)
+@pytest.mark.parametrize("filtered", [False, True])
+def test_bias_and_relu6_are_applied_in_registers(filtered):
     """Two instructions more a sum, where it is complete, and nothing more of what takes time."""
     tile = FUSED_TILES[2]
-    for filtered in (False, True):
-        plain, one = (product_pass(product(WIDE, tile, filtered, epilogue=epilogue)) for epilogue in (False, True))
-        without, code = compiled(plain), compiled(one)
-        assert_sound(one, code)
-        assert without.count("FMNMX") == 0
-        quads = tile.BP * tile.BK // FLOATS // tile.threads  # of G_hat, that a thread filters a slice
-        assert code.count("FMNMX") == 2 * (tile.TP * tile.TN + FLOATS * quads * filtered)
-        for name in ("FFMA", "LDS.128", "STS.128", "STG.E.128"):
-            assert code.count(name) == without.count(name)
-    for strip in (STRIPS[0], STRIPS[-1]):
-        one = depthwise(ConvShape(3, 64, 64, 28), *strip, epilogue=True)
-        assert_sound(one, compiled(one))
-        assert compiled(one).count("FMNMX") >= 2 * FLOATS * strip[1]
+    plain, one = (product_pass(product(WIDE, tile, filtered, epilogue=epilogue)) for epilogue in (False, True))
+    without, code = compiled(plain), compiled(one)
+    assert_sound(one, code)
+    assert without.count("FMNMX") == 0
+    quads = tile.BP * tile.BK // FLOATS // tile.threads  # of G_hat, that a thread filters a slice
+    assert code.count("FMNMX") == 2 * (tile.TP * tile.TN + FLOATS * quads * filtered)
+    for name in ("FFMA", "LDS.128", "STS.128", "STG.E.128"):
+        assert code.count(name) == without.count(name)
 
 
-def test_mobilenet_is_nothing_but_registers_and_vectors():
-    """At alpha 1 and 224, each kind of kernel once: other steps differ from these in their sizes alone."""
+@pytest.mark.sampled(1)
+@pytest.mark.parametrize("strip", [STRIPS[0], STRIPS[-1]], ids=str)
+def test_bias_and_relu6_end_a_strip_in_registers(strip):
+    one = depthwise(ConvShape(3, 64, 64, 28), *strip, epilogue=True)
+    assert_sound(one, compiled(one))
+    assert compiled(one).count("FMNMX") >= 2 * FLOATS * strip[1]
+
+
+@pytest.fixture(scope="module")
+def mobilenet() -> list[list[Pass]]:
+    """The kernels of MobileNet-V1 at alpha 1 and 224, step by step."""
     layers, recorded = mobilenet_v1(), Recorded()
     Plan(layers, random_weights(layers), recorded)
-    place, *steps, classifier, head = recorded.steps
-    assert len(steps) == 14
-    # Of fused, how many quads of G_hat a thread filters a slice.
-    for number, splits, quads in ((0, 1, 0), (1, 1, 1), (2, 1, 2), (6, 8, 2), (12, 16, 2)):
-        product, *summed = steps[number]
-        code = compiled(product)
-        assert_sound(product, code)
-        assert product.grid[2] == splits
-        assert bool(summed) == (splits > 1)
-        assert code.count("LDG.E.128") >= 3  # of the image's three channels none: bias and weights
-        assert code.count("STG.E.128") == code.count("STG")
-        # Where the sums are split it is the depthwise map alone that ends here.
-        sums = 0 if summed else code.count("STG.E.128") * FLOATS
-        assert code.count("FMNMX") == 2 * (sums + FLOATS * quads)
+    assert len(recorded.steps) == 17
+    return recorded.steps
+
+
+# Of each kind of kernel one: other steps differ from these in their sizes alone. Of fused, how many quads of G_hat a thread
+# filters a slice.
+@pytest.mark.sampled(2)
+@pytest.mark.parametrize(("step", "splits", "quads"), [(1, 1, 0), (2, 1, 1), (3, 1, 2), (7, 8, 2), (13, 16, 2)])
+def test_a_step_of_mobilenet_is_nothing_but_registers_and_vectors(mobilenet, step, splits, quads):
+    product, *summed = mobilenet[step]
+    code = compiled(product)
+    assert_sound(product, code)
+    assert product.grid[2] == splits
+    assert bool(summed) == (splits > 1)
+    assert code.count("LDG.E.128") >= 3  # of the image's three channels none: bias and weights
+    assert code.count("STG.E.128") == code.count("STG")
+    # Where the sums are split it is the depthwise map alone that ends here.
+    sums = 0 if summed else code.count("STG.E.128") * FLOATS
+    assert code.count("FMNMX") == 2 * (sums + FLOATS * quads)
+
+
+def test_what_begins_and_ends_mobilenet_fits_into_registers(mobilenet):
+    place, *steps, classifier, head = mobilenet
     for one in (*place, *head, *classifier, *steps[6][1:]):
         code = compiled(one)
         assert (code.stack, code.spills, code.doubles) == (0, 0, [])
@@ -182,12 +197,15 @@ def test_sums_of_splits_and_loops_compile_too():
     assert summed.count("LDG.E.128") == 4
 
 
-def test_what_is_chosen_for_a_shape_fits_into_registers():
-    for shape in (ConvShape(3, 512, 512, 14), ConvShape(3, 32, 64, 112), ConvShape(5, 64, 64, 28, batch=8)):
-        for kernel in ("cuda.standard.tiled", "cuda.separable.tiled", "cuda.separable.fused"):
-            for one in passes(get_kernel(kernel).declaration, shape):
-                code = compiled(one)
-                assert (code.stack, code.spills, code.doubles) == (0, 0, []), f"{kernel} on {shape}"
+@pytest.mark.sampled(3)
+@pytest.mark.parametrize("kernel", ["cuda.standard.tiled", "cuda.separable.tiled", "cuda.separable.fused"])
+@pytest.mark.parametrize(
+    "shape", [ConvShape(3, 512, 512, 14), ConvShape(3, 32, 64, 112), ConvShape(5, 64, 64, 28, batch=8)], ids=str
+)
+def test_what_is_chosen_for_a_shape_fits_into_registers(kernel, shape):
+    for one in passes(get_kernel(kernel).declaration, shape):
+        code = compiled(one)
+        assert (code.stack, code.spills, code.doubles) == (0, 0, [])
 
 
 def test_the_choice_fills_a_gpu_and_prefers_large_tiles_where_it_is_full():

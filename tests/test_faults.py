@@ -98,11 +98,11 @@ def full_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", str(folder)], check=True)
 
 
-def test_a_file_on_a_full_disk_stays_as_it_was(full_disk, swept, sepconv):
+def test_a_file_on_a_full_disk_stays_as_it_was(full_disk, swept, door):
     before = (full_disk / "precious.md").read_bytes()
     (full_disk / "more").write_bytes(bytes(20_000))
     for words in (("ladder", swept, "--into"), ("export", swept, "--table", "samples", "--output")):
-        done = sepconv(*words, full_disk / "precious.md")
+        done = door(*words, full_disk / "precious.md")
         assert done.returncode == 2
         assert "No space left on device" in done.stderr
         assert done.stderr.count("\n") == 1
@@ -110,7 +110,7 @@ def test_a_file_on_a_full_disk_stays_as_it_was(full_disk, swept, sepconv):
     assert sorted(path.name for path in full_disk.iterdir()) == ["more", "precious.md"]
 
 
-def test_a_run_that_finds_no_more_room_keeps_its_cells_and_goes_on_later(tmp_path, sepconv):
+def test_a_run_that_finds_no_more_room_keeps_its_cells_and_goes_on_later(tmp_path, door):
     def limited() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, 40_000))
 
@@ -121,7 +121,7 @@ def test_a_run_that_finds_no_more_room_keeps_its_cells_and_goes_on_later(tmp_pat
     assert "cannot be written" in done.stderr
     with store.open_results(tmp_path / "out") as results:
         before = tables.samples(results)
-    resumed = sepconv(*SMALL, "--resume", "--output", tmp_path / "out")
+    resumed = door(*SMALL, "--resume", "--output", tmp_path / "out")
     assert resumed.returncode == 0, resumed.stderr
     with store.open_results(tmp_path / "out") as results:
         after = tables.samples(results)
@@ -164,14 +164,14 @@ def test_a_file_is_replaced_as_what_it_is(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "link"]
 
 
-def test_a_report_leaves_other_peoples_figures_alone(swept, tmp_path, sepconv):
+def test_a_report_leaves_other_peoples_figures_alone(swept, tmp_path, door):
     (tmp_path / store.FILE_NAME).write_bytes((swept / store.FILE_NAME).read_bytes())
     (tmp_path / "figures").mkdir()
     (tmp_path / "figures" / "thesis.pdf").write_text("years of work")
-    (tmp_path / "figures" / "layers.png").write_text("of an earlier report")
-    assert sepconv("report", tmp_path).returncode == 0
+    (tmp_path / "figures" / "layers.svg").write_text("of an earlier report")
+    assert door("report", tmp_path).returncode == 0
     assert (tmp_path / "figures" / "thesis.pdf").read_text() == "years of work"
-    assert not (tmp_path / "figures" / "layers.png").exists()
+    assert not (tmp_path / "figures" / "layers.svg").exists()
 
 
 # ---------------------------------------------------------------------------------------------- signals

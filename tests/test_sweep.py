@@ -28,8 +28,8 @@ from sepconv_bench.run.checking import check
 from sepconv_bench.run.kernel_process import WorkerSettings
 from sepconv_bench.run.sweep import Settings, sweep
 
-AXES = ("--D_K", "1,3", "--M", "2,4", "--N", "2,4,6", "--D_G", "4")
-SHAPES = cross(D_K=(1, 3), M=(2, 4), N=(2, 4, 6), D_G=(4,))
+AXES = ("--D_K", "1,3", "--M", "2,4", "--N", "2,4", "--D_G", "4")
+SHAPES = cross(D_K=(1, 3), M=(2, 4), N=(2, 4), D_G=(4,))
 NUMPY = ("--kernels", "cpu.*.numpy")
 
 FAULTY = """
@@ -37,7 +37,9 @@ import ctypes, os
 import numpy as np
 from sepconv_bench import kernel
 
-@kernel("cpu.standard.crashes")
+once = lambda shape: "only M=2 N=3" if (shape.M, shape.N) != (2, 3) else None
+
+@kernel("cpu.standard.crashes", supports=once)
 def crashes(problem):
     return lambda: ctypes.string_at(0)
 
@@ -90,7 +92,7 @@ def stops(problem):
 def no_launch(problem):
     pass
 
-@kernel("cpu.standard.quits")
+@kernel("cpu.standard.quits", supports=once)
 def quits(problem):
     return lambda: os._exit(3)
 
@@ -145,6 +147,7 @@ def faulty(tmp_path_factory: pytest.TempPathFactory, sepconv: Callable) -> tuple
 def test_a_faulty_kernel_is_reported_as_what_it_is(faulty, kernel, status, reason):
     rows = faulty[0][faulty[0].kernel == kernel]
     assert len(rows) == 4, "one row in each cell"
+    rows = rows[rows.status != "unsupported"]
     assert set(rows.status) == {status}
     assert rows.reason.iloc[0].find(reason) >= 0, rows.reason.iloc[0]
     assert rows.time_s.isna().all(), "a kernel that failed has no time"
@@ -183,12 +186,12 @@ def _run(folder: Path, *more: str) -> subprocess.Popen:
 def test_killed_at_random_moments_and_resumed_it_ends_with_every_cell_once(tmp_path: Path):
     rng = random.Random(7)
     killed = Counter()
-    for attempt in range(9):
+    for attempt in range(6):
         process = _run(tmp_path)
         # A few lines on, then a random moment: most moments of so short a sweep lie before its first cell.
-        lines = list(itertools.islice(process.stdout, rng.randint(0, 5)))
+        lines = list(itertools.islice(process.stdout, rng.choice((0, 2, 3, 4, 5))))
         try:
-            process.wait(rng.uniform(0.0, 0.6) if attempt < 8 else 120)
+            process.wait(rng.uniform(0.0, 0.4) if attempt < 5 else 120)
         except subprocess.TimeoutExpired:
             workers = psutil.Process(process.pid).children(recursive=True)
             process.send_signal(signal.SIGKILL)
@@ -206,7 +209,7 @@ def test_killed_at_random_moments_and_resumed_it_ends_with_every_cell_once(tmp_p
     assert (tmp_path / "index.html").exists()
 
 
-def test_interrupted_it_says_how_to_go_on_and_resumes(tmp_path: Path):
+def test_interrupted_it_says_how_to_go_on_and_resumes(tmp_path: Path, door: Callable):
     process = _run(tmp_path)
     for line in process.stdout:
         if line.startswith("[1/"):
@@ -223,8 +226,8 @@ def test_interrupted_it_says_how_to_go_on_and_resumes(tmp_path: Path):
     assert process.returncode == 0, errors
     assert sum(line.startswith("[") and "theory" in line for line in output.splitlines()) == len(SHAPES) - len(before)
     assert cells(tmp_path) == dict.fromkeys(SHAPES, 1)
-    again, _ = _run(tmp_path).communicate(timeout=120)
-    assert "nothing to measure" in again
+    again = door("run", *AXES, *NUMPY, *QUICK, "--output", tmp_path, "--resume")
+    assert "nothing to measure" in again.stdout
 
 
 @pytest.mark.skipif(
@@ -260,20 +263,20 @@ def test_a_killed_worker_costs_no_cell(tmp_path: Path):
     assert cells(tmp_path) == dict.fromkeys(SHAPES, 1)
 
 
-def test_a_run_without_resume_keeps_the_earlier_results(tmp_path: Path, sepconv: Callable):
+def test_a_run_without_resume_keeps_the_earlier_results(tmp_path: Path, door: Callable):
     command = ("run", "--M", "2", "--N", "2", "--D_G", "3", *NUMPY, *QUICK, "--output", tmp_path)
-    assert sepconv(*command).returncode == 0
+    assert door(*command).returncode == 0
     first = (tmp_path / store.FILE_NAME).read_bytes()
-    again = sepconv(*command)
+    again = door(*command)
     assert again.returncode == 0, again.stderr
     (kept,) = tmp_path.glob("results-*.sqlite")
     assert kept.read_bytes() == first
     assert str(kept) in again.stdout
 
 
-def test_two_runs_do_not_write_into_one_folder(tmp_path: Path, sepconv: Callable):
+def test_two_runs_do_not_write_into_one_folder(tmp_path: Path, door: Callable):
     with store.claimed(tmp_path):
-        second = sepconv("run", *AXES, *NUMPY, *QUICK, "--output", tmp_path)
+        second = door("run", *AXES, *NUMPY, *QUICK, "--output", tmp_path)
     assert second.returncode == 2
     assert "another run is writing" in second.stderr
     assert list(tmp_path.iterdir()) == []
@@ -331,7 +334,7 @@ def test_the_file_is_sound_sqlite_with_a_transaction_a_cell(swept: Path):
     connection.close()
 
 
-def test_a_folder_that_cannot_be_made_is_refused(sepconv: Callable):
-    done = sepconv("run", *AXES, "--output", "/proc/nothing-can-be-made-here")
+def test_a_folder_that_cannot_be_made_is_refused(door: Callable):
+    done = door("run", *AXES, "--output", "/proc/nothing-can-be-made-here")
     assert done.returncode == 2
     assert "cannot be used for results" in done.stderr

@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.stats import spearmanr
 
 from sepconv_bench.measure.sampler import MIN_BLOCKS
 from sepconv_bench.measure.statistics import log_medians
@@ -67,4 +66,8 @@ def _trend(medians: np.ndarray, target: float) -> bool:
         return False
     third = len(medians) // 3
     moved = abs(medians[-third:].mean() - medians[:third].mean())
-    return bool(moved > 2 * target and spearmanr(np.arange(len(medians)), medians).pvalue < _SURE)
+    if moved <= 2 * target:
+        return False
+    from scipy.stats import spearmanr  # takes two seconds to import, and few cells need it
+
+    return bool(spearmanr(np.arange(len(medians)), medians).pvalue < _SURE)

@@ -16,7 +16,7 @@ from functools import lru_cache
 from math import exp, inf, isnan, log, nan, sqrt
 
 import numpy as np
-from scipy.stats import t as student
+from scipy.special import stdtrit  # what scipy.stats' t.ppf calls, whose import takes two seconds
 
 from sepconv_bench.measure.records import Estimate
 
@@ -111,7 +111,7 @@ def _interval(centre: float, variance: float, freedom: float, confidence: float)
 @lru_cache(maxsize=4096)
 def _quantile(share: float, freedom: float) -> float:
     """Student's; the same few are asked for again and again."""
-    return float(student.ppf(share, freedom))
+    return float(stdtrit(freedom, share))
 
 
 def ratio(numerator: Sequence[np.ndarray], denominator: Sequence[np.ndarray]) -> Estimate:
