@@ -12,7 +12,7 @@ run: $(VENV)/.installed
 test: $(VENV)/.installed-dev
 	@$(MAKE) --no-print-directory --jobs 2 lint types imports pytest
 
-# Every parameter of every test.
+# Every parameter of every test, and those that take long; .github/workflows/nightly.yml runs it.
 test-all: $(VENV)/.installed-dev
 	@$(MAKE) --no-print-directory --jobs 2 PYTEST_OPTIONS=--all lint types imports pytest
 
@@ -53,8 +53,9 @@ $(VENV)/.installed: $(BIN)/python pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .
 	touch $@
 
+# Python compiles what is imported; to compile all of it first takes longer than to install it.
 $(VENV)/.installed-dev: $(BIN)/python pyproject.toml constraints.txt
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt --editable '.[dev]'
 	touch $@ $(VENV)/.installed
 
 clean:

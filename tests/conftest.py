@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import chdir
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -111,11 +112,12 @@ def door(capfd: pytest.CaptureFixture[str], svg_alone: None) -> Callable[..., su
     """Run the command line in this process, a fraction of the time: for words that are refused, for what reads files, and for
     runs that need no process of their own; a page has its SVG figures only."""
 
-    def run(*arguments: object) -> subprocess.CompletedProcess:
+    def run(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess:
         before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
         code = 0
         try:
-            main([str(argument) for argument in arguments])
+            with chdir(cwd or Path.cwd()):
+                main([str(argument) for argument in arguments])
         except SystemExit as ended:
             code = int(ended.code or 0)
         finally:

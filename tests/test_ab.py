@@ -89,8 +89,8 @@ def test_the_same_code_is_not_called_different(clone, sepconv, tmp_path):
     assert git(clone, "status", "--porcelain") == ""
 
 
-def test_slower_wrong_and_missing_are_told_apart(clone, sepconv):
-    done = sepconv("ab", "base", "worse", *SMALL, cwd=clone)
+def test_slower_wrong_and_missing_are_told_apart(clone, door):
+    done = door("ab", "base", "worse", *SMALL, cwd=clone)
     assert done.returncode == 1, done.stderr
     assert "building base" not in done.stdout, "what was built once is kept"
     lines = done.stdout.splitlines()
@@ -101,15 +101,15 @@ def test_slower_wrong_and_missing_are_told_apart(clone, sepconv):
     (left_out,) = (line for line in lines if line.startswith("not compared"))
     assert "cpu.depthwise.loops" in left_out
     assert "the new one: its result is wrong" in left_out
-    assert sepconv("ab", "base", "worse", *SMALL, "--threshold", "3", cwd=clone).returncode == 0
+    assert door("ab", "base", "worse", *SMALL, "--threshold", "3", cwd=clone).returncode == 0
 
 
-def test_the_checkout_as_it_is_is_a_revision(clone, sepconv):
+def test_the_checkout_as_it_is_is_a_revision(clone, door):
     registry = clone / "sepconv_bench" / "kernels" / "registry.py"
     before = registry.read_text()
     try:
         registry.write_text(before + _CHANGED.format(operator="standard", change=TWICE))
-        done = sepconv("ab", "base", *SMALL, "--kernels", "cpu.standard.loops", cwd=clone)
+        done = door("ab", "base", *SMALL, "--kernels", "cpu.standard.loops", cwd=clone)
     finally:
         registry.write_text(before)
     assert done.returncode == 1, done.stdout + done.stderr
@@ -130,16 +130,16 @@ def test_the_checkout_as_it_is_is_a_revision(clone, sepconv):
         ([], "BASE"),
     ],
 )
-def test_what_cannot_be_compared_ends_in_one_line(arguments, told, clone, sepconv):
-    done = sepconv("ab", *arguments, cwd=clone)
+def test_what_cannot_be_compared_ends_in_one_line(arguments, told, clone, door):
+    done = door("ab", *arguments, cwd=clone)
     assert done.returncode == 2, done.stdout
     assert done.stderr.count("\n") == 1, done.stderr
     assert told in done.stderr
     assert len(git(clone, "worktree", "list").splitlines()) == 1
 
 
-def test_outside_a_checkout_there_are_no_revisions(sepconv, tmp_path):
-    done = sepconv("ab", "main", cwd=tmp_path)
+def test_outside_a_checkout_there_are_no_revisions(door, tmp_path):
+    done = door("ab", "main", cwd=tmp_path)
     assert done.returncode == 2
     assert "is not in a git checkout of sepconv-bench" in done.stderr
 

@@ -11,6 +11,7 @@ import pytest
 from conftest import QUICK
 
 from sepconv_bench import gpu
+from sepconv_bench.measure.environment import refuse_environment
 from sepconv_bench.results import store, tables
 
 README = Path(__file__).parents[1] / "README.md"
@@ -77,6 +78,24 @@ def test_so_does_the_process(arguments, sepconv, tmp_path):
     assert list(tmp_path.rglob("*.*")) == []
 
 
+@pytest.mark.parametrize("setting", ["NUMBA_DISABLE_JIT=1", "NUMBA_BOUNDSCHECK=1", "NUMBA_OPT=0", "NUMBA_DEBUGINFO=1"])
+def test_a_setting_under_which_no_time_means_anything_is_refused(setting, tmp_path, door, monkeypatch):
+    name, _, value = setting.partition("=")
+    monkeypatch.setenv(name, value)
+    for words in (
+        ("run", "--grid", "smoke", "--output", tmp_path / "out"),
+        ("machine",),
+        ("mobilenet", "--output", tmp_path / "out"),
+    ):
+        done = door(*words)
+        assert done.returncode == 2
+        assert done.stderr.startswith(f"sepconv-bench: {name} is '{value}' in the environment: ")
+        assert done.stderr.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+    monkeypatch.setenv(name, "3" if name == "NUMBA_OPT" else "0")
+    refuse_environment()
+
+
 @pytest.mark.skipif(gpu.missing() is None, reason="there is a GPU here")
 @pytest.mark.parametrize("arguments", ["run --grid gpu --output {tmp}", "mobilenet --output {tmp}", "check", "machine"])
 def test_without_a_gpu_that_is_said_and_nothing_is_written(arguments, tmp_path, door):
@@ -101,8 +120,8 @@ def test_export_into_a_folder_that_is_not_there(swept, door, tmp_path):
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no device that is always full")
-def test_export_onto_a_full_disk(swept, sepconv):
-    done = sepconv("export", swept, "--output", "/dev/full")
+def test_export_onto_a_full_disk(swept, door):
+    done = door("export", swept, "--output", "/dev/full")
     assert done.returncode == 2
     assert "No space left on device" in done.stderr
 
@@ -123,8 +142,8 @@ def test_help_names_every_command(door):
         assert door(command, "--help").returncode == 0
 
 
-def test_list_names_kernels_and_grids(sepconv):
-    told = sepconv("list").stdout
+def test_list_names_kernels_and_grids(door):
+    told = door("list").stdout
     for word in (
         "cpu.standard.loops",
         "cpu.separable.parallel",
@@ -137,23 +156,23 @@ def test_list_names_kernels_and_grids(sepconv):
         assert word in told
 
 
-def test_machine_tells_ceilings(sepconv):
-    done = sepconv("machine", "--threads", "1")
+def test_machine_tells_ceilings(door):
+    done = door("machine", "--threads", "1")
     assert done.returncode == 0, done.stderr
     assert re.search(r"^threads +1$", done.stdout, re.M)
     assert re.search(r"^FMA peak +[\d.]+ GFLOP/s", done.stdout, re.M)
     assert len(re.findall(r"^copy +\d+ KiB +[\d.]+ GB/s", done.stdout, re.M)) > 5
 
 
-def test_check_exits_1_if_a_kernel_is_wrong(sepconv, tmp_path):
-    assert sepconv("check", "--kernels", "cpu.pointwise.numpy").returncode == 0
+def test_check_exits_1_if_a_kernel_is_wrong(door, tmp_path):
+    assert door("check", "--kernels", "cpu.pointwise.numpy").returncode == 0
     plugin = tmp_path / "wrong.py"
     plugin.write_text(
         "from sepconv_bench import kernel\n\n"
         "@kernel('cpu.pointwise.zero')\n"
         "def zero(problem):\n    return lambda: problem.G.fill(0)\n"
     )
-    done = sepconv("check", "--plugin", plugin, "--kernels", "cpu.pointwise.numpy,cpu.pointwise.zero")
+    done = door("check", "--plugin", plugin, "--kernels", "cpu.pointwise.numpy,cpu.pointwise.zero")
     assert done.returncode == 1
     assert "WRONG  cpu.pointwise.zero" in done.stdout
     assert "right  cpu.pointwise.numpy" in done.stdout

@@ -185,8 +185,8 @@ def test_a_scheduler_that_does_not_answer_is_refused_within_seconds(monkeypatch:
     assert time.monotonic() - start < 15
 
 
-def test_what_is_no_address_is_refused_in_one_line(sepconv: Callable, tmp_path: Path):
-    done = sepconv("run", "--cluster", "here", *AXES, "--output", tmp_path / "out")
+def test_what_is_no_address_is_refused_in_one_line(door: Callable, tmp_path: Path):
+    done = door("run", "--cluster", "here", *AXES, "--output", tmp_path / "out")
     assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
     assert "no Dask scheduler answers at 'here' (missing port number" in done.stderr
     assert not (tmp_path / "out").exists()
@@ -373,6 +373,6 @@ def test_a_host_of_another_commit_is_refused():
         hosts.refuse_other_versions(alike({}, {"commit": "abc"}))
 
 
-def test_share_goes_with_a_cluster(sepconv, tmp_path):
-    done = sepconv("run", "--share", *AXES, "--output", tmp_path)
+def test_share_goes_with_a_cluster(door, tmp_path):
+    done = door("run", "--share", *AXES, "--output", tmp_path)
     assert (done.returncode, done.stderr) == (2, "sepconv-bench: --share goes with --cluster\n")

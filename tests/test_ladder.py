@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import io
 import os
+from contextlib import redirect_stdout
 
 import pandas as pd
 import pytest
+
+from sepconv_bench.cli import main
 
 PAGE = "# Mine\n\nbefore\n<!-- ladder: drawn by a command -->\nold\n<!-- end of ladder -->\nafter <!-- end of ladder -->\n"
 
 
 @pytest.fixture(scope="module")
-def table(swept, sepconv) -> str:
-    done = sepconv("ladder", swept)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+def table(swept) -> str:
+    printed = io.StringIO()
+    with redirect_stdout(printed):
+        main(["ladder", str(swept)])
+    return printed.getvalue()
 
 
 def test_its_numbers_are_those_of_the_tables(table, swept, door):

@@ -76,24 +76,24 @@ def test_the_tables_carry_the_flags(swept):
     assert (pairs["flags"].str.contains("wide") == ~pairs.converged).all()
 
 
-def test_strict_makes_an_error_of_it(sepconv, tmp_path):
+def test_strict_makes_an_error_of_it(door, tmp_path):
     arguments = ("run", "--D_K", "3", "--M", "4", "--N", "4", "--D_G", "5", "--kernels", "cpu.*.numpy", "--time-limit", "0.05")
     # So narrow an interval closes for nobody in so short a time.
-    done = sepconv(*arguments, "--target", "0.0001", "--strict", "--output", tmp_path / "strict")
+    done = door(*arguments, "--target", "0.0001", "--strict", "--output", tmp_path / "strict")
     assert done.returncode == 1, done.stderr
     assert "1 of 1 ratios are flagged, 1 with an interval wider than asked" in done.stderr
     assert "machine --doctor" in done.stderr
     assert (tmp_path / "strict" / "index.html").exists(), "nothing is lost"
-    done = sepconv(*arguments, "--target", "0.0001", "--output", tmp_path / "lenient")
+    done = door(*arguments, "--target", "0.0001", "--output", tmp_path / "lenient")
     assert done.returncode == 0
     assert "machine --doctor" in done.stdout
 
 
-def test_the_doctor_sees_threads_that_do_not_fit(sepconv):
+def test_the_doctor_sees_threads_that_do_not_fit(door):
     cpus = psutil.cpu_count()
     assert any(f"{4 * cpus} threads were asked for" in advice for advice in diagnose(4 * cpus))
     assert not any("threads" in advice.split(":")[0] for advice in diagnose(1))
-    done = sepconv("machine", "--doctor", "--threads", 4 * cpus)
+    done = door("machine", "--doctor", "--threads", 4 * cpus)
     assert done.returncode == 0
     assert f"{4 * cpus} threads were asked for" in done.stdout
 

@@ -90,9 +90,9 @@ def test_only_the_library_that_is_missing_is_left_out(hidden):
 
 @pytest.mark.parametrize("command", ["run --grid smoke --output {tmp}/out", "check"])
 @pytest.mark.parametrize(("pattern", "extra"), [("cpu.*.torch*", "torch"), ("*.onnxruntime", "onnxruntime")])
-def test_asking_for_nothing_but_what_is_missing_is_refused(hidden, sepconv, tmp_path, command, pattern, extra):
+def test_asking_for_nothing_but_what_is_missing_is_refused(hidden, door, tmp_path, command, pattern, extra):
     hidden("torch", "onnxruntime")
-    done = sepconv(*command.format(tmp=tmp_path).split(), "--kernels", f"cpu.pointwise.numpy,{pattern}")
+    done = door(*command.format(tmp=tmp_path).split(), "--kernels", f"cpu.pointwise.numpy,{pattern}")
     assert done.returncode == 2, done.stdout
     assert done.stderr.count("\n") == 1, done.stderr
     assert f"{pattern!r} matches only kernels that cannot run here" in done.stderr

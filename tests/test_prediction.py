@@ -11,7 +11,8 @@ from sepconv_bench.errors import InputError, ResultsError, ShapeError
 from sepconv_bench.model import theory
 from sepconv_bench.model.grids import NETWORK_GRIDS, get_grid, network_shapes
 from sepconv_bench.model.shapes import AXES, ConvShape
-from sepconv_bench.predict.prediction import FEWEST, Model, read_layers
+from sepconv_bench.predict.layers import read_layers
+from sepconv_bench.predict.prediction import FEWEST, Model
 from sepconv_bench.results import store
 from sepconv_bench.results.cell import Cell
 
@@ -120,17 +121,57 @@ def test_layers_come_from_a_file_with_what_else_it_says(tmp_path):
     assert shapes == [ConvShape(3, 16, 32, 14, 2), ConvShape(5, 8, 8, 7)]
 
 
+_LAYER = "name,D_K,M,N,D_G,stride\nfirst,3,16,32,14,2\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "encoding"),
+    [
+        (_LAYER, "utf-8"),
+        (_LAYER, "utf-8-sig"),
+        (_LAYER, "utf-16"),
+        (_LAYER.replace("\n", "\r\n"), "utf-8"),
+        (_LAYER.replace(",", ";"), "utf-8"),
+        (_LAYER.replace(",", "\t"), "utf-16"),
+        (_LAYER.replace(",", ", "), "utf-8"),
+        (_LAYER.replace("32", "32.0"), "utf-8"),
+        (_LAYER.replace(",", ";").replace("32", "32,0"), "utf-8"),
+        (_LAYER.casefold(), "utf-8"),
+        (_LAYER + ",,,,,\n\n", "utf-8"),
+        ("# exported yesterday\n" + _LAYER, "utf-8"),
+        ("Name,Kernel_Size,in_channels,out_channels,output_size,stride\nfirst,3,16,32,14,2\n", "utf-8"),
+        ('name,D_K,M,N,D_G,stride\n"first",3,16,"32",14,2\n', "utf-8"),
+    ],
+)
+def test_a_file_is_read_as_spreadsheets_and_pandas_write_it(text, encoding, tmp_path):
+    path = tmp_path / "layers.csv"
+    path.write_bytes(text.encode(encoding))
+    more, shapes = read_layers(path)
+    assert shapes == [ConvShape(3, 16, 32, 14, 2)]
+    assert more.iloc[:, 0].tolist() == ["first"]
+
+
+def test_a_file_in_another_encoding_is_told(tmp_path):
+    (tmp_path / "layers.csv").write_bytes("name,D_K,M,N,D_G\nerstes für,3,4,5,6\n".encode("latin-1"))
+    with pytest.raises(InputError, match="is not a CSV file in UTF-8 or UTF-16"):
+        read_layers(tmp_path / "layers.csv")
+
+
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("D_K,M,N\n3,4,5\n", "lacks D_G; its first line must name D_K,M,N,D_G"),
+        ("D_K,M,N\n3,4,5\n", "lacks D_G \\(output_size\\); its first line must name D_K,M,N,D_G"),
         ("D_K,M,N,D_G\n", "names no layer"),
-        ("", "is not a CSV file"),
+        ("", "names no layer"),
         ("D_K,M,N,D_G\n3,4,x,5\n", "line 2 of .*: N is 'x'; it must be a whole number"),
         ("D_K,M,N,D_G\n3,4,5,5\n3,4,,5\n", "line 3 of .*: N is ''; it must be a whole number"),
         ("D_K,M,N,D_G,stride\n3,4,5,5,0\n", "line 2 of .*: stride is 0"),
-        ('D_K,M,N,D_G\n3,"4\n', "is not a CSV file"),
-        ("D_K,M,N,D_G\n3,4,5,6,7,8\n3,4,5\n", "is not a CSV file|line"),
+        ('D_K,M,N,D_G\n3,"4\n', "line 2 of .*: N is ''"),
+        ("D_K,M,N,D_G\n3,4,5,6,7,8\n3,4,5\n", "line 2 of .* has 6 fields; its first line names 4 columns"),
+        ("kernel_size,M,N,D_G,D_K\n3,4,5,6,7\n", "names D_K more than once: kernel_size and D_K"),
+        ("kernel_size,in_channels\n3,4\n", "lacks N \\(out_channels\\), D_G \\(output_size\\)"),
+        ("D_K,M,N,D_G\n3.5,4,5,6\n", "line 2 of .*: D_K is '3.5'"),
+        ("# of a model\n\nD_K,M,N,D_G\n3,4,5,6\n3,4,5,x\n", "line 5 of .*: D_G is 'x'"),
     ],
 )
 def test_a_file_that_does_not_fit_is_refused_with_its_line(text, told, tmp_path):

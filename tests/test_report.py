@@ -80,7 +80,7 @@ def test_the_page_has_the_numbers_of_the_table(page, swept):
     assert f"{best.speedup.median():.1f} times as fast" in page.text
 
 
-def test_what_came_from_outside_is_escaped(swept, tmp_path):
+def test_what_came_from_outside_is_escaped(swept, tmp_path, svg_alone):
     path = tmp_path / store.FILE_NAME
     path.write_bytes((swept / store.FILE_NAME).read_bytes())
     evil = "<script>alert(1)</script>"
@@ -104,14 +104,14 @@ def test_a_file_without_cells_has_no_report_yet(tmp_path):
         write_report(results, tmp_path)
 
 
-def test_results_without_a_pair_still_have_a_report(tmp_path, sepconv):
-    done = sepconv(
+def test_results_without_a_pair_still_have_a_report(tmp_path, door):
+    done = door(
         *("run", "--M", "2", "--N", "2", "--D_G", "3", "--kernels", "cpu.pointwise.numpy"),
         *("--time-limit", "0.05", "--target", "0.5", "--output", tmp_path),
     )
     assert done.returncode == 0, done.stderr
     assert "no speedup to speak of" in (tmp_path / "index.html").read_text()
-    assert {file.stem for file in (tmp_path / "figures").glob("*.png")} == {"ladder", "roofline"}
+    assert {file.stem for file in (tmp_path / "figures").glob("*.svg")} == {"ladder", "roofline"}
 
 
 def made_up(speedup: float = 4.0, **more: object) -> pd.DataFrame:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import io
 import json
 import math
 import sqlite3
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +12,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+from sepconv_bench.cli import main
 from sepconv_bench.errors import ResultsError
 from sepconv_bench.measure.records import Rules
 from sepconv_bench.model.operators import OPERATORS
@@ -32,15 +31,13 @@ RATIOS = {
 }
 
 
-def exported(sepconv: Callable, folder: Path, name: str) -> pd.DataFrame:
-    done = sepconv("export", folder, "--table", name)
-    assert done.returncode == 0, done.stderr
-    return pd.read_csv(io.StringIO(done.stdout))
-
-
 @pytest.fixture(scope="module")
-def tables(swept: Path, sepconv: Callable) -> dict[str, pd.DataFrame]:
-    return {name: exported(sepconv, swept, name) for name in TABLES}
+def tables(swept: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, pd.DataFrame]:
+    """As the command line writes them."""
+    folder = tmp_path_factory.mktemp("tables")
+    for name in TABLES:
+        main(["export", str(swept), "--table", name, "--output", str(folder / f"{name}.csv")])
+    return {name: pd.read_csv(folder / f"{name}.csv") for name in TABLES}
 
 
 def test_the_tables_have_what_they_promise(tables):

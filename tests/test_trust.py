@@ -180,8 +180,8 @@ def test_a_copy_that_does_not_fit_is_refused_before_it_is_made():
 
 
 @pytest.mark.parametrize("batch", ["1000000", "2147483647"])
-def test_a_batch_that_does_not_fit_is_refused_with_the_bytes_it_needs(batch, sepconv, tmp_path):
-    done = sepconv("mobilenet", "--batch", batch, "--output", tmp_path / "out")
+def test_a_batch_that_does_not_fit_is_refused_with_the_bytes_it_needs(batch, door, tmp_path):
+    done = door("mobilenet", "--batch", batch, "--output", tmp_path / "out")
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1, done.stderr
     assert f"a batch of {batch}" in done.stderr
@@ -331,8 +331,8 @@ def test_an_outcome_that_no_kernel_can_have_is_damage(column, value, swept, tmp_
         tables.timings(results)
 
 
-def test_a_message_holds_nothing_that_a_terminal_obeys(sepconv, tmp_path):
-    done = sepconv("report", tmp_path / "a\x1b[2Jb\rc")
+def test_a_message_holds_nothing_that_a_terminal_obeys(door, tmp_path):
+    done = door("report", tmp_path / "a\x1b[2Jb\rc")
     assert done.returncode == 2
     assert done.stderr[:-1].isprintable()
     assert "a\\x1b[2Jb" in done.stderr

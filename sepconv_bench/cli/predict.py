@@ -23,7 +23,8 @@ from sepconv_bench.model.shapes import OPTIONAL_AXES
     "layers_file",
     type=File(),
     metavar="FILE",
-    help=f"Your own layers: columns D_K,M,N,D_G and, where they are not 1, {','.join(OPTIONAL_AXES)}; others are kept.",
+    help="Your own layers: columns D_K,M,N,D_G (or kernel_size,in_channels,out_channels,output_size) and, where they are"
+    f" not 1, {','.join(OPTIONAL_AXES)}; others are kept.",
 )
 @device_option
 @click.option("--output", type=File(), metavar="FILE", help="Write the table there, too, as CSV.")
@@ -47,7 +48,8 @@ def predict(
     import pandas as pd
 
     from sepconv_bench.measure.machine import default_threads
-    from sepconv_bench.predict.prediction import Model, read_layers
+    from sepconv_bench.predict.layers import read_layers
+    from sepconv_bench.predict.prediction import Model
     from sepconv_bench.report import predicted as words
     from sepconv_bench.results import store
     from sepconv_bench.results.tables import written

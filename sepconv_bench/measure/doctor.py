@@ -8,6 +8,8 @@ from pathlib import Path
 
 import psutil
 
+from sepconv_bench.measure import cpus
+
 _LOOK_SECONDS = 1.0
 _BUSY = 0.05  # of the CPUs, by others
 _STOLEN = 0.02
@@ -20,7 +22,7 @@ def diagnose(threads: int) -> list[str]:
 
 
 def _crowded(threads: int) -> Iterator[str]:
-    cores, usable = psutil.cpu_count(logical=False) or 1, _usable_cpus()
+    cores, usable = psutil.cpu_count(logical=False) or 1, cpus.usable()
     if threads > usable:
         yield (
             f"{threads} threads were asked for and {usable:g} CPUs may be used here: threads wait for each other's turn,"
@@ -31,17 +33,6 @@ def _crowded(threads: int) -> Iterator[str]:
             f"{threads} threads share {cores} cores: two threads of a core have its multiply-add units between them;"
             f" --threads {cores}"
         )
-
-
-def _usable_cpus() -> float:
-    """Those that this process may run on, and the share of them that its control group may use."""
-    usable: float = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else psutil.cpu_count() or 1
-    limit = Path("/sys/fs/cgroup/cpu.max")
-    if limit.exists():
-        quota, _, period = limit.read_text().strip().partition(" ")
-        if quota.isdecimal() and period.isdecimal():
-            usable = min(usable, int(quota) / int(period))
-    return usable
 
 
 def _clocked() -> Iterator[str]:

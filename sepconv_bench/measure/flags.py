@@ -4,7 +4,7 @@ wide    the interval did not close to what was asked
 few     fewer blocks than an interval can be made of
 bimodal the rounds have two modes, as when a scheduler's quantum lands in some of them: a median is of one or the other
 drift   block after block it moved one way: the interval takes blocks for draws in no order
-steal   the hypervisor gave the CPUs to others meanwhile
+steal   the hypervisor gave the CPUs to others meanwhile, or a quota of CPU time held them back
 """
 
 from __future__ import annotations

@@ -18,19 +18,15 @@ from threadpoolctl import threadpool_info
 
 from sepconv_bench.errors import InputError
 from sepconv_bench.measure.clocks import MOST_THREADS, wait_policy
+from sepconv_bench.measure.cpus import allowed, default_threads, quota, throttled_seconds
 from sepconv_bench.measure.records import Blas, Fingerprint
 
 _PACKAGES = ("sepconv-bench", "numba", "llvmlite", "numpy", "scipy")
 
 
-def default_threads() -> int:
-    """Physical cores that this process may run on."""
-    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(allowed, psutil.cpu_count(logical=False) or allowed))
-
-
 def allowed_threads(asked: int | None) -> int:
-    """Threads to work with, the physical cores unless asked; InputError for so many that they would only hinder each other."""
+    """Threads to work with, unless asked the physical cores that may be used; InputError for so many that they would only
+    hinder each other."""
     if asked is not None and asked > MOST_THREADS:
         raise InputError(
             f"{asked} threads are too many for the {os.cpu_count()} CPUs of this machine; at most {MOST_THREADS} are started"
@@ -71,6 +67,8 @@ def fingerprint(libraries: Iterable[str] = ()) -> Fingerprint:
         vector_features=tuple(sorted(name for name in features if re.match(r"avx|fma|neon|sve|amx", name))),
         cores=psutil.cpu_count(logical=False),
         logical_cpus=psutil.cpu_count(),
+        allowed_cpus=allowed(),
+        cpu_quota=quota(),
         memory_bytes=psutil.virtual_memory().total,
         caches=_caches(),
         system=f"{platform.system()} {platform.release()} {platform.machine()}",
@@ -90,8 +88,9 @@ def fingerprint(libraries: Iterable[str] = ()) -> Fingerprint:
 
 
 def steal_seconds() -> float:
-    """CPU seconds that the hypervisor has given to others since boot, all CPUs together; NaN where the system does not say."""
-    return getattr(psutil.cpu_times(), "steal", float("nan"))
+    """CPU seconds that were taken from here since boot, all CPUs together: given to others by the hypervisor, or held back by
+    the quota of the control group; NaN where the system does not say."""
+    return getattr(psutil.cpu_times(), "steal", float("nan")) + throttled_seconds()
 
 
 def _versions(libraries: Iterable[str]) -> dict[str, str]:

@@ -84,6 +84,8 @@ class Fingerprint(Struct, frozen=True):
     """What a number must carry to be understood later: hardware, system, versions, threads and how idle pools wait.
 
     `machine` is a folder name for its reports, `host` the name of a fleet's host. With a `gpu`, `machine` and `cpu` name it.
+    `allowed_cpus`: by number, those that the process could run on; `cpu_quota`: CPUs' worth of time that its control group
+    left it, None where there was no limit.
     """
 
     machine: str
@@ -105,6 +107,8 @@ class Fingerprint(Struct, frozen=True):
     vector_features: tuple[str, ...] = field(default_factory=tuple)
     gpu: Gpu | None = None
     host: str | None = None
+    allowed_cpus: tuple[int, ...] = ()
+    cpu_quota: float | None = None
 
     def describe(self) -> str:
         """What runs the kernels, in a few words."""

@@ -16,7 +16,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from math import ceil
-from pathlib import Path
 from statistics import median
 
 import numpy as np
@@ -27,10 +26,10 @@ from sklearn.gaussian_process.kernels import RBF, ConstantKernel, WhiteKernel
 from sklearn.model_selection import KFold
 from threadpoolctl import threadpool_limits
 
-from sepconv_bench.errors import InputError, ResultsError, ShapeError
+from sepconv_bench.errors import ResultsError
 from sepconv_bench.model import theory
 from sepconv_bench.model.attribution import fixed_cost
-from sepconv_bench.model.shapes import AXES, OPTIONAL_AXES, ConvShape
+from sepconv_bench.model.shapes import AXES, ConvShape
 from sepconv_bench.results.cell import Cell, Roofs, bandwidth
 from sepconv_bench.results.fastest import fastest_pairs
 
@@ -50,33 +49,6 @@ class Accuracy:
     cells: int
     median_error: float
     covered: float
-
-
-def read_layers(path: Path) -> tuple[pd.DataFrame, list[ConvShape]]:
-    """Layers from a CSV file with columns D_K, M, N, D_G, and the other axes where they are not 1: what else the file says
-    of each, and its shape. InputError, with the line's number, where one is none."""
-    try:
-        rows = pd.read_csv(path, dtype=str, keep_default_na=False, skipinitialspace=True)
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}") from error
-    except ValueError as error:
-        raise InputError(f"{path} is not a CSV file: {error}") from error
-    needed = [axis for axis in AXES if axis not in OPTIONAL_AXES]
-    missing = [axis for axis in needed if axis not in rows]
-    if missing:
-        names = f"must name {','.join(needed)}, and may name {','.join(OPTIONAL_AXES)}"
-        raise InputError(f"{path} lacks {', '.join(missing)}; its first line {names}")
-    if rows.empty:
-        raise InputError(f"{path} names no layer")
-    shapes = []
-    for number, row in enumerate(rows.to_dict("records"), start=2):
-        try:
-            said = {axis: row[axis].strip() for axis in AXES if axis in row}
-            sizes = {axis: int(text) if text.isdecimal() else text for axis, text in said.items() if text or axis in needed}
-            shapes.append(ConvShape(**sizes))
-        except ShapeError as error:
-            raise InputError(f"line {number} of {path}: {error}") from error
-    return rows[[column for column in rows if column not in AXES]], shapes
 
 
 @dataclass(frozen=True)

@@ -16,11 +16,16 @@ def machine_facts(machine: Fingerprint, runs: Sequence[Run]) -> list[tuple[str, 
     if gpu := machine.gpu:
         named = f"{gpu.name}, {gpu.multiprocessors} multiprocessors of compute capability {gpu.compute_capability}"
         device = [("GPU", f"{named}, {gpu.memory_bytes / 2**30:.0f} GiB, driver {gpu.driver}")]
+    limits = (
+        f", {len(machine.allowed_cpus)} of them allowed" if 0 < len(machine.allowed_cpus) < (machine.logical_cpus or 0) else ""
+    )
+    if machine.cpu_quota is not None:
+        limits += f", a quota of {machine.cpu_quota:g}"
     return [
         *device,
         (
             "Threads",
-            f"{machine.threads} of {machine.logical_cpus} logical CPUs, Numba's {machine.threading_layer} layer",
+            f"{machine.threads} of {machine.logical_cpus} logical CPUs{limits}, Numba's {machine.threading_layer} layer",
         ),
         ("Caches", ", ".join(f"{level} {size}" for level, size in machine.caches.items()) or "unknown"),
         ("Memory", f"{machine.memory_bytes / 2**30:.0f} GiB"),

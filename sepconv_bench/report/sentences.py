@@ -57,7 +57,7 @@ _FLAGS = {
     "few": "with too few blocks",
     "bimodal": "with two modes",
     "drift": "drifting",
-    "steal": "while the hypervisor served others",
+    "steal": "while the hypervisor or a quota held the CPUs back",
 }
 
 

@@ -164,7 +164,7 @@ TIMINGS = Table(
         number("error", "largest error of its result, in units of what float32 rounding explains"),
         flag("converged", "whether the interval of its time is within the run's target"),
         *(FLAGS, STATUS, REASON),
-        seconds("steal_s", "CPU time that the hypervisor took while the cell was measured", scale=1.0, spec=".2f"),
+        seconds("steal_s", "CPU time that the hypervisor or a quota took while the cell was measured", scale=1.0, spec=".2f"),
         text("started", "when the cell was begun, UTC"),
         RUN,
     ),

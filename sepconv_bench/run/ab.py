@@ -19,6 +19,7 @@ import numpy as np
 
 from sepconv_bench.errors import InputError
 from sepconv_bench.measure.clocks import pool_environment
+from sepconv_bench.measure.environment import refuse_environment
 from sepconv_bench.measure.statistics import estimate
 from sepconv_bench.measure.verdicts import Verdict, shared_confidence, verdicts
 from sepconv_bench.run import revision_protocol as protocol
@@ -106,6 +107,7 @@ def compare(
     log: Callable[[str], None],
 ) -> Comparison:
     """Time the benchmarks of both revisions, at most `seconds` for each eight of them; InputError where a process fails."""
+    refuse_environment()
     blocks: dict[str, list[np.ndarray]] = {}
     left_out: dict[str, str] = {}
     for first in range(0, len(benchmarks), SET):

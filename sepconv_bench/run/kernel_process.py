@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from sepconv_bench.errors import InputError
 from sepconv_bench.measure.clocks import pool_environment
+from sepconv_bench.measure.environment import refuse_environment
 from sepconv_bench.measure.records import Ceilings, Fingerprint
 from sepconv_bench.run import protocol
 from sepconv_bench.run.supervisor import Program, Supervisor, WorkerError
@@ -89,7 +90,9 @@ class KernelProcess:
 def open_kernel_process(
     settings: WorkerSettings, wanted: Callable[[], bool] = lambda: True, unset: Collection[str] = ()
 ) -> Iterator[KernelProcess]:
-    """A worker of these settings; InputError where it dies without a kernel having run."""
+    """A worker of these settings; InputError where it dies without a kernel having run, or where the environment makes kernels
+    something else than what anybody would run."""
+    refuse_environment()
     with KernelProcess(settings, wanted, unset) as process, faults_refused():
         yield process
 

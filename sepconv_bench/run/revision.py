@@ -101,7 +101,9 @@ def _install(checkout: Path, commit: str, folder: Path, cache: Path, log: Callab
             log("installing its requirements, once for all revisions that have the same")
             shutil.rmtree(environment, ignore_errors=True)
             _run(sys.executable, "-m", "venv", environment)
-            _run(python, "-m", "pip", "install", "--quiet", *limits, source)
+            _run(
+                python, "-m", "pip", "install", "--quiet", "--no-compile", *limits, source
+            )  # what is imported, Python compiles
             _run(python, "-m", "pip", "uninstall", "--quiet", "--yes", "sepconv-bench")
             (environment / "whole").touch()
         _run(python, "-m", "pip", "install", "--quiet", "--no-deps", "--target", folder / "package", source)
