@@ -36,7 +36,7 @@ def get_kernel(name):
 def _changed_{operator}(problem, launch):
     {change}
 """
-TWICE = "return lambda: (launch(), launch())"
+SLOWER = "return lambda: [launch() for _ in range(4)]"
 WRONG = "return lambda: (launch(), problem.G.fill(0))"
 CRASH = "import os; os.abort()"
 CRASH_LATER = "import os; return os.abort"
@@ -63,7 +63,7 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     registry = folder / "sepconv_bench" / "kernels" / "registry.py"
     for branch, changes in {
         "same": [],
-        "worse": [("pointwise", TWICE), ("depthwise", WRONG)],
+        "worse": [("pointwise", SLOWER), ("depthwise", WRONG)],
         "crashing": [("standard", CRASH), ("depthwise", CRASH_LATER)],
     }.items():
         git(folder, "checkout", "--quiet", "-b", branch, "base")
@@ -97,7 +97,7 @@ def test_slower_wrong_and_missing_are_told_apart(clone, door):
     (slower,) = (line for line in lines if line.startswith("slower"))
     assert "cpu.pointwise.loops" in slower
     change = float(slower.split("D_G=7")[1].split("%")[0])
-    assert 70 < change < 130, "it does everything twice"
+    assert 150 < change < 600, "it does everything four times; other processes may be at work, too"
     (left_out,) = (line for line in lines if line.startswith("not compared"))
     assert "cpu.depthwise.loops" in left_out
     assert "the new one: its result is wrong" in left_out
@@ -108,7 +108,7 @@ def test_the_checkout_as_it_is_is_a_revision(clone, door):
     registry = clone / "sepconv_bench" / "kernels" / "registry.py"
     before = registry.read_text()
     try:
-        registry.write_text(before + _CHANGED.format(operator="standard", change=TWICE))
+        registry.write_text(before + _CHANGED.format(operator="standard", change=SLOWER))
         done = door("ab", "base", *SMALL, "--kernels", "cpu.standard.loops", cwd=clone)
     finally:
         registry.write_text(before)
