@@ -42,14 +42,3 @@ def opened(folder: Path, resume: bool) -> Results:
     if kept:
         click.echo(f"the earlier results are kept as {kept}")
     return store.create(folder)
-
-
-def default_folder(device: str, threads: int) -> Path:
-    """reports/<machine>; of a GPU its name."""
-    if device == "cuda":
-        from sepconv_bench.measure import cuda
-
-        return Path("reports") / cuda.machine_name()
-    from sepconv_bench.measure.machine import machine_name
-
-    return Path("reports") / machine_name(threads)

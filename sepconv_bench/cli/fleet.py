@@ -25,23 +25,24 @@ def run_on_hosts(
     """Measure on all hosts of a Dask cluster: with `share` into one folder, else each into its own, and compare them."""
     if importlib.util.find_spec("distributed") is None:
         raise InputError("--cluster needs dask.distributed; `pip install 'sepconv-bench[fleet]'` brings it")
+    from sepconv_bench.cli import folders
     from sepconv_bench.results import store
     from sepconv_bench.run.fleet.coordinator import measure
 
-    above = Path("reports") if share else Path("reports") / "fleet"
-    folders: list[Path] = []
+    above = folders.OWN if share else folders.OWN / "fleet"
+    found_in: list[Path] = []
     with ExitStack() as claims:
 
         def claimed(name: str) -> Results:
             folder = output if share and output else (output or above) / name
             claims.enter_context(store.claimed(folder))
-            folders.append(folder)
+            found_in.append(folder)
             return opened(folder, resume)
 
-        with stopped_cleanly(folders, settings.grid), progress() as advance:
+        with stopped_cleanly(found_in, settings.grid), progress() as advance:
             lacking = measure(cluster, settings, threads, share, claimed, advance)
         with ExitStack() as reading:
-            found = [reading.enter_context(store.open_results(folder)) for folder in folders]
+            found = [reading.enter_context(store.open_results(folder)) for folder in found_in]
             held = [results for results in found if results.done()]
             for results in held:
                 draw_report(results, results.path.parent)

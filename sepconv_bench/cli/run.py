@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from sepconv_bench import gpu
-from sepconv_bench.cli.drawing import default_folder, draw_report, opened, report_flags
+from sepconv_bench.cli.drawing import draw_report, opened, report_flags
 from sepconv_bench.cli.options import Positive, axis_options, chosen_grid, kernel_options, output_option
 from sepconv_bench.cli.progress import progress, stopped_cleanly
 from sepconv_bench.errors import InputError
@@ -71,6 +71,7 @@ def run(
     sepconv-bench run --device cuda --grid gpu            on an NVIDIA GPU
     sepconv-bench run --cluster tcp://HOST:8786           on every host of a Dask cluster
     """
+    from sepconv_bench.cli import folders
     from sepconv_bench.measure.machine import allowed_threads
     from sepconv_bench.results import store
     from sepconv_bench.run.sweep import Settings, sweep
@@ -90,8 +91,11 @@ def run(
     if device == "cuda":
         gpu.require_for_timing()
     settings = replace(settings, threads=allowed_threads(threads))
-    folder = output or default_folder(device, settings.threads)
-    with store.claimed(folder):
+
+    def own() -> Path:
+        return folders.to_write(folders.machine_name(device, settings.threads), resume)
+
+    with folders.held(output, own) as folder:
         with stopped_cleanly([folder], grid), progress() as advance:
             sweep(settings, lambda: opened(folder, resume), advance)
         with store.open_results(folder) as results:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sepconv_bench.measure.records import Rules
+from sepconv_bench.measure.records import Fingerprint, Rules
 from sepconv_bench.model.declaration import Declaration
 from sepconv_bench.model.networks import WHOLE
 from sepconv_bench.results.records import CellMeasured, NetworkPart, RunSettings
@@ -66,15 +66,17 @@ class _Part:
     contenders: tuple[Declaration, ...]
 
 
-def sweep_networks(settings: NetworkSettings, opened: Callable[[], Results], progress: Callable[[Progress], None]) -> None:
+def sweep_networks(
+    settings: NetworkSettings, opened: Callable[[Fingerprint], Results], progress: Callable[[Progress], None]
+) -> None:
     """Time MobileNet-V1 and its all-standard counterpart whole, for every alpha and resolution, and the largest step by step.
 
-    `opened` and faults as in `sweep`.
+    `opened`, which is told what the worker's machine is, and faults as in `sweep`.
     """
     with open_kernel_process(settings.worker) as process:
         machine = process.start().machine
         missing = list(_parts(process, settings))
-        with opened() as results:
+        with opened(machine) as results:
             refuse_other_machine(results, machine)
             progress(Progress(0, len(missing), f"{machine.describe()}: measuring its ceilings"))
             ceilings = measure_ceilings(process, settings.seed)
