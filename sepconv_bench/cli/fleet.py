@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from sepconv_bench.cli.drawing import draw_report, opened, report_flags
+from sepconv_bench.cli.drawing import draw_report, opened, report_grades
 from sepconv_bench.cli.progress import progress, stopped_cleanly
 from sepconv_bench.errors import InputError
 
@@ -46,12 +46,12 @@ def run_on_hosts(
             held = [results for results in found if results.done()]
             for results in held:
                 draw_report(results, results.path.parent)
-            flagged = [report_flags(results, strict) for results in held]
+            below = [report_grades(results, strict) for results in held]
             if len(held) > 1:
                 from sepconv_bench.report.machines import write_comparison
 
                 click.echo(f"report: {write_comparison(held, output or above)}")
     if lacking:
         raise InputError(f"{'; '.join(lacking)}; --resume with the same options goes on")
-    if any(flagged) and strict:
+    if any(below) and strict:
         sys.exit(1)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sepconv_bench.measure.flags import flags
+from sepconv_bench.measure.grades import flags, grade, remark
 from sepconv_bench.measure.records import Estimate, Level
 from sepconv_bench.measure.statistics import estimate, ratio, within_rounds
 from sepconv_bench.model import theory
@@ -86,13 +86,16 @@ class Cell:
         blocks = self.samples.get(PEAK)
         return (self.measured.peak_flop or np.nan) / estimate(blocks).value if blocks else float("nan")
 
-    def flags(self, kernel: str, over: str = PEAK) -> str:
-        """Flags of the ratio of a kernel's times to another's, by default the peak's: names of
-        `sepconv_bench.measure.flags`, with blanks between."""
+    def graded(self, kernel: str, over: str = PEAK) -> dict[str, str]:
+        """Columns grade, remark and flags of the ratio of a kernel's times to another's, by default the peak's; see
+        `sepconv_bench.measure.grades`. Empty where the kernel was not timed."""
+        if kernel not in self.times:
+            return {"grade": "", "remark": "", "flags": ""}
         rounds = within_rounds(self.samples[kernel], self.samples[over]) if over in self.samples else self.samples[kernel]
         given = self.run.machine.threads * (self.measured.seconds or np.nan)
         stolen = (self.measured.steal_s or 0.0) / given
-        return " ".join(flags(rounds, estimate(rounds).half_width, self.target, stolen))
+        found = flags(rounds, estimate(rounds).half_width, self.target, stolen)
+        return {"grade": grade(found), "remark": remark(found), "flags": " ".join(found)}
 
     def eta(self, kernel: str) -> float:
         """Attained multiplication rate over peak: FLOP/s over FLOP/s, a multiplication counting for two."""

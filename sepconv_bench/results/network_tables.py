@@ -98,6 +98,8 @@ def layers(results: Results) -> pd.DataFrame:
                 f"{side}_peer_over_ours_lo": over.lo,
                 f"{side}_peer_over_ours_hi": over.hi,
             }
+        graded = cell.graded(ours[1], ours[0]) if ours[0] != ours[1] else {}
+        row |= {name: graded.get(name, "") for name in ("grade", "remark")}
         rows.append(row | {"run": cell.run.number})
     return columns.LAYERS.frame(rows)
 
