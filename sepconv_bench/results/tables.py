@@ -14,7 +14,6 @@ import numpy as np
 import pandas as pd
 
 from sepconv_bench.errors import ResultsError
-from sepconv_bench.measure.statistics import ratio
 from sepconv_bench.model import theory
 from sepconv_bench.model.declaration import Declaration
 from sepconv_bench.model.operators import OPERATORS
@@ -127,7 +126,7 @@ def peers(results: Results) -> pd.DataFrame:
                 ways = [one.name for one in rivals if library in (one.library, "best")]
                 if ways:
                     fastest = min(ways, key=lambda name: cell.times[name].value)
-                    value = ratio(cell.samples[fastest], cell.samples[kernel.name]).value
+                    value = cell.ratio(fastest, kernel.name).value
                     found.setdefault((kernel, library), []).append((value, cell.shape))
     rows: list[dict[str, object]] = []
     for (kernel, library), values in found.items():
