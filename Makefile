@@ -1,13 +1,20 @@
-# `make run` measures this machine and draws the report; `make test` runs every check, `make test-all` with every parameter; `make asv` follows the last commit and
-# writes asv's pages; `make gpu` checks, tunes and measures the CUDA kernels where there is a GPU. All do their own set-up.
+# `make run` measures this machine into results/ and draws the report, `make report-commit` puts that into reports/; `make test` runs
+# every check, `make test-all` with every parameter; `make asv` follows the last commit and writes asv's pages; `make gpu` checks, tunes
+# and measures the CUDA kernels where there is a GPU. All do their own set-up.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test test-all lint types imports pytest asv gpu clean
+.PHONY: run report-commit test test-all lint types imports pytest asv gpu clean
 
 run: $(VENV)/.installed
 	$(BIN)/sepconv-bench run
+
+# The latest results and their report into reports/<machine>, for git: the one way there but --output.
+report-commit: $(VENV)/.installed
+	@test -e results/latest/results.sqlite || { echo "results/latest holds nothing; make run measures it" >&2; exit 2; }
+	@folder=reports/$$(readlink results/latest | sed -E 's/-[0-9]{4}-[0-9]{2}-[0-9]{2}(-[0-9]+)?$$//') && mkdir -p $$folder && \
+	cp results/latest/results.sqlite $$folder/ && $(BIN)/sepconv-bench report $$folder && git add $$folder && echo "now: git commit"
 
 test: $(VENV)/.installed-dev
 	@$(MAKE) --no-print-directory --jobs 2 lint types imports pytest

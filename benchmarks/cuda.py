@@ -29,6 +29,6 @@ if shutil.which("nvidia-smi"):
             return found["peak", *kernel.split("."), shape]
 
         track_time.unit = "seconds"
-        track_time.version = "1"
+        track_time.version = "2"
         track_peak_over_attained.unit = "1/eta"
-        track_peak_over_attained.version = "1"
+        track_peak_over_attained.version = "2"

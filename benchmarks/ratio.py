@@ -15,4 +15,4 @@ class Ratio(Cells):
         return found["ratio", pair, shape]
 
     track_cost_ratio.unit = "T_separable / T_standard"
-    track_cost_ratio.version = "1"
+    track_cost_ratio.version = "2"

@@ -3,7 +3,7 @@
 python experiments/aa_cells.py [cells [seconds a cell]]
 
 The same kernel is bound twice, with fresh buffers of its own in each block, and timed as `run` times a cell: by the same
-sampler, until the ratio is known to 2 % or time is up.
+sampler, until the ratio is known to 3 % or time is up.
 """
 
 import os

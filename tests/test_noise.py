@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from sepconv_bench.measure.doctor import diagnose
-from sepconv_bench.measure.flags import FLAGS, flags
+from sepconv_bench.measure.grades import FLAGS, GRADES, flags, grade, remark
 from sepconv_bench.results import store, tables
 
 TARGET = 0.02
@@ -68,12 +68,26 @@ def test_the_plain_signs():
     assert flags([np.array([np.nan, np.nan])], np.nan, TARGET) == ["wide", "few"]
 
 
-def test_the_tables_carry_the_flags(swept):
+def test_a_grade_is_free_for_nobody():
+    rng = np.random.default_rng(5)
+    assert (grade(signs(quiet(rng))), remark(signs(quiet(rng)))) == ("A", "")
+    two_modes = quiet(rng) * np.exp(0.3 * (rng.random((20, 12)) < 0.5))
+    assert (grade(signs(two_modes)), remark(signs(two_modes))) == ("B", "its rounds have two modes")
+    assert grade(signs(quiet(rng, blocks=5))) == "B"
+    assert grade(signs(quiet(rng), stolen=0.1)) == "B"
+    assert grade(signs(two_modes, half_width=0.021)) == grade(signs(quiet(rng), half_width=np.nan)) == "C"
+    assert remark(signs(two_modes, half_width=0.021, stolen=0.1)) == "its interval did not close in its time"
+
+
+def test_the_tables_carry_grade_remark_and_flags(swept):
     with store.open_results(swept) as results:
         pairs, times = tables.ratios(results), tables.timings(results)
     for table in (pairs, times):
         assert {sign for listed in table["flags"] for sign in listed.split()} <= set(FLAGS)
-    assert (pairs["flags"].str.contains("wide") == ~pairs.converged).all()
+        assert set(table.grade) <= {*GRADES, ""}
+        assert ((table.remark == "") == (table["flags"] == "")).all()
+    assert ((pairs.grade == "C") == ~pairs.converged).all()
+    assert ((pairs.grade == "A") == (pairs["flags"] == "")).all()
 
 
 def test_strict_makes_an_error_of_it(door, tmp_path):
@@ -81,7 +95,7 @@ def test_strict_makes_an_error_of_it(door, tmp_path):
     # So narrow an interval closes for nobody in so short a time.
     done = door(*arguments, "--target", "0.0001", "--strict", "--output", tmp_path / "strict")
     assert done.returncode == 1, done.stderr
-    assert "1 of 1 ratios are flagged, 1 with an interval wider than asked" in done.stderr
+    assert "Of 1 ratios 1 not closed (C)" in done.stderr
     assert "machine --doctor" in done.stderr
     assert (tmp_path / "strict" / "index.html").exists(), "nothing is lost"
     done = door(*arguments, "--target", "0.0001", "--output", tmp_path / "lenient")

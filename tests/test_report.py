@@ -121,7 +121,7 @@ def made_up(speedup: float = 4.0, **more: object) -> pd.DataFrame:
             **{"D_K": D_K, "M": 64, "N": N, "D_G": 28, "stride": 1, "batch": 1},
             **{"standard_kernel": "cpu.standard.x", "separable_kernel": "cpu.separable.x", "rung": "x", "best": True},
             **{"standard_variant": "x", "standard_library": "ours", "separable_variant": "x", "separable_library": "ours"},
-            **{"speedup": speedup, "speedup_lo": speedup * 0.98, "speedup_hi": speedup * 1.02, "flags": ""},
+            **{"speedup": speedup, "speedup_lo": speedup * 0.98, "speedup_hi": speedup * 1.02, "grade": "A", "remark": ""},
             **{"theory_speedup": 1 / (1 / N + 1 / D_K**2), "roofline_speedup": 0.9 / (1 / N + 1 / D_K**2)},
             **{"eta_standard": 0.5, "eta_separable": 0.25},
             **more,
@@ -137,9 +137,10 @@ def test_the_verdict_says_what_the_numbers_say():
     assert "4.0 times as fast" in text
     assert "the standard kernels reach 50%" in text
     assert "slower one" not in text
-    assert "flagged" not in text
+    assert "Of 6 ratios 6 closed and clean (A). Of the 6 between the fastest kernels 6 A." in text
     assert "6 of 6 shapes separable is the slower one" in " ".join(describe_ratios(made_up(speedup=0.5)))
-    assert "6 of 6 ratios are flagged, 6 with an interval wider" in " ".join(describe_ratios(made_up(flags="wide")))
+    assert describe_ratios(made_up(grade="C", remark="x"))[0].startswith("Of 6 ratios 6 not closed (C).")
+    assert "6 closed with a remark (B: of few blocks 6)." in describe_ratios(made_up(grade="B", remark="of few blocks"))[0]
 
 
 def test_the_headline_puts_each_measured_point_where_it_belongs():
@@ -169,11 +170,12 @@ def test_an_axis_that_does_not_vary_has_no_figure():
     assert headline(made_up().iloc[:0]) is None
 
 
-def test_open_markers_are_explained_only_where_there_are_any():
+def test_hollow_markers_are_explained_only_where_there_are_any():
     def legend(ratios):
         labels = [text.get_text() for text in headline(ratios).axes[0].get_legend().get_texts()]
         plt.close("all")
         return " ".join(labels)
 
-    assert "open" not in legend(made_up())
-    assert "open" in legend(made_up(flags="bimodal drift"))
+    assert "hollow" not in legend(made_up())
+    assert "hollow" not in legend(made_up(grade="B"))
+    assert "hollow" in legend(made_up(grade="C"))

@@ -9,9 +9,8 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from sepconv_bench.measure import sampler
-from sepconv_bench.measure.clocks import wait_for_idle_pools
-from sepconv_bench.measure.sampler import MIN_BLOCKS, Rules, sample
+from sepconv_bench.measure.clocks import Clock, wait_for_idle_pools
+from sepconv_bench.measure.sampler import MIN_BLOCKS, Medians, Plan, Rules, sample
 from sepconv_bench.measure.statistics import ratio
 
 
@@ -41,27 +40,31 @@ def test_a_ratio_of_known_work_is_found(sampled):
     assert ratio(blocks["three"], blocks["one"]).value == pytest.approx(3, rel=0.15)
 
 
-def test_fast_contenders_are_in_every_round_and_slow_ones_sit_some_out(sampled):
+def test_what_is_compared_is_in_every_round_and_the_rest_only_at_first(sampled):
     blocks = sampled[0].blocks
     assert np.isfinite(np.concatenate(blocks["one"])).all()
     assert np.isfinite(np.concatenate(blocks["three"])).all()
-    slow = np.isfinite(np.concatenate(blocks["slow"]))
-    assert 4 <= slow.sum() < len(slow) / 2
-    assert all(np.isfinite(block[0]) for block in blocks["slow"][:4]), "all are in the first rounds, to have an interval at all"
+    slow = [int(np.isfinite(block).sum()) for block in blocks["slow"]]
+    assert slow[:2] == [1, 1], "one round a block, in the first blocks, to have an interval at all"
+    assert sum(slow) <= 4
+    assert not any(slow[4:])
 
 
 def test_a_round_is_each_of_its_contenders_once(sampled):
-    """Marks in order: one a contender at the start, then block by block one a bind and one a sample."""
+    """Marks in order: one a contender at the start, then block by block one a bind and one a sample, those compared beside each
+    other."""
     result, marks, binds = sampled
     left = iter(marks)
     assert [next(left) for _ in binds] == list(binds)
     for number in range(len(result.blocks["one"])):
         times = {name: result.blocks[name][number] for name in binds}
         active = [name for name in binds if np.isfinite(times[name]).any()]
-        assert [next(left) for _ in active] == active
+        assert {next(left) for _ in active} == set(active)
         for turn in range(len(times["one"])):
             there = {name for name in binds if np.isfinite(times[name][turn])}
-            assert Counter(next(left) for _ in there) == Counter(there)
+            turn_marks = [next(left) for _ in there]
+            assert Counter(turn_marks) == Counter(there)
+            assert abs(turn_marks.index("one") - turn_marks.index("three")) == 1
     assert not list(left)
 
 
@@ -77,7 +80,7 @@ def test_a_sample_is_long_enough_for_the_clock(sampled):
     result, _, _ = sampled
     for name in ("one", "three"):
         lengths = np.concatenate(result.blocks[name]) * result.launches[name]
-        assert np.median(lengths) > sampler.SAMPLE_SECONDS / 4
+        assert np.median(lengths) > Clock.sample_seconds / 4
 
 
 def test_each_block_binds_fresh_buffers(sampled):
@@ -118,6 +121,46 @@ def test_it_stops_as_soon_as_the_interval_is_narrow_enough():
     assert result.seconds < 600
 
 
+def test_a_ratio_that_has_closed_leaves_its_time_to_the_others():
+    """The headline, of the fastest two, comes first; one that no time could close does not keep it from closing."""
+
+    def wavering(rng):
+        seconds = float(rng.choice([1e-4, 4e-4]))  # by where its buffers lie
+        return lambda: wait_for_idle_pools(seconds)
+
+    binds = {"two": work(2000), "one": work(1000), "wavering": wavering, "six": work(6000)}
+    pairs = [("wavering", "six"), ("two", "one")]
+    result = sample(binds, pairs, Rules(target=0.5, seconds=1.5), np.random.default_rng(0), beside="six")
+    there = {name: [bool(np.isfinite(block).any()) for block in blocks] for name, blocks in result.blocks.items()}
+    assert there["one"] == there["two"]
+    assert not there["one"][-1], "closed"
+    assert sum(there["wavering"][:4]) == 4
+    assert there["wavering"][-1]
+    assert all(there["six"]), "it stands beside all"
+    alone = next(number for number, one in enumerate(there["one"]) if not one)
+    assert not any(there["wavering"][4:alone]), "nothing else before the headline has closed"
+
+
+def test_slow_launches_are_timed_singly_and_short_ones_in_batches():
+    assert Plan.of(0.5) == Plan(1, 1)
+    assert Plan.of(1e-3) == Plan(1, 2)
+    assert Plan.of(1e-4) == Plan(1, 20)
+    assert Plan.of(1.01e-6) == Plan(20, 100)
+    assert Plan.of(0).batches <= 101
+
+
+def test_what_is_missing_is_told_by_the_spread_so_far():
+    rng = np.random.default_rng(0)
+    found = [Medians() for _ in range(200)]
+    for one in found:
+        for _ in range(10):
+            one.add(np.exp(rng.normal(0, 0.05, 1)))
+    assert not any(one.closed(0.01) for one in found)
+    # Half-width 2 x 5 % / sqrt(n) = 1 %: about a hundred blocks in all.
+    assert 60 < np.median([one.missing(0.01) for one in found]) < 140
+    assert Medians().missing(0.01) == np.inf
+
+
 def test_one_hiccup_while_calibrating_does_not_shorten_the_samples():
     """A scheduler's quantum lost on one launch: the launch is no slower for it, and a sample must still be long enough."""
     launches = iter(range(1 << 40))
@@ -128,7 +171,7 @@ def test_one_hiccup_while_calibrating_does_not_shorten_the_samples():
 
     result = sample({"short": bind}, [], Rules(seconds=0.1), np.random.default_rng(0))
     lengths = np.concatenate(result.blocks["short"]) * result.launches["short"]
-    assert np.nanmedian(lengths) > sampler.SAMPLE_SECONDS / 4
+    assert np.nanmedian(lengths) > Clock.sample_seconds / 4
 
 
 def test_a_contender_is_marked_before_anything_of_it_runs():

@@ -218,7 +218,9 @@ def test_interrupted_it_says_how_to_go_on_and_resumes(tmp_path: Path, door: Call
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
     assert errors.count("\n") == 1
-    assert "--resume" in errors
+    assert "`sepconv-bench run " in errors
+    assert "--resume` goes on" in errors
+    assert (tmp_path / "index.html").exists(), "what is there is drawn"
     before = cells(tmp_path)
     assert 1 <= len(before) < len(SHAPES)
     process = _run(tmp_path)

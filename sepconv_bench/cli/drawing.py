@@ -20,16 +20,19 @@ def draw_report(results: Results, folder: Path) -> None:
     click.echo(f"report: {write_report(results, folder)}")
 
 
-def report_flags(results: Results, strict: bool) -> bool:
-    """Say which ratios of the fastest kernels have flags, on standard error if that ends the run; whether any has."""
-    from sepconv_bench.report.sentences import describe_flags
+def report_grades(results: Results, strict: bool) -> bool:
+    """Say which grades the ratios of the fastest kernels have where not all are A, on standard error if that ends the run;
+    whether any is below."""
+    from sepconv_bench.report.sentences import describe_grades
     from sepconv_bench.results.tables import ratios
 
     pairs = ratios(results)
-    flagged = describe_flags(pairs[pairs.best]) if len(pairs) else ""
-    if flagged:
-        click.echo(f"of the fastest kernels' {flagged}; `{PROGRAM} machine --doctor` says what may help", err=strict)
-    return bool(flagged)
+    best = pairs[pairs.best]
+    below = bool((best.grade != "A").any())
+    if below:
+        told = f"the fastest kernels: {describe_grades(best)}; `{PROGRAM} machine --doctor` says what may help"
+        click.echo(told, err=strict)
+    return below
 
 
 def opened(folder: Path, resume: bool) -> Results:
@@ -42,14 +45,3 @@ def opened(folder: Path, resume: bool) -> Results:
     if kept:
         click.echo(f"the earlier results are kept as {kept}")
     return store.create(folder)
-
-
-def default_folder(device: str, threads: int) -> Path:
-    """reports/<machine>; of a GPU its name."""
-    if device == "cuda":
-        from sepconv_bench.measure import cuda
-
-        return Path("reports") / cuda.machine_name()
-    from sepconv_bench.measure.machine import machine_name
-
-    return Path("reports") / machine_name(threads)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from sepconv_bench.cli.drawing import draw_report, opened, report_flags
+from sepconv_bench.cli.drawing import draw_report, opened, report_grades
 from sepconv_bench.cli.progress import progress, stopped_cleanly
 from sepconv_bench.errors import InputError
 
@@ -25,32 +25,33 @@ def run_on_hosts(
     """Measure on all hosts of a Dask cluster: with `share` into one folder, else each into its own, and compare them."""
     if importlib.util.find_spec("distributed") is None:
         raise InputError("--cluster needs dask.distributed; `pip install 'sepconv-bench[fleet]'` brings it")
+    from sepconv_bench.cli import folders
     from sepconv_bench.results import store
     from sepconv_bench.run.fleet.coordinator import measure
 
-    above = Path("reports") if share else Path("reports") / "fleet"
-    folders: list[Path] = []
+    above = folders.OWN if share else folders.OWN / "fleet"
+    found_in: list[Path] = []
     with ExitStack() as claims:
 
         def claimed(name: str) -> Results:
             folder = output if share and output else (output or above) / name
             claims.enter_context(store.claimed(folder))
-            folders.append(folder)
+            found_in.append(folder)
             return opened(folder, resume)
 
-        with stopped_cleanly(folders, settings.grid), progress() as advance:
+        with stopped_cleanly(found_in, settings.grid), progress() as advance:
             lacking = measure(cluster, settings, threads, share, claimed, advance)
         with ExitStack() as reading:
-            found = [reading.enter_context(store.open_results(folder)) for folder in folders]
+            found = [reading.enter_context(store.open_results(folder)) for folder in found_in]
             held = [results for results in found if results.done()]
             for results in held:
                 draw_report(results, results.path.parent)
-            flagged = [report_flags(results, strict) for results in held]
+            below = [report_grades(results, strict) for results in held]
             if len(held) > 1:
                 from sepconv_bench.report.machines import write_comparison
 
                 click.echo(f"report: {write_comparison(held, output or above)}")
     if lacking:
         raise InputError(f"{'; '.join(lacking)}; --resume with the same options goes on")
-    if any(flagged) and strict:
+    if any(below) and strict:
         sys.exit(1)

@@ -17,12 +17,15 @@ from sepconv_bench.cli.options import File, folder_argument
     metavar="FILE",
     help="Into a file, between its lines <!-- ladder --> and <!-- end of ladder -->, not to standard output.",
 )
-def ladder(folder: Path, into: Path | None) -> None:
-    """The table of rungs from the results in DIR: GFLOP/s, share of the peak, beside each peer. In Markdown."""
+def ladder(folder: Path | None, into: Path | None) -> None:
+    """The table of rungs from the results in DIR: GFLOP/s, share of the peak, beside each peer. In Markdown.
+
+    DIR is the latest of this machine unless it is given."""
+    from sepconv_bench.cli import folders
     from sepconv_bench.report import ladder as rungs
     from sepconv_bench.results.store import open_results
 
-    with open_results(folder) as results:
+    with open_results(folders.to_read(folder)) as results:
         table = rungs.ladder(results)
     if into is None:
         click.echo(table, nl=False)

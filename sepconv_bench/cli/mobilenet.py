@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from sepconv_bench import gpu
-from sepconv_bench.cli.drawing import default_folder, draw_report
+from sepconv_bench.cli.drawing import draw_report
 from sepconv_bench.cli.messages import say
 from sepconv_bench.cli.options import File, Positive, device_option, output_option
 from sepconv_bench.cli.progress import progress
 from sepconv_bench.errors import InputError
-from sepconv_bench.measure.records import Rules
+from sepconv_bench.measure.records import Fingerprint, Rules
 
 if TYPE_CHECKING:
     from sepconv_bench.results.store import Results
@@ -58,7 +60,7 @@ def mobilenet(
     """Time MobileNet-V1 beside its all-standard counterpart and beside other libraries, layer by layer and end to end.
 
     Several alphas or resolutions are timed end to end, and the largest layer by layer. What it finds is added to the results in
-    DIR, in the place of what was there of the same network.
+    DIR, in the place of what was there of the same network; without --output to the latest of this machine and commit.
 
     \b
     sepconv-bench mobilenet                                        about four minutes
@@ -66,6 +68,7 @@ def mobilenet(
     sepconv-bench mobilenet --image cat.jpg --weights mine.safetensors
     sepconv-bench mobilenet --device cuda                          on an NVIDIA GPU
     """
+    from sepconv_bench.cli import folders
     from sepconv_bench.measure.machine import allowed_threads
     from sepconv_bench.model.networks import ALPHAS, RESOLUTIONS
     from sepconv_bench.results import store
@@ -82,14 +85,17 @@ def mobilenet(
     threads = allowed_threads(threads)
     rules = Rules(seconds=time_limit)
     settings = NetworkSettings(alphas, resolutions, batch, weights, threads, rules, seed=seed, device=device)
-    folder = output or default_folder(device, threads)
-    with store.claimed(folder):
+    with ExitStack() as claims:
+        folder = claims.enter_context(folders.held(output)) if output else None
 
-        def opened() -> store.Results:
+        def opened(machine: Fingerprint) -> store.Results:
+            nonlocal folder
+            folder = folder or claims.enter_context(folders.held(None, partial(folders.that_goes_on, machine)))
             return store.open_results(folder, write=True) if (folder / store.FILE_NAME).exists() else store.create(folder)
 
         with progress() as advance:
             sweep_networks(settings, opened, advance)
+        assert folder is not None
         with store.open_results(folder) as results:
             _print_layers(results)
             draw_report(results, folder)

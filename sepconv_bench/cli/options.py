@@ -43,7 +43,7 @@ class File(click.Path):
         super().__init__(path_type=Path, dir_okay=False)
 
 
-folder_argument = click.argument("folder", metavar="DIR", type=Folder())
+folder_argument = click.argument("folder", metavar="[DIR]", type=Folder(), required=False)  # `folders.to_read` knows which else
 device_option = click.option(
     "--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True, help="Where kernels run."
 )
@@ -51,7 +51,7 @@ threads_option = click.option(
     "--threads", type=click.IntRange(1, 1024), help="Threads of every kernel.  [default: physical cores]"
 )
 output_option = click.option(
-    "--output", type=Folder(), metavar="DIR", help="Where results and report go.  [default: reports/<machine>]"
+    "--output", type=Folder(), metavar="DIR", help="Where results and report go.  [default: results/<machine>-<date>]"
 )
 plugin_option = click.option(
     "--plugin", "plugins", multiple=True, metavar="FILE", help="A Python file that registers kernels; may be repeated."

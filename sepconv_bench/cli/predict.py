@@ -7,15 +7,14 @@ from pathlib import Path
 import click
 
 from sepconv_bench import files
-from sepconv_bench.cli.drawing import default_folder
-from sepconv_bench.cli.options import File, Folder, axis_options, device_option
+from sepconv_bench.cli.options import File, axis_options, device_option, folder_argument
 from sepconv_bench.errors import InputError
 from sepconv_bench.model.grids import NETWORK_GRIDS, grid_from_axes, network_shapes
 from sepconv_bench.model.shapes import OPTIONAL_AXES
 
 
 @click.command()
-@click.argument("folder", metavar="[DIR]", type=Folder(), required=False)
+@folder_argument
 @axis_options
 @click.option("--network", type=click.Choice(NETWORK_GRIDS), help="The blocks of a network, one by one and together.")
 @click.option(
@@ -36,9 +35,10 @@ def predict(
     output: Path | None,
     **axes: str | None,
 ) -> None:
-    """Times and speedup of shapes that were not measured, from the cells in DIR that were.  [default: reports/<machine>]
+    """Times and speedup of shapes that were not measured, from the cells in DIR that were.
 
-    Predicted is the fastest kernel of each side, with 90 % intervals, and with what cross-validation says of them.
+    DIR is the latest of this machine unless it is given. Predicted is the fastest kernel of each side, with 90 % intervals,
+    and with what cross-validation says of them.
 
     \b
     sepconv-bench predict --D_K 3 --M 64 --N 128 --D_G 56
@@ -47,7 +47,7 @@ def predict(
     """
     import pandas as pd
 
-    from sepconv_bench.measure.machine import default_threads
+    from sepconv_bench.cli import folders
     from sepconv_bench.predict.layers import read_layers
     from sepconv_bench.predict.prediction import Model
     from sepconv_bench.report import predicted as words
@@ -64,7 +64,7 @@ def predict(
         shapes = list(network_shapes(network))
     elif layers_file is not None:
         more, shapes = read_layers(layers_file)
-    with store.open_results(folder or default_folder(device, default_threads())) as results:
+    with store.open_results(folders.to_read(folder, device)) as results:
         model = Model(results.cells(), device)
     predicted = model.predict(shapes)
     predicted = pd.concat([more[[name for name in more if name not in predicted]], predicted], axis=1)

@@ -62,7 +62,8 @@ def main(arguments: list[str] | None = None) -> None:
             signal.signal(number, _stop)
     try:
         _refuse_thread_count(os.environ.get(_NUMBA_THREADS, "1"))
-        cli.main(arguments, prog_name=PROGRAM, standalone_mode=False)
+        words = sys.argv[1:] if arguments is None else arguments
+        cli.main(words, prog_name=PROGRAM, standalone_mode=False, obj=words)
         sys.stdout.flush()
     except click.ClickException as error:
         _refuse(error.format_message())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -10,7 +11,8 @@ from typing import Any
 
 import click
 
-from sepconv_bench.cli.messages import say
+from sepconv_bench.cli.drawing import draw_report
+from sepconv_bench.cli.messages import PROGRAM, say
 from sepconv_bench.errors import InputError, Stopped
 from sepconv_bench.model.grids import Grid
 
@@ -49,18 +51,30 @@ def progress() -> Iterator[Callable]:
 
 @contextmanager
 def stopped_cleanly(folders: Sequence[Path], grid: Grid) -> Iterator[None]:
-    """When the user stops the command: say how far it came, and exit with 130."""
-    from sepconv_bench.results import store
+    """When the user stops the command: say how far it came and what goes on, draw what there is, and exit with 130.
 
+    The reports of several hosts would take a minute to draw; `report` does it when they are asked for.
+    """
     try:
         yield
     except Stopped:
-        held = []
-        for folder in folders:
-            there = set()
-            with suppress(InputError), store.open_results(folder) as results:
-                there = {shape for shape, _ in results.done()}.intersection(grid.shapes)
-            held.append(f"{len(there)} of {len(grid.shapes)} cells are in {folder}")
-        where = ", ".join(held) or "nothing was measured yet"
-        say(f"stopped; {where}, --resume with the same options goes on")
+        held = {folder: _cells_there(folder, grid) for folder in folders}
+        told = [f"{cells} of {len(grid.shapes)} cells are in {folder}" for folder, cells in held.items()]
+        words: list[str] = click.get_current_context().obj
+        again = shlex.join([PROGRAM, *words, *([] if "--resume" in words else ["--resume"])])
+        say(f"stopped; {', '.join(told) or 'nothing was measured yet'}; `{again}` goes on")
+        if len(folders) == 1 and held[folders[0]]:
+            from sepconv_bench.results import store
+
+            with store.open_results(folders[0]) as results:
+                draw_report(results, folders[0])
         sys.exit(INTERRUPTED)
+
+
+def _cells_there(folder: Path, grid: Grid) -> int:
+    """How many of the grid's shapes the results in a folder hold, if there are any."""
+    from sepconv_bench.results import store
+
+    with suppress(InputError), store.open_results(folder) as results:
+        return len({shape for shape, _ in results.done()}.intersection(grid.shapes))
+    return 0

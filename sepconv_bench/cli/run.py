@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from sepconv_bench import gpu
-from sepconv_bench.cli.drawing import default_folder, draw_report, opened, report_flags
+from sepconv_bench.cli.drawing import draw_report, opened, report_grades
 from sepconv_bench.cli.options import Positive, axis_options, chosen_grid, kernel_options, output_option
 from sepconv_bench.cli.progress import progress, stopped_cleanly
 from sepconv_bench.errors import InputError
@@ -36,7 +36,7 @@ from sepconv_bench.model.grids import GRIDS
     "--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the data and of the order in each round."
 )
 @click.option("--cold", is_flag=True, help="On a GPU: more than its L2 is written before each launch.")
-@click.option("--strict", is_flag=True, help="Exit with 1 if a ratio of the fastest kernels has a flag.")
+@click.option("--strict", is_flag=True, help="Exit with 1 if a ratio of the fastest kernels has a grade below A.")
 @click.option(
     "--cluster", metavar="URL", help="Measure on the hosts of a Dask scheduler, as tcp://HOST:8786; see docs/fleet.md."
 )
@@ -71,6 +71,7 @@ def run(
     sepconv-bench run --device cuda --grid gpu            on an NVIDIA GPU
     sepconv-bench run --cluster tcp://HOST:8786           on every host of a Dask cluster
     """
+    from sepconv_bench.cli import folders
     from sepconv_bench.measure.machine import allowed_threads
     from sepconv_bench.results import store
     from sepconv_bench.run.sweep import Settings, sweep
@@ -90,12 +91,15 @@ def run(
     if device == "cuda":
         gpu.require_for_timing()
     settings = replace(settings, threads=allowed_threads(threads))
-    folder = output or default_folder(device, settings.threads)
-    with store.claimed(folder):
+
+    def own() -> Path:
+        return folders.to_write(folders.machine_name(device, settings.threads), resume)
+
+    with folders.held(output, own) as folder:
         with stopped_cleanly([folder], grid), progress() as advance:
             sweep(settings, lambda: opened(folder, resume), advance)
         with store.open_results(folder) as results:
             draw_report(results, folder)
-            flagged = report_flags(results, strict)
-    if flagged and strict:
+            below = report_grades(results, strict)
+    if below and strict:
         sys.exit(1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from itertools import repeat
+from statistics import median
 from time import perf_counter, perf_counter_ns
 
 MOST_THREADS = 8 * (os.cpu_count() or 1)  # beyond all use: they would do nothing but take turns
@@ -48,9 +49,27 @@ def batch_seconds(launch: Callable[[], object], launches: int) -> float:
 
 
 class Clock:
-    """How a sample is taken: the host's way, a batch of launches between two looks at the clock."""
+    """How a sample is taken: the host's way, launches between two looks at the clock."""
 
     queues = False  # whether launches come back before they are done
+    sample_seconds = 2e-3  # how long a sample lasts
+    shortest_batch = 20e-6  # two hundred times the clock's resolution, and what looking at it costs
+
+    def __init__(self) -> None:
+        self.timed = 0.0  # seconds inside samples, until now
+
+    def sample(self, launch: Callable[[], object], launches: int, batches: int) -> float:
+        """Seconds a launch once all is quiet: the median of batches, for some are interrupted.
+
+        A launch that wakes the pool and fills the caches goes before several; a long one notices neither.
+        """
+        self.wait_until_idle()
+        if launches * batches > 1:
+            launch()
+        start = perf_counter()
+        seconds = median([self.batch_seconds(launch, launches) for _ in range(batches)])
+        self.timed += perf_counter() - start
+        return seconds
 
     def wait_until_idle(self) -> None:
         """Wait until nothing that ran before disturbs."""

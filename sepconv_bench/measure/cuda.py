@@ -42,10 +42,12 @@ class CudaClock(Clock):
     """
 
     queues = True
+    sample_seconds = shortest_batch = 1e-3  # one batch: between two events only the GPU works
 
     def __init__(self, cold: bool = False) -> None:
         from numba import cuda
 
+        super().__init__()
         self.slowed = 0  # samples during which NVML says that the clock was held down
         self._cuda: Any = cuda
         self._stream, self._queue_seconds = gpu.stream(), 20e-6

@@ -40,10 +40,14 @@ class Measured(Struct, frozen=True, array_like=True):
 
 
 class Rules(Struct, frozen=True):
-    """When a cell is done: every ratio's half-width at `target` (relative), or `seconds` are up."""
+    """When a cell is done: every ratio's half-width at `target` (relative), or `seconds` are up.
 
-    target: Positive = 0.02
-    seconds: Positive = 6.0
+    `evenly`: only the latter, and all contenders take part all the time.
+    """
+
+    target: Positive = 0.03
+    seconds: Positive = 5.0
+    evenly: bool = False
 
 
 class Level(Struct, frozen=True):

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import lru_cache
 from math import exp, inf, isnan, log, nan, sqrt
+from typing import NamedTuple
 
 import numpy as np
 from scipy.special import stdtrit  # what scipy.stats' t.ppf calls, whose import takes two seconds
@@ -24,12 +25,34 @@ CONFIDENCE = 0.95
 _TRIMMED = 0.05  # of the blocks, at each end
 
 
-def estimate(blocks: Sequence[np.ndarray], confidence: float = CONFIDENCE) -> Estimate:
+class Component(NamedTuple):
+    """A part of the variance of an estimate's logarithm that its blocks do not show, and its degrees of freedom."""
+
+    variance: float
+    freedom: float
+
+
+def estimate(blocks: Sequence[np.ndarray], confidence: float = CONFIDENCE, more: Component | None = None) -> Estimate:
     """Estimate of positive samples, one array a block, NaN where a round has no sample."""
-    logs = log_medians(blocks)
+    return estimate_of_medians(log_medians(blocks), confidence, more)
+
+
+def estimate_of_medians(logs: np.ndarray, confidence: float = CONFIDENCE, more: Component | None = None) -> Estimate:
+    """Estimate from what `log_medians` gives."""
     if not len(logs):
         return Estimate(nan, nan, nan)
-    return _interval(*_centre(logs), confidence)
+    centre, variance, freedom = _centre(logs)
+    if more and more.variance > 0 and variance < inf:  # Welch and Satterthwaite
+        both = variance + more.variance
+        freedom = both**2 / (variance**2 / freedom + more.variance**2 / more.freedom)
+        variance = both
+    return _interval(centre, variance, freedom, confidence)
+
+
+def mean_and_variance(logs: np.ndarray) -> tuple[float, float]:
+    """Of what `log_medians` gives: the trimmed mean, and the variance of it, infinite where it is not known."""
+    centre, variance, _ = _centre(logs)
+    return centre, variance
 
 
 def change(before: Sequence[np.ndarray], after: Sequence[np.ndarray], confidence: float = CONFIDENCE) -> Estimate:

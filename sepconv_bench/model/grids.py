@@ -20,7 +20,7 @@ class Grid:
     name: str
     shows: str
     shapes: tuple[ConvShape, ...]
-    cell_seconds: float = 6.0
+    cell_seconds: float = 5.0
 
 
 CENTRE = ConvShape(D_K=3, M=64, N=64, D_G=28)

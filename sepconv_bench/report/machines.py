@@ -119,13 +119,12 @@ def _rows(table: pd.DataFrame) -> list[dict]:
     rows = []
     for sizes, group in table.groupby(_SHAPE, sort=False):
         shown = view(
-            columns.RATIOS, group, ("machine", "speedup", ("speedup_lo", "speedup_hi"), "eta_standard", "eta_separable")
+            columns.RATIOS,
+            group,
+            ("machine", "speedup", ("speedup_lo", "speedup_hi"), "eta_standard", "eta_separable", "grade"),
         )
         times = [columns.TIMINGS["time_s"].text(seconds) for seconds in group.separable_s]
-        measured = [
-            {"cells": cells, "converged": converged, "time": time}
-            for cells, converged, time in zip(shown.rows, group.converged, times, strict=True)
-        ]
+        measured = [{"cells": cells, "time": time} for cells, time in zip(shown.rows, times, strict=True)]
         rows.append({"shape": _shape(sizes), "promised": f"{group.theory_speedup.iloc[0]:.2f}", "measured": measured})
     return rows
 

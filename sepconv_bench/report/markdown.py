@@ -15,7 +15,7 @@ from sepconv_bench.results.columns import RATIOS
 
 _PICTURES = ("speedup", "why", "network")
 _MOST_ROWS = 100
-_COLUMNS = (*AXES, "theory_speedup", "speedup", ("speedup_lo", "speedup_hi"), "eta_standard", "eta_separable")
+_COLUMNS = (*AXES, "theory_speedup", "speedup", ("speedup_lo", "speedup_hi"), "eta_standard", "eta_separable", "grade")
 
 
 def report(

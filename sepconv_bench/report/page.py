@@ -34,7 +34,7 @@ _MOST_ROWS = 5000  # of a table on the page; what is beyond is a download
 _ROWS_AT_FIRST = 200  # of a table, where scripts run: a browser lays out thousands for seconds
 _SPEEDUPS = (
     *(*AXES, "theory_speedup", "roofline_speedup", "speedup", ("speedup_lo", "speedup_hi"), "eta_standard", "eta_separable"),
-    *("standard_kernel", "separable_kernel", "flags", "explanation"),
+    *("standard_kernel", "separable_kernel", "grade", "remark", "explanation"),
 )
 _TIMES = ("kernel", *AXES, "time_s", ("time_lo_s", "time_hi_s"), "gflops", "eta", "samples", "compile_s")
 _FAILURES = ("kernel", *AXES, "status", "reason")

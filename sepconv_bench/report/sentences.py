@@ -8,6 +8,7 @@ from math import log
 import numpy as np
 import pandas as pd
 
+from sepconv_bench.measure.grades import GRADES
 from sepconv_bench.model.shapes import OPTIONAL_AXES
 from sepconv_bench.results.sums import BEST_PAIR
 
@@ -26,6 +27,7 @@ def describe_ratios(pairs: pd.DataFrame) -> list[str]:
         return ["No standard kernel was timed beside a separable one, so there is no speedup to speak of."]
     kept = best.speedup / best.theory_speedup
     sentences = [
+        f"{describe_grades(pairs)}. Of the {len(best)} between the fastest kernels {_count_grades(best)}.",
         f"Fastest against fastest, separable convolution is {best.speedup.median():.1f} times as fast as standard in the median"
         f" of {len(best)} shapes ({best.speedup.min():.2g}x to {best.speedup.max():.2g}x), where 1/N + 1/D_K² promises"
         f" {best.theory_speedup.median():.1f} times: {kept.median():.0%} of the promise.",
@@ -38,27 +40,22 @@ def describe_ratios(pairs: pd.DataFrame) -> list[str]:
     slower = int((best.speedup_hi < 1).sum())
     if slower:
         sentences.append(f"On {slower} of {len(best)} shapes separable is the slower one, beyond its interval.")
-    if flagged := describe_flags(pairs):
-        sentences.append(f"{flagged}: drawn open, and their intervals are stated all the same.")
     return sentences
 
 
-def describe_flags(pairs: pd.DataFrame) -> str:
-    """How many ratios have which flags; empty where none has one."""
-    counted = Counter(flag for flags in pairs["flags"] for flag in flags.split())
-    if not counted:
-        return ""
-    listed = ", ".join(f"{count} {_FLAGS[flag]}" for flag, count in counted.most_common())
-    return f"{int((pairs['flags'] != '').sum())} of {len(pairs)} ratios are flagged, {listed}"
+def _count_grades(pairs: pd.DataFrame) -> str:
+    return ", ".join(f"{count} {grade}" for grade, count in sorted(Counter(pairs.grade).items()))
 
 
-_FLAGS = {
-    "wide": "with an interval wider than asked when time was up",
-    "few": "with too few blocks",
-    "bimodal": "with two modes",
-    "drift": "drifting",
-    "steal": "while the hypervisor or a quota held the CPUs back",
-}
+def describe_grades(pairs: pd.DataFrame) -> str:
+    """How many ratios have which grade, and for those of B why."""
+    counted = Counter(pairs.grade)
+    remarks = Counter(pairs.remark[pairs.grade == "B"]).most_common()
+    why = {"B": ": " + ", ".join(f"{remark} {count}" for remark, count in remarks)}
+    listed = [
+        f"{counted[grade]} {meaning} ({grade}{why.get(grade, '')})" for grade, meaning in GRADES.items() if counted[grade]
+    ]
+    return f"Of {len(pairs)} ratios {', '.join(listed)}"
 
 
 def describe_sums(totals: pd.DataFrame) -> list[str]:

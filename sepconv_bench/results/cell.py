@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import cached_property, partial
-from typing import NamedTuple
+from itertools import pairwise
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from sepconv_bench.measure.flags import flags
+from sepconv_bench.measure.grades import flags, grade, remark
 from sepconv_bench.measure.records import Estimate, Level
-from sepconv_bench.measure.statistics import estimate, ratio, within_rounds
+from sepconv_bench.measure.statistics import estimate, log_medians, within_rounds
 from sepconv_bench.model import theory
 from sepconv_bench.model.declaration import Declaration
 from sepconv_bench.model.pairing import Pair, pairs
 from sepconv_bench.results.records import PEAK, CellMeasured, Outcome, Run, unpacked
+
+if TYPE_CHECKING:
+    from sepconv_bench.results.between import Between
 
 NOTHING = Estimate(np.nan, np.nan, np.nan)
 _SHORTEST, _LONGEST = 1e-15, 1e15  # seconds that a launch may have taken
@@ -36,8 +40,8 @@ def bandwidth(levels: Sequence[Level], peak: float, footprint: int) -> float:
 class Cell:
     """What was measured on one shape in one run: outcomes, and samples by kernel's name, an array a block."""
 
-    def __init__(self, measured: CellMeasured, run: Run) -> None:
-        self.measured, self.run = measured, run
+    def __init__(self, measured: CellMeasured, run: Run, between: Between | None = None) -> None:
+        self.measured, self.run, self._between = measured, run, between
         self.shape = measured.shape
         self.network = measured.network
         self.outcomes: tuple[Outcome, ...] = measured.outcomes
@@ -55,6 +59,8 @@ class Cell:
                     return f"samples of {kernel}"
         if any(each != rounds[0] for each in rounds):
             return "numbers of samples"
+        if self.measured.processes and sum(self.measured.processes) != (len(rounds[0]) if rounds else 0):
+            return "numbers of blocks"
         return "samples of the peak" if PEAK in self.samples and not self.measured.peak_flop else ""
 
     @cached_property
@@ -76,9 +82,24 @@ class Cell:
     @cached_property
     def compared(self) -> list[tuple[Pair, Estimate]]:
         """The pairs of its kernels, and of each T_separable / T_standard within the rounds."""
-        seconds = {name: time.value for name, time in self.times.items()}
-        chosen = pairs(seconds, self.declared)
-        return [(pair, ratio(self.samples[pair.separable], self.samples[pair.standard])) for pair in chosen]
+        return [(pair, self.ratio(pair.separable, pair.standard)) for pair in self.pairs]
+
+    @cached_property
+    def pairs(self) -> list[Pair]:
+        """Which of its kernels are compared."""
+        return pairs({name: time.value for name, time in self.times.items()}, self.declared)
+
+    def ratio(self, kernel: str, over: str) -> Estimate:
+        """Of the times of two contenders, within the rounds; with what lies between processes where several measured it."""
+        more = self._between.component(self, kernel, over) if self._between else None
+        return estimate(within_rounds(self.samples[kernel], self.samples[over]), more=more)
+
+    def by_process(self, kernel: str, over: str) -> list[np.ndarray]:
+        """The logarithms of the block medians of that ratio, an array a process, of those processes that have some."""
+        ends = np.cumsum((0, *self.measured.processes))
+        rounds = within_rounds(self.samples[kernel], self.samples[over])
+        logs = [log_medians(rounds[first:end]) for first, end in pairwise(ends)]
+        return [each for each in logs if len(each)]
 
     @cached_property
     def peak(self) -> float:
@@ -86,13 +107,17 @@ class Cell:
         blocks = self.samples.get(PEAK)
         return (self.measured.peak_flop or np.nan) / estimate(blocks).value if blocks else float("nan")
 
-    def flags(self, kernel: str, over: str = PEAK) -> str:
-        """Flags of the ratio of a kernel's times to another's, by default the peak's: names of
-        `sepconv_bench.measure.flags`, with blanks between."""
+    def graded(self, kernel: str, over: str = PEAK) -> dict[str, str]:
+        """Columns grade, remark and flags of the ratio of a kernel's times to another's, by default the peak's; see
+        `sepconv_bench.measure.grades`. Empty where the kernel was not timed."""
+        if kernel not in self.times:
+            return {"grade": "", "remark": "", "flags": ""}
+        known = self.ratio(kernel, over) if over in self.samples else estimate(self.samples[kernel])
         rounds = within_rounds(self.samples[kernel], self.samples[over]) if over in self.samples else self.samples[kernel]
         given = self.run.machine.threads * (self.measured.seconds or np.nan)
         stolen = (self.measured.steal_s or 0.0) / given
-        return " ".join(flags(rounds, estimate(rounds).half_width, self.target, stolen))
+        found = flags(rounds, known.half_width, self.target, stolen)
+        return {"grade": grade(found), "remark": remark(found), "flags": " ".join(found)}
 
     def eta(self, kernel: str) -> float:
         """Attained multiplication rate over peak: FLOP/s over FLOP/s, a multiplication counting for two."""

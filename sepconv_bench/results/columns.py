@@ -113,7 +113,11 @@ VARIANT = text("variant", "which kernel of its operator and device")
 LIBRARY = text("library", "whose code computes: ours, user, or the name of another library")
 STATUS = text("status", "ok, unsupported, wrong, failed or slow")
 REASON = text("reason", "why it is not ok")
-FLAGS = text("flags", "signs of noise in the samples: wide, few, bimodal, drift, steal; empty where there is none")
+GRADE = (
+    text("grade", "how far it can be believed: A closed and clean, B closed with a remark, C not closed (docs/grades.md)"),
+    text("remark", "the plainest reason for a grade below A"),
+    text("flags", "all signs of noise in the samples: wide, few, bimodal, drift, steal; empty where there is none"),
+)
 TIME = (
     seconds("time_s", "time of a launch: mean of the logarithms of the blocks' medians", "time (µs)"),
     seconds("time_lo_s", "lower end of its 95 % interval"),
@@ -163,7 +167,7 @@ TIMINGS = Table(
         seconds("compile_s", "time that compiling took", "compile (s)", 1.0, ".2f"),
         number("error", "largest error of its result, in units of what float32 rounding explains"),
         flag("converged", "whether the interval of its time is within the run's target"),
-        *(FLAGS, STATUS, REASON),
+        *(*GRADE, STATUS, REASON),
         seconds("steal_s", "CPU time that the hypervisor or a quota took while the cell was measured", scale=1.0, spec=".2f"),
         text("started", "when the cell was begun, UTC"),
         RUN,
@@ -179,7 +183,7 @@ RATIOS = Table(
         share("eta_standard", "share of the peak that the standard kernel attains", "η standard"),
         share("eta_separable", "share of the peak that the separable kernel attains", "η separable"),
         flag("converged", "whether the interval of the ratio is within the run's target"),
-        *(FLAGS, RUN),
+        *(*GRADE, RUN),
     ),
 )
 WHY = Table(
@@ -269,6 +273,10 @@ LAYERS = Table(
                 times(f"{side}_peer_over_ours_lo", "lower end of its 95 % interval"),
                 times(f"{side}_peer_over_ours_hi", "upper end of its 95 % interval"),
             )
+        ),
+        *(
+            Column(one.name, f"{one.meaning}; of the speedup, where two kernels make it", "str", heading=one.name)
+            for one in GRADE[:2]
         ),
         RUN,
     ),

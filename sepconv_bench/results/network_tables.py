@@ -8,7 +8,6 @@ import numpy as np
 import pandas as pd
 from msgspec import structs
 
-from sepconv_bench.measure.statistics import ratio
 from sepconv_bench.model import theory
 from sepconv_bench.model.declaration import OURS
 from sepconv_bench.model.networks import WHOLE, mobilenet_v1, multiply_adds
@@ -45,7 +44,7 @@ def network(results: Results) -> pd.DataFrame:
                     "time_s": time.value,
                     "time_lo_s": time.lo,
                     "time_hi_s": time.hi,
-                    "speedup": ratio(cell.samples[twin], cell.samples[kernel]).value if both else np.nan,
+                    "speedup": cell.ratio(twin, kernel).value if both else np.nan,
                     "multiply_adds": multiply_adds,
                     "gflops": gflops,
                     "eta": gflops * 1e9 / cell.peak,
@@ -74,7 +73,7 @@ def layers(results: Results) -> pd.DataFrame:
         if not all(ours):
             continue
         counts = [_multiply_adds(cell, operator) for operator in operators]
-        speedup = ratio(*(cell.samples[name] for name in ours))
+        speedup = cell.ratio(*ours)
         row = {
             "machine": cell.run.machine.machine,
             **structs.asdict(network),
@@ -89,7 +88,7 @@ def layers(results: Results) -> pd.DataFrame:
         for side, operator, name, count in zip(("standard", "separable"), operators, ours, counts, strict=True):
             rivals = [one for one in timed if one.is_peer and one.operator == operator]
             fastest = min(rivals, key=lambda one: cell.times[one.name].value, default=None)
-            over = ratio(cell.samples[fastest.name], cell.samples[name]) if fastest else NOTHING
+            over = cell.ratio(fastest.name, name) if fastest else NOTHING
             row |= {
                 f"{side}_s": cell.times[name].value,
                 f"{side}_eta": 2 * count / cell.times[name].value / cell.peak,
@@ -98,6 +97,8 @@ def layers(results: Results) -> pd.DataFrame:
                 f"{side}_peer_over_ours_lo": over.lo,
                 f"{side}_peer_over_ours_hi": over.hi,
             }
+        graded = cell.graded(ours[1], ours[0]) if ours[0] != ours[1] else {}
+        row |= {name: graded.get(name, "") for name in ("grade", "remark")}
         rows.append(row | {"run": cell.run.number})
     return columns.LAYERS.frame(rows)
 

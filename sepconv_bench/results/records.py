@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from msgspec import Meta, Struct, field
+from msgspec import Meta, Struct, field, structs
 
 from sepconv_bench.measure.records import PEAK as PEAK  # it is in every cell's samples
 from sepconv_bench.measure.records import Ceilings, Count, Fingerprint, Number, Rules
@@ -48,7 +48,8 @@ class CellMeasured(Struct, frozen=True):
 
     `samples`: seconds a launch by kernel, and of the peak, an array of little-endian float64 a block, NaN where it sat a round
     out. `peak_flop` is the FLOP of one launch of the peak, `steal_s` the CPU seconds that the hypervisor took meanwhile,
-    `slowed` the samples during which a GPU's clock was held down.
+    `slowed` the samples during which a GPU's clock was held down, `timed_s` the seconds inside samples; neither is stored.
+    `processes`: how many of the blocks, in order, come from each process; empty where that was not recorded.
     """
 
     shape: ConvShape
@@ -61,10 +62,40 @@ class CellMeasured(Struct, frozen=True):
     peak_flop: Count | None = None
     slowed: int = 0
     network: NetworkPart | None = None
+    processes: tuple[Annotated[int, Meta(ge=0, lt=2**31)], ...] = ()
+    timed_s: float = 0.0
 
     @property
     def kernels(self) -> tuple[str, ...]:
         return tuple(outcome.kernel.name for outcome in self.outcomes)
+
+
+def continued(before: CellMeasured, after: CellMeasured) -> CellMeasured:
+    """A cell with the blocks of one more process behind its own; a kernel that went wrong in either is wrong."""
+    if not after.samples or not before.samples:
+        return before if before.samples else after
+    then, now = ({name: unpacked(blocks) for name, blocks in one.samples.items()} for one in (before, after))
+    if PEAK in now and before.peak_flop and after.peak_flop:  # it need not have found the same loop the fastest
+        now[PEAK] = [block * (before.peak_flop / after.peak_flop) for block in now[PEAK]]
+    nothing = [[np.full(len(block), np.nan) for block in next(iter(side.values()))] for side in (then, now)]
+    samples = {name: packed([*then.get(name, nothing[0]), *now.get(name, nothing[1])]) for name in then | now}
+    later = {outcome.kernel.name: outcome for outcome in after.outcomes}
+    outcomes = tuple(_worse(outcome, later.get(outcome.kernel.name, outcome)) for outcome in before.outcomes)
+    return structs.replace(
+        before,
+        outcomes=outcomes,
+        samples=samples,
+        converged=before.converged and after.converged,
+        seconds=(before.seconds or 0) + (after.seconds or 0),
+        steal_s=(before.steal_s or 0) + (after.steal_s or 0),
+        slowed=before.slowed + after.slowed,
+        processes=(*before.processes, *after.processes),
+    )
+
+
+def _worse(first: Outcome, second: Outcome) -> Outcome:
+    """Of what became of a kernel in two processes; what was right once and too slow then was right."""
+    return second if first.status == "ok" and second.status in ("wrong", "failed") else first
 
 
 class RunSettings(Struct, frozen=True):

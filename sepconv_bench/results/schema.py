@@ -1,7 +1,7 @@
 """The results file: its tables, and how those of earlier versions become today's.
 
-Version 3 stores with each outcome what its kernel declared. Version 2 stored its name alone; what the kernels of that time were
-is known, and `declared_in_version_2` says it.
+Version 4 stores from which process each block came. Version 3 stores with each outcome what its kernel declared. Version 2
+stored its name alone; what the kernels of that time were is known, and `declared_in_version_2` says it.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from sepconv_bench.model.declaration import OURS, USER, Declaration
 from sepconv_bench.model.operators import OPERATORS
 
 APPLICATION = 0x5E9C04B0  # says in the file's header that it is ours
-VERSION = 3
-READABLE = (2, 3)
+VERSION = 4
+READABLE = (2, 3, 4)
 SCHEMA = """
 CREATE TABLE runs (
     id INTEGER PRIMARY KEY,
@@ -39,6 +39,7 @@ CREATE TABLE cells (
     seconds REAL,
     steal_s REAL,            -- CPU seconds that the hypervisor took meanwhile
     peak_flop INTEGER,       -- FLOP in one launch of ceiling.fma
+    processes TEXT NOT NULL, -- JSON: how many of the blocks, in order, come from each process; empty where it is not known
     UNIQUE (D_K, M, N, D_G, stride, batch, network, part, kernels)
 );
 CREATE TABLE outcomes (
@@ -64,7 +65,7 @@ _LIBRARIES: Mapping[str, str] = MappingProxyType({"numpy": "numpy", "torch": "to
 _OURS = ("loops", "parallel", "tiled", "fused", "plan")
 
 # Columns that came later: the version that brought them, and what an earlier file has in their place.
-_LATER: Mapping[str, tuple[int, str]] = MappingProxyType({"declared": (3, "''")})
+_LATER: Mapping[str, tuple[int, str]] = MappingProxyType({"declared": (3, "''"), "processes": (4, "''")})
 
 
 def selected(columns: Sequence[str], version: int) -> str:
@@ -94,12 +95,14 @@ def declared_in_version_2(name: str) -> Declaration | None:
     return msgspec.convert(facts, Declaration)
 
 
-def migrate(connection: sqlite3.Connection) -> None:
-    """Make a file of version 2 one of version 3, within the transaction that is open; nothing in it is lost."""
-    connection.execute("ALTER TABLE outcomes ADD COLUMN declared TEXT NOT NULL DEFAULT ''")
-    for (name,) in connection.execute("SELECT DISTINCT kernel FROM outcomes").fetchall():
-        declared = declared_in_version_2(name)
-        if declared is not None:
-            text = msgspec.json.encode(declared).decode()
-            connection.execute("UPDATE outcomes SET declared = ? WHERE kernel = ?", (text, name))
+def migrate(connection: sqlite3.Connection, version: int) -> None:
+    """Make a file of that version one of today's, within the transaction that is open; nothing in it is lost."""
+    if version < 3:
+        connection.execute("ALTER TABLE outcomes ADD COLUMN declared TEXT NOT NULL DEFAULT ''")
+        for (name,) in connection.execute("SELECT DISTINCT kernel FROM outcomes").fetchall():
+            declared = declared_in_version_2(name)
+            if declared is not None:
+                text = msgspec.json.encode(declared).decode()
+                connection.execute("UPDATE outcomes SET declared = ? WHERE kernel = ?", (text, name))
+    connection.execute("ALTER TABLE cells ADD COLUMN processes TEXT NOT NULL DEFAULT ''")
     connection.execute(f"PRAGMA user_version = {VERSION}")

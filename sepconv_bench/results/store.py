@@ -23,6 +23,7 @@ from sepconv_bench.measure.records import Ceilings, Fingerprint
 from sepconv_bench.model.declaration import Declaration
 from sepconv_bench.model.shapes import AXES, ConvShape
 from sepconv_bench.results import schema
+from sepconv_bench.results.between import Between
 from sepconv_bench.results.cell import Cell
 from sepconv_bench.results.records import CellMeasured, NetworkPart, Outcome, Run, RunSettings
 
@@ -58,17 +59,19 @@ class Results:
         return int(cursor.lastrowid or 0)
 
     def add_cell(self, run: int, measured: CellMeasured) -> None:
-        """Record one cell, all of it or nothing; a part of a network takes the place of what was recorded of it before."""
+        """Record one cell, all of it or nothing; it takes the place of what was recorded of it before, of a part of a network
+        also by other kernels."""
         network, part = _stored_network(measured.network)
         columns = {
             "run": run,
             **{axis: getattr(measured.shape, axis) for axis in AXES},
             **{"network": network, "part": part, "kernels": ",".join(measured.kernels)},
             **{name: getattr(measured, name) for name in _FACTS},
+            "processes": json.dumps(measured.processes) if measured.processes else "",
         }
         with self._transaction():
-            if measured.network is not None:
-                self._drop(network, part)
+            key = ("network", "part") if measured.network is not None else (*AXES, "network", "part", "kernels")
+            self._drop({name: columns[name] for name in key})
             cursor = self._connection.execute(
                 f"INSERT INTO cells ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})", list(columns.values())
             )
@@ -87,8 +90,9 @@ class Results:
                 ],
             )
 
-    def _drop(self, network: str, part: str) -> None:
-        for (cell,) in self._rows("SELECT id FROM cells WHERE network = ? AND part = ?", network, part):
+    def _drop(self, key: Mapping[str, object]) -> None:
+        where = " AND ".join(f"{name} = ?" for name in key)
+        for (cell,) in self._rows(f"SELECT id FROM cells WHERE {where}", *key.values()):
             for table, column in (("samples", "cell"), ("outcomes", "cell"), ("cells", "id")):
                 self._connection.execute(f"DELETE FROM {table} WHERE {column} = ?", (cell,))
 
@@ -97,9 +101,9 @@ class Results:
         """All of it or nothing. A file of an earlier version becomes one of this version first."""
         try:
             with self._connection:
-                if self._version() != schema.VERSION:
+                if (version := self._version()) != schema.VERSION:
                     self._connection.execute("BEGIN IMMEDIATE")
-                    schema.migrate(self._connection)
+                    schema.migrate(self._connection, version)
                 yield
         except _SQLITE_ERRORS as error:
             raise ResultsError(f"{self.path} cannot be written: {error}") from error
@@ -116,6 +120,14 @@ class Results:
         """The cells there are: shape, and the kernels asked for joined by commas."""
         rows = self._rows(f"SELECT {self._selected(*AXES, 'kernels')} FROM cells WHERE network = ''")
         return {(self._shape(row[:-1]), row[-1]) for row in rows}
+
+    def processes(self) -> dict[tuple[ConvShape, str], int]:
+        """By cell as in `done`, in how many processes it was measured; 0 where that was not recorded."""
+        rows = self._rows(f"SELECT {self._selected(*AXES, 'kernels', 'processes')} FROM cells WHERE network = ''")
+        return {(self._shape(row[:-2]), row[-2]): len(self._processes(row[-1])) for row in rows}
+
+    def _processes(self, text: object) -> tuple[int, ...]:
+        return () if text == "" else self._record(text, tuple[int, ...], "processes")
 
     def runs(self) -> list[Run]:
         """Machine, settings and ceilings of each run, oldest first."""
@@ -146,8 +158,9 @@ class Results:
     def _cells_read(self) -> list[Cell]:
         runs = {run.number: run for run in self.runs()}
         outcomes, samples = self._outcomes_read(), self._samples_read()
-        columns = ("id", "run", *AXES, "network", "part", *_FACTS)
-        cells = []
+        columns = ("id", "run", *AXES, "network", "part", *_FACTS, "processes")
+        cells: list[Cell] = []
+        between = Between(cells)
         for row in self._rows(f"SELECT {self._selected(*columns)} FROM cells ORDER BY id"):
             values = dict(zip(columns, row, strict=True))
             number = values.pop("id")
@@ -157,6 +170,7 @@ class Results:
                 "shape": self._shape([values[axis] for axis in AXES]),
                 "network": self._network(values["network"], values["part"]),
                 "converged": bool(values["converged"]),
+                "processes": self._processes(values["processes"]),
             }
             taken = samples.pop(number, {})
             whole = {
@@ -164,7 +178,7 @@ class Results:
                 "samples": {name: tuple(each) for name, each in taken.items()},
             }
             measured = self._converted(record | whole, CellMeasured, f"cell {number}")
-            cell = Cell(measured, runs[values["run"]])
+            cell = Cell(measured, runs[values["run"]], between)
             if misfit := cell.misfit():
                 raise self._damaged(f"{misfit} in cell {number} are not what was written")
             cells.append(cell)

@@ -14,7 +14,6 @@ import numpy as np
 import pandas as pd
 
 from sepconv_bench.errors import ResultsError
-from sepconv_bench.measure.statistics import ratio
 from sepconv_bench.model import theory
 from sepconv_bench.model.declaration import Declaration
 from sepconv_bench.model.operators import OPERATORS
@@ -33,7 +32,7 @@ def timings(results: Results) -> pd.DataFrame:
     """One row a kernel and cell: its time with a 95 % interval, rate, eta, and what became of it.
 
     `converged`: the interval is within the run's target half-width; a time moves with the machine's mood where a ratio
-    does not. `flags`: signs of noise in the time's ratio to that of the peak in the same rounds.
+    does not. `grade`, `remark`, `flags`: of the time's ratio to that of the peak in the same rounds.
     """
     rows = []
     for cell in results.cells():
@@ -64,7 +63,7 @@ def timings(results: Results) -> pd.DataFrame:
                     "compile_s": outcome.compile_s,
                     "error": outcome.error,
                     "converged": time.half_width <= cell.target,
-                    "flags": cell.flags(kernel) if kernel in cell.times else "",
+                    **cell.graded(kernel),
                     "status": outcome.status,
                     "reason": outcome.reason,
                     "steal_s": cell.measured.steal_s,
@@ -79,9 +78,9 @@ def ratios(results: Results) -> pd.DataFrame:
     """One row a pair of kernels and cell: T_separable / T_standard beside 1/N + 1/D_K^2, and the etas that explain it.
 
     speedup = theory_speedup x eta_separable / eta_standard, up to the difference between a median of ratios and a ratio
-    of medians. `converged`: the ratio's interval is within the run's target half-width. `flags`: the signs of
-    `sepconv_bench.measure.flags` that its samples show, "wide" among them where it is not. `best`: the fastest kernels of each
-    side, one row a shape (`fastest_pairs`).
+    of medians. `converged`: the ratio's interval is within the run's target half-width. `grade`: how far it can be believed
+    (`sepconv_bench.measure.grades`), with a `remark` where that is less than A, and all the `flags` of its samples. `best`: the
+    fastest kernels of each side, one row a shape (`fastest_pairs`).
     """
     cells, rows = results.cells(), []
     best = {(id(one.cell), one.pair) for one in fastest_pairs(cells)}
@@ -105,7 +104,7 @@ def ratios(results: Results) -> pd.DataFrame:
                     "eta_standard": cell.eta(pair.standard),
                     "eta_separable": cell.eta(pair.separable),
                     "converged": measured.half_width <= cell.target,
-                    "flags": cell.flags(pair.separable, pair.standard),
+                    **cell.graded(pair.separable, pair.standard),
                     "run": cell.run.number,
                 }
             )
@@ -127,7 +126,7 @@ def peers(results: Results) -> pd.DataFrame:
                 ways = [one.name for one in rivals if library in (one.library, "best")]
                 if ways:
                     fastest = min(ways, key=lambda name: cell.times[name].value)
-                    value = ratio(cell.samples[fastest], cell.samples[kernel.name]).value
+                    value = cell.ratio(fastest, kernel.name).value
                     found.setdefault((kernel, library), []).append((value, cell.shape))
     rows: list[dict[str, object]] = []
     for (kernel, library), values in found.items():

@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from math import ceil
 from pathlib import Path
 from typing import TypeVar
 
@@ -20,6 +19,7 @@ import numpy as np
 from sepconv_bench.errors import InputError
 from sepconv_bench.measure.clocks import pool_environment
 from sepconv_bench.measure.environment import refuse_environment
+from sepconv_bench.measure.sampler import ROUNDS, Medians, Plan, heap_frozen, take_rounds
 from sepconv_bench.measure.statistics import estimate
 from sepconv_bench.measure.verdicts import Verdict, shared_confidence, verdicts
 from sepconv_bench.run import revision_protocol as protocol
@@ -30,9 +30,6 @@ from sepconv_bench.run.supervisor import Program, Supervisor, WorkerError
 SET = 8  # benchmarks that are timed together, in the same rounds
 RESTARTS = 2  # times that both processes are started for a set; compiling takes most of ten seconds
 _BLOCKS_A_FORK = 8
-_ROUNDS = 3
-_SAMPLE_SECONDS = 2e-3
-_BATCH_SECONDS = 20e-6  # launches are timed one by one, or in batches that the clock does not notice
 # A benchmark whose interval is as narrow as this (half-width) leaves the time that is left to the others, after some blocks.
 # Most are there in seconds; a kernel whose speed hangs on where its pages lie needs hundreds of draws, which then cost little.
 _TARGET = 0.012
@@ -119,7 +116,7 @@ def compare(
                 break
             until = time.monotonic() + (end - time.monotonic()) / (RESTARTS - restart)
             seed = int(rng.integers(1 << 31))
-            with _pair((base, new), threads, swapped=bool(restart % 2)) as sides:
+            with _pair((base, new), threads, swapped=bool(restart % 2)) as sides, heap_frozen():
                 numbers = _prepared(sides, chosen, left_out, seed, verify=restart == 0)
                 found: dict[int, list[np.ndarray]] = {number: [] for number in numbers}
                 _sample(sides, found, until, shared_confidence(len(benchmarks)), rng)
@@ -174,35 +171,35 @@ def _sample(
     sides: list[_Side], found: dict[int, list[np.ndarray]], until: float, confidence: float, rng: np.random.Generator
 ) -> None:
     """Add blocks of new over old to each benchmark's, from fork to fork; one at least, and none begins after `until`."""
-    open_ones = list(found)
+    open_ones, medians = list(found), {number: Medians() for number in found}
     while open_ones and (not found[open_ones[0]] or time.monotonic() < until):
         for side in sides:
             side.ask(protocol.Fork(), protocol.Done)
         for _ in range(_BLOCKS_A_FORK):
             for number, block in _block(sides, open_ones, rng).items():
                 found[number].append(block)
+                medians[number].add(block)
         for side in sides:
             side.ask(protocol.End(), protocol.Done)
-        open_ones = [number for number in open_ones if not _closed(found[number], confidence)]
-
-
-def _closed(blocks: list[np.ndarray], confidence: float) -> bool:
-    return len(blocks) >= _SURE_BLOCKS and estimate(blocks, confidence).half_width <= _TARGET
+        open_ones = [number for number in open_ones if not medians[number].closed(_TARGET, _SURE_BLOCKS, confidence)]
 
 
 def _block(sides: list[_Side], numbers: list[int], rng: np.random.Generator) -> dict[int, np.ndarray]:
-    """Some rounds on fresh buffers; the two samples of a benchmark follow each other, in an order drawn each time."""
+    """Some rounds on fresh buffers, new over old; the two samples of a benchmark follow each other, in random order."""
     seconds: list[tuple[float, ...]] = [(), ()]
     for which in rng.permutation(2):  # whoever draws last finds more of its data in the cache
         job = protocol.Draw(tuple(numbers), int(rng.integers(1 << 31)))
         seconds[which] = sides[which].ask(job, protocol.Drawn).seconds
-    jobs = {}
+    jobs: dict[str, tuple[_Side, protocol.Sample]] = {}
     for number, *both in zip(numbers, *seconds, strict=True):
-        launches = ceil(_BATCH_SECONDS / max(min(both), 1e-7))
-        jobs[number] = protocol.Sample(number, launches, ceil(_SAMPLE_SECONDS / max(launches * min(both), 1e-7)))
-    times = {number: np.empty((2, _ROUNDS)) for number in numbers}
-    for turn in range(_ROUNDS):
-        for number in rng.permutation(numbers):
-            for which in rng.permutation(2):
-                times[number][which, turn] = sides[which].ask(jobs[number], protocol.Sampled).seconds
-    return {number: new / old for number, (old, new) in times.items()}
+        plan = Plan.of(min(both))
+        job_of_both = protocol.Sample(number, plan.launches, plan.batches)
+        jobs |= {f"{which} {number}": (sides[which], job_of_both) for which in range(2)}
+
+    def sample(name: str) -> float:
+        side, job = jobs[name]
+        return side.ask(job, protocol.Sampled).seconds
+
+    groups = [[f"{which} {number}" for which in range(2)] for number in numbers]
+    times = take_rounds([groups] * ROUNDS, sample, rng)
+    return {number: times[f"1 {number}"] / times[f"0 {number}"] for number in numbers}

@@ -17,7 +17,7 @@ from sepconv_bench.measure.records import Ceilings, Fingerprint
 from sepconv_bench.run import protocol
 from sepconv_bench.run.supervisor import Program, Supervisor, WorkerError
 
-CEILING_SECONDS = 4.0
+CEILING_SECONDS = 2.0
 _OWN_SECONDS = 300.0  # of silence while no kernel runs: importing Numba, the reference of a large cell, the ceilings
 
 _Wanted = TypeVar("_Wanted")

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sepconv_bench.measure.records import Rules
+from sepconv_bench.measure.records import Fingerprint, Rules
 from sepconv_bench.model.declaration import Declaration
 from sepconv_bench.model.networks import WHOLE
-from sepconv_bench.results.records import CellMeasured, NetworkPart, RunSettings
+from sepconv_bench.results.records import CellMeasured, NetworkPart, RunSettings, continued
 from sepconv_bench.results.store import Results
 from sepconv_bench.run import protocol
-from sepconv_bench.run.describe import Progress, describe_ceilings, describe_part
+from sepconv_bench.run.describe import Progress, Steps, describe_ceilings, describe_part
 from sepconv_bench.run.faulty import measure_sound, with_failed
 from sepconv_bench.run.kernel_process import KernelProcess, WorkerSettings, measure_ceilings, open_kernel_process
 from sepconv_bench.run.machines import refuse_other_machine
+from sepconv_bench.run.sweep import PROCESSES, WORTH_SECONDS
 
 
 @dataclass(frozen=True)
@@ -66,24 +67,43 @@ class _Part:
     contenders: tuple[Declaration, ...]
 
 
-def sweep_networks(settings: NetworkSettings, opened: Callable[[], Results], progress: Callable[[Progress], None]) -> None:
+def sweep_networks(
+    settings: NetworkSettings, opened: Callable[[Fingerprint], Results], progress: Callable[[Progress], None]
+) -> None:
     """Time MobileNet-V1 and its all-standard counterpart whole, for every alpha and resolution, and the largest step by step.
 
-    `opened` and faults as in `sweep`.
+    `opened`, which is told what the worker's machine is, and faults as in `sweep`.
     """
     with open_kernel_process(settings.worker) as process:
         machine = process.start().machine
         missing = list(_parts(process, settings))
-        with opened() as results:
+        few = len(missing) * settings.rules.seconds < WORTH_SECONDS
+        processes = 1 if settings.device == "cuda" or few else PROCESSES
+        rules = Rules(settings.rules.target, settings.rules.seconds / processes)
+        with opened(machine) as results:
             refuse_other_machine(results, machine)
-            progress(Progress(0, len(missing), f"{machine.describe()}: measuring its ceilings"))
+            steps = Steps(0, processes * len(missing), rules.seconds, progress)
+            steps.tell(f"{machine.describe()}: measuring its ceilings; then {steps.left()} for the parts")
             ceilings = measure_ceilings(process, settings.seed)
-            progress(Progress(0, len(missing), describe_ceilings(ceilings)))
+            steps.tell(describe_ceilings(ceilings))
             run = results.add_run(machine, settings.stored, ceilings)
-            for number, one in enumerate(missing, start=1):
-                measured = _measure_part(process, settings, one.part, one.contenders)
-                results.add_cell(run, measured)
-                progress(Progress(number, len(missing), describe_part(one.part, measured)))
+            steps.start()
+            found: dict[NetworkPart, CellMeasured] = {}
+            for number in range(processes):
+                if number:
+                    process.start()
+                for one in missing:
+                    before = found.get(one.part)
+                    measured = _measure_part(process, settings, rules, _right(one, before) if before else one)
+                    found[one.part] = continued(before, measured) if before else measured
+                    results.add_cell(run, found[one.part])
+                    steps.advance(describe_part(one.part, found[one.part]))
+
+
+def _right(one: _Part, before: CellMeasured) -> _Part:
+    """The part with those contenders that another process found right."""
+    right = {outcome.kernel.name for outcome in before.outcomes if outcome.status == "ok"}
+    return _Part(one.part, tuple(contender for contender in one.contenders if contender.name in right))
 
 
 def _parts(process: KernelProcess, settings: NetworkSettings) -> Iterator[_Part]:
@@ -98,15 +118,13 @@ def _parts(process: KernelProcess, settings: NetworkSettings) -> Iterator[_Part]
                 yield _Part(NetworkPart(alpha, resolution, settings.batch, one.part), one.contenders)
 
 
-def _measure_part(
-    process: KernelProcess, settings: NetworkSettings, part: NetworkPart, contenders: Sequence[Declaration]
-) -> CellMeasured:
+def _measure_part(process: KernelProcess, settings: NetworkSettings, rules: Rules, one: _Part) -> CellMeasured:
     """A part of a network, measured again without each contender that brings the worker down."""
 
     def measure(sound: tuple[str, ...]) -> CellMeasured:
-        job = protocol.MeasureNetworkPart(part, settings.weights_path, sound, settings.rules, settings.seed)
+        job = protocol.MeasureNetworkPart(one.part, settings.weights_path, sound, rules, settings.seed)
         return process.ask(job, protocol.CellTimed).cell
 
     broken: dict[str, str] = {}
-    measured = measure_sound(measure, [contender.name for contender in contenders], broken)
-    return with_failed(measured, contenders, broken)
+    measured = measure_sound(measure, [contender.name for contender in one.contenders], broken)
+    return with_failed(measured, one.contenders, broken)

@@ -110,13 +110,8 @@ class _Benchmarks:
         return kernel.bind(problem.placed_anew(rng))
 
     def _sample(self, number: int, launches: int, batches: int) -> dict:
-        """Once all pools sleep; the median, for some batches are interrupted."""
-        launch = self._launches[number]
-        self._clocks.wait_for_idle_pools()
-        if batches > 1:
-            launch()
-        seconds = np.median([self._clocks.batch_seconds(launch, launches) for _ in range(batches)])
-        return {"type": "sampled", "seconds": float(seconds)}
+        seconds = self._clocks.Clock().sample(self._launches[number], launches, batches)
+        return {"type": "sampled", "seconds": seconds}
 
 
 def _shape(of: Any, sizes: dict[str, int]) -> Any:

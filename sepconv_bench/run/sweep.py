@@ -1,4 +1,7 @@
-"""The main job: a grid goes through a worker process, cell by cell, into a results file.
+"""The main job: a grid goes through a worker process, cell by cell, into a results file; then once more, through another one.
+
+Where pages and code lie is drawn with each process, and a minute later the neighbours are others: what that makes is in no
+process's own intervals.
 
 A kernel that crashes, hangs or eats the memory costs its own place in the cell: it is recorded with its reason, a fresh
 worker measures the rest, and the sweep goes on. Cells that are in the file already are left alone.
@@ -6,6 +9,7 @@ worker measures the rest, and the sweep goes on. Cells that are in the file alre
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -14,10 +18,11 @@ from sepconv_bench.measure.records import Ceilings, Rules
 from sepconv_bench.model.declaration import Declaration
 from sepconv_bench.model.grids import Grid
 from sepconv_bench.model.shapes import ConvShape
-from sepconv_bench.results.records import CellMeasured, RunSettings
+from sepconv_bench.results.cell import Cell
+from sepconv_bench.results.records import CellMeasured, Run, RunSettings, continued
 from sepconv_bench.results.store import Results
 from sepconv_bench.run import protocol
-from sepconv_bench.run.describe import Progress, describe_ceilings, describe_cell
+from sepconv_bench.run.describe import Progress, Steps, describe_ceilings, describe_cell, describe_sampling
 from sepconv_bench.run.faulty import measure_sound, with_failed
 from sepconv_bench.run.kernel_process import (
     CEILING_SECONDS,
@@ -29,6 +34,8 @@ from sepconv_bench.run.kernel_process import (
 from sepconv_bench.run.machines import refuse_other_machine
 from sepconv_bench.run.supervisor import WorkerError
 
+PROCESSES = 2  # in which each cell is measured
+WORTH_SECONDS = 10.0  # of sampling, below which another process takes longer to start than to measure
 FAULTS = 3  # crashes and hangs after which a kernel is not tried on the cells that are left
 
 
@@ -47,6 +54,12 @@ class Settings:
     cold: bool = False
 
     @property
+    def processes(self) -> int:
+        """In how many processes each cell is measured: a GPU's memory is not drawn anew with them."""
+        few = len(self.grid.shapes) * self.rules.seconds < WORTH_SECONDS
+        return 1 if self.device == "cuda" or few else PROCESSES
+
+    @property
     def worker(self) -> WorkerSettings:
         return WorkerSettings(self.threads, self.kernels, self.plugins, self.timeout, self.device, self.cold)
 
@@ -60,37 +73,76 @@ def sweep(settings: Settings, opened: Callable[[], Results], progress: Callable[
     with open_kernel_process(settings.worker) as process:
         started = process.start()
         with opened() as results:
-            _measure_missing(process, settings, started, results, progress)
+            _Sweep(process, settings, started, results, progress).measure_missing()
 
 
-def _measure_missing(
-    process: KernelProcess,
-    settings: Settings,
-    started: protocol.Started,
-    results: Results,
-    progress: Callable[[Progress], None],
-) -> None:
-    refuse_other_machine(results, started.machine)
-    missing = missing_shapes(settings.grid.shapes, started.kernels, results)
-    total, before = len(settings.grid.shapes), len(settings.grid.shapes) - len(missing)
-    if not missing:
-        progress(Progress(total, total, f"all {total} cells are there already; nothing to measure"))
-        return
-    progress(Progress(before, total, f"{started.machine.describe()}: measuring its ceilings"))
-    ceilings = ceilings_within(process, settings.rules, settings.seed)
-    progress(Progress(before, total, describe_ceilings(ceilings)))
-    run = results.add_run(started.machine, run_settings(settings, started.kernels, settings.threads), ceilings)
-    faults: Counter[str] = Counter()
-    for number, shape in enumerate(missing, start=before + 1):
-        measured = measure_cell(process, shape, started.kernels, settings.rules, settings.seed, faults)
-        results.add_cell(run, measured)
-        progress(Progress(number, total, describe_cell(measured)))
+class _Sweep:
+    """A grid through one process after the other, into the results."""
+
+    def __init__(
+        self,
+        process: KernelProcess,
+        settings: Settings,
+        started: protocol.Started,
+        results: Results,
+        progress: Callable[[Progress], None],
+    ) -> None:
+        refuse_other_machine(results, started.machine)
+        self._process, self._settings, self._machine, self._results = process, settings, started.machine, results
+        self._kernels, self._faults, self._begun = started.kernels, Counter[str](), time.monotonic()
+        self._timed_s = 0.0
+        shapes, processes = settings.grid.shapes, settings.processes
+        self._left = [missing_shapes(shapes, self._kernels, results, number + 1) for number in range(processes)]
+        self._rules = Rules(settings.rules.target, settings.rules.seconds / processes, settings.rules.evenly)
+        done = sum(len(shapes) - len(left) for left in self._left)
+        self._steps = Steps(done, processes * len(shapes), self._rules.seconds, progress)
+
+    def measure_missing(self) -> None:
+        if not any(self._left):
+            self._steps.tell(f"all {len(self._settings.grid.shapes)} cells are there already; nothing to measure")
+            return
+        run = self._run()
+        self._steps.start()
+        for number, missing in enumerate(self._left):
+            if number and missing:
+                self._process.start()
+            cells = self._results.cells() if number else []
+            held = {cell.shape: cell for cell in cells if cell.measured.kernels == tuple(one.name for one in self._kernels)}
+            for shape in missing:
+                self._measure(shape, number, run, held.get(shape))
+        cells = [cell for cell in self._results.cells() if cell.run.number == run.number]
+        self._steps.tell(describe_sampling(cells, time.monotonic() - self._begun, self._timed_s))
+
+    def _run(self) -> Run:
+        """The run that cells belong to from now on, with its ceilings measured."""
+        self._steps.tell(f"{self._machine.describe()}: measuring its ceilings; then {self._steps.left()} for the cells")
+        ceilings = ceilings_within(self._process, self._settings.rules, self._settings.seed)
+        self._steps.tell(describe_ceilings(ceilings))
+        stored = run_settings(self._settings, self._kernels, self._settings.threads)
+        return Run(self._results.add_run(self._machine, stored, ceilings), self._machine, stored, ceilings)
+
+    def _measure(self, shape: ConvShape, number: int, run: Run, before: Cell | None) -> None:
+        """A cell in one process; `before` is what others found of it, and the kernels that it was right for go on."""
+        kernels: Sequence[Declaration] = self._kernels
+        if before is not None:  # what has failed since then on others says nothing of what was right here
+            kernels = [one for one in kernels if one.name in before.times and self._faults[one.name] < FAULTS]
+        if not kernels:
+            self._steps.advance(f"{shape}: no kernel goes on")
+            return
+        measured = measure_cell(self._process, shape, kernels, self._rules, self._settings.seed + number, self._faults)
+        self._timed_s += measured.timed_s
+        if before is not None:
+            measured, run = continued(before.measured, measured), before.run
+        self._results.add_cell(run.number, measured)
+        self._steps.advance(describe_cell(Cell(measured, run)))
 
 
-def missing_shapes(shapes: Sequence[ConvShape], kernels: Sequence[Declaration], results: Results) -> list[ConvShape]:
-    """Those of the shapes on which the results do not hold these kernels yet."""
-    done, names = results.done(), ",".join(kernel.name for kernel in kernels)
-    return [shape for shape in shapes if (shape, names) not in done]
+def missing_shapes(
+    shapes: Sequence[ConvShape], kernels: Sequence[Declaration], results: Results, processes: int = 1
+) -> list[ConvShape]:
+    """Those of the shapes on which these kernels were measured in fewer processes; in all, where the file does not say."""
+    there, names = results.processes(), ",".join(kernel.name for kernel in kernels)
+    return [shape for shape in shapes if (there.get((shape, names), -1) or processes) < processes]
 
 
 def run_settings(settings: Settings, kernels: Sequence[Declaration], threads: int) -> RunSettings:

@@ -130,6 +130,7 @@ class _Worker:
         part: NetworkPart | None = None,
     ) -> protocol.CellTimed:
         stolen, started, slowed = machine.steal_seconds(), time.time(), getattr(self._clock, "slowed", 0)
+        timed = self._clock.timed
         contest = Contest(contenders, rng, self._mark, self._clock)
         outcomes, samples = contest.timed(self._peak.launch, rules, beside_ours=part is not None)
         measured = CellMeasured(
@@ -143,6 +144,8 @@ class _Worker:
             peak_flop=self._peak.flop,
             slowed=getattr(self._clock, "slowed", 0) - slowed,
             network=part,
+            timed_s=self._clock.timed - timed,
+            processes=(len(next(iter(samples.blocks.values()), [])),),
         )
         return protocol.CellTimed(measured)
 

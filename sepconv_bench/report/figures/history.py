@@ -100,7 +100,7 @@ def newest_speedups(table: pd.DataFrame) -> Figure | None:
                 **{"standard_variant": standard, "standard_library": OURS},
                 **{"separable_variant": separable, "separable_library": OURS},
                 "best": separable == "fused",
-                "flags": "",
+                "grade": "",
             }
         )
     return headline(pd.DataFrame(rows)) if rows else None

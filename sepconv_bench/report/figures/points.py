@@ -67,17 +67,17 @@ def points(axes: Axes, rows: pd.DataFrame, x: np.ndarray, looks: dict) -> None:
 
 
 def bars(axes: Axes, x: np.ndarray | pd.Series, rows: pd.DataFrame, colour: str, marker: str) -> None:
-    """Points with their 95 % intervals; filled where nothing speaks against them."""
+    """Points with their 95 % intervals; hollow where they did not close."""
     high = rows.speedup_hi.replace(np.inf, np.nan).fillna(rows.speedup)
     axes.vlines(x, rows.speedup_lo.replace(0, np.nan).fillna(rows.speedup), high, color=colour, linewidth=1.6, zorder=4)
-    faces = ["white" if flags else colour for flags in rows["flags"]]
+    faces = ["white" if grade == "C" else colour for grade in rows.grade]
     scale = min(1.0, (400 / len(rows)) ** 0.5)  # so that a crowd shows where it is densest
     axes.scatter(x, rows.speedup, s=34 * scale, marker=marker, c=faces, edgecolors=colour, linewidths=1.2 * scale, zorder=5)
 
 
 def interval_handles(rows: pd.DataFrame) -> list[Line2D]:
-    """What an open marker means, where there is one."""
-    if (rows["flags"] == "").all():
+    """What a hollow marker means, where there is one."""
+    if not (rows.grade == "C").any():
         return []
     return [
         Line2D(
@@ -87,7 +87,7 @@ def interval_handles(rows: pd.DataFrame) -> list[Line2D]:
             marker="o",
             markerfacecolor="white",
             color=MEASURED_GREY,
-            label="open: too noisy, see the table",
+            label="hollow: not closed (grade C)",
         )
     ]
 

@@ -14,6 +14,7 @@ from distributed import CancelledError, Client, KilledWorker, wait
 
 from sepconv_bench.measure.records import Ceilings
 from sepconv_bench.model.shapes import ConvShape
+from sepconv_bench.results.cell import Cell
 from sepconv_bench.results.store import Results
 from sepconv_bench.run import sweep
 from sepconv_bench.run.describe import Progress, describe_ceilings, describe_cell
@@ -172,7 +173,8 @@ class _Coordinator:
         done = decode(came, CellDone)
         grid.faults.update(done.faults)
         grid.results.add_cell(host.run or 0, done.cell)
-        self._log(f"{host.name}: {describe_cell(done.cell)}")
+        run = next(run for run in grid.results.runs() if run.number == host.run)
+        self._log(f"{host.name}: {describe_cell(Cell(done.cell, run))}")
 
     def _lost(self, host: Host, there: Mapping[str, dict]) -> None:
         """Put back what a lost worker had in hands, and look whether the host has another one by now."""

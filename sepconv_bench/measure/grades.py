@@ -1,10 +1,16 @@
-"""Flags of a result: signs, in the samples themselves, that a number should not be believed as it stands.
+"""How far a number can be believed: a grade, from flags, which are signs in the samples themselves.
+
+A  closed and clean: its interval is as narrow as was asked, and there is no flag
+B  closed with a remark: its interval is that narrow, but there is another flag
+C  not closed
 
 wide    the interval did not close to what was asked
 few     fewer blocks than an interval can be made of
 bimodal the rounds have two modes, as when a scheduler's quantum lands in some of them: a median is of one or the other
 drift   block after block it moved one way: the interval takes blocks for draws in no order
 steal   the hypervisor gave the CPUs to others meanwhile, or a quota of CPU time held them back
+
+The thresholds, and what was tried to find them, are in docs/grades.md.
 """
 
 from __future__ import annotations
@@ -17,6 +23,14 @@ from sepconv_bench.measure.sampler import MIN_BLOCKS
 from sepconv_bench.measure.statistics import log_medians
 
 FLAGS = ("wide", "few", "bimodal", "drift", "steal")
+GRADES = {"A": "closed and clean", "B": "closed with a remark", "C": "not closed"}
+_REMARKS = {
+    "wide": "its interval did not close in its time",
+    "few": "of few blocks",
+    "bimodal": "its rounds have two modes",
+    "drift": "it moved one way, block after block",
+    "steal": "CPU time was taken from it meanwhile",
+}
 _FEWEST_ROUNDS = 24  # below which two modes are chance
 _BETWEEN = 0.85  # of the variance that lies between two modes; a normal distribution has 2 / pi = 0.64, an even one 0.75
 _LEAST_MODE = 0.15  # of the rounds
@@ -40,6 +54,16 @@ def flags(blocks: Sequence[np.ndarray], half_width: float, target: float, stolen
         "steal": stolen > _STOLEN,
     }
     return [flag for flag in FLAGS if shown[flag]]
+
+
+def grade(flags: Sequence[str]) -> str:
+    """One of GRADES, from all the flags of a number."""
+    return "C" if "wide" in flags else "B" if flags else "A"
+
+
+def remark(flags: Sequence[str]) -> str:
+    """The plainest reason for a grade below A, empty for A: the first of FLAGS among them."""
+    return next((_REMARKS[flag] for flag in FLAGS if flag in flags), "")
 
 
 def _bimodal(blocks: Sequence[np.ndarray]) -> bool:

@@ -1,0 +1,69 @@
+"""What separates two processes that measure the same, and not two blocks of one: where pages, code and threads lie, and time.
+
+A cell is measured in several processes, too few to tell by themselves how far apart processes are; all cells of a file together
+can. For each comparison of two kernels, the squared distance between a cell's processes beyond what their blocks explain is an
+estimate of that component's variance; its typical value over the cells counts as six degrees of freedom beside the cell's own
+(a moderated variance: Smyth, Stat. Appl. Genet. Mol. Biol. 3, 2004).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from scipy.special import chdtri
+
+from sepconv_bench.measure.statistics import Component, mean_and_variance
+from sepconv_bench.results.cell import Cell
+
+_PRIOR = 6.0  # degrees of freedom of what is typical
+_LEAST_CELLS = 8  # below which all comparisons of the file say what is typical
+
+
+class Between:
+    """The component between processes of each ratio in a file; `cells` may still grow until the first question."""
+
+    def __init__(self, cells: Sequence[Cell]) -> None:
+        self._cells = cells
+        self._typical: dict[tuple[str, str], float] = {}
+
+    def component(self, cell: Cell, kernel: str, over: str) -> Component | None:
+        """What to add to the variance of a ratio's logarithm; None where one process measured it."""
+        if len(cell.measured.processes) < 2:
+            return None
+        logs = cell.by_process(kernel, over)
+        own = _squares(logs)
+        if own is None:
+            return None
+        if (kernel, over) not in self._typical:
+            self._typical[kernel, over] = self._typical_of(kernel, over)
+        between, explained = own
+        freedom = len(logs) - 1
+        variance = (_PRIOR * self._typical[kernel, over] + freedom * (between - explained)) / (_PRIOR + freedom)
+        blocks = np.array([len(each) for each in logs])
+        return Component(max(0.0, variance) * float(((blocks / blocks.sum()) ** 2).sum()), _PRIOR + freedom)
+
+    def _typical_of(self, kernel: str, over: str) -> float:
+        found = self._found(kernel, over)
+        if len(found) < _LEAST_CELLS:
+            pairs = {(pair.separable, pair.standard) for cell in self._cells for pair in cell.pairs}
+            found = [each for pair in pairs for each in self._found(*pair)]
+        if not found:
+            return 0.0
+        between, explained = np.array(found).T
+        # By medians: one cell that a neighbour disturbed says nothing of the others.
+        return max(0.0, float(np.median(between) / chdtri(1, 0.5) - np.median(explained)))
+
+    def _found(self, kernel: str, over: str) -> list[tuple[float, float]]:
+        """Of each cell that has both in several processes."""
+        there = [cell for cell in self._cells if {kernel, over} <= cell.samples.keys() and len(cell.measured.processes) > 1]
+        squares = (_squares(cell.by_process(kernel, over)) for cell in there)
+        return [each for each in squares if each is not None]
+
+
+def _squares(logs: Sequence[np.ndarray]) -> tuple[float, float] | None:
+    """The variance of the processes' means, and how much of it their blocks explain; None where that is not known."""
+    if len(logs) < 2 or min(map(len, logs)) < 2:
+        return None
+    means, variances = np.array([mean_and_variance(each) for each in logs]).T
+    return float(means.var(ddof=1)), float(variances.mean())
