@@ -101,7 +101,7 @@ def test_slower_wrong_and_missing_are_told_apart(clone, door):
     (left_out,) = (line for line in lines if line.startswith("not compared"))
     assert "cpu.depthwise.loops" in left_out
     assert "the new one: its result is wrong" in left_out
-    assert door("ab", "base", "worse", *SMALL, "--threshold", "3", cwd=clone).returncode == 0
+    assert door("ab", "base", "worse", *SMALL, "--threshold", "20", cwd=clone).returncode == 0
 
 
 def test_the_checkout_as_it_is_is_a_revision(clone, door):
