@@ -9,7 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sepconv_bench.kernels.cpu.blocking import Cut, channel_blocks, depth_block, product_blocks, tiles_block, update_cycles
+from sepconv_bench.kernels.cpu.blocking import (
+    Cut,
+    channel_blocks,
+    depth_block,
+    fuses,
+    product_blocks,
+    strip_rows,
+    tiles_block,
+    update_cycles,
+)
 from sepconv_bench.kernels.cpu.registers import Vectors
 from sepconv_bench.model.grids import GRIDS
 
@@ -110,3 +119,14 @@ def test_a_large_map_is_shared_by_tiles():
 def test_blocks_of_depth_and_of_tiles_are_never_empty(M, taps, NR):
     assert 1 <= depth_block(M, taps, NR) <= M
     assert tiles_block(M * taps, M * NR) >= 1
+
+
+@pytest.mark.parametrize("shape", GRIDS["mobilenet"].shapes, ids=str)
+def test_a_block_is_fused_while_l2_holds_its_weights(shape):
+    """Half a megabyte of them: 256 to 512 channels."""
+    assert fuses(shape.M * shape.N) == (4 * shape.M * shape.N < 512 * 1024)
+
+
+@given(st.integers(1, 10**6), st.integers(1, 10**7))
+def test_a_strip_is_never_empty(row, weights):
+    assert strip_rows(row, weights) >= 1

@@ -13,6 +13,7 @@ from sepconv_bench.kernels.cpu.registers import Vectors
 _L1_FLOATS = 1 << 12
 _L2_FLOATS = 1 << 17
 _L2_TILES_FLOATS = 1 << 16
+_STRIP_FLOATS = 1 << 14
 _MOST_VECTORS = 4  # in a panel
 _SERIAL_CYCLES = 20_000  # of one thread, below which waking the others costs more than they bring
 
@@ -91,7 +92,7 @@ def product_blocks(
 ) -> Blocks:
     """Blocks of `rows` x `width` pixels times weights of `taps` x M x N: those with the least work for the busiest thread.
 
-    `filter_taps`: of a depthwise convolution which each thread does on its tiles first, whatever its share of the panels.
+    `filter_taps`: of a depthwise convolution which each thread does on its rows first, whatever its share of the panels.
     """
     candidates, updates = _cuts(width, ceil(N / vectors.lanes), vectors), taps * M
     filtering = filter_taps * ceil(M / vectors.lanes) * width  # of a row
@@ -107,7 +108,8 @@ def product_blocks(
         read = rows * width * M / tile_threads + updates * N / panel_threads
         for pixels, panels in candidates:
             busiest = max(row_cycles(pixels, panels, *share) for share in _shares(panels.parts, panel_threads))
-            rows_each = ceil(rows * pixels.parts / tile_threads) / pixels.parts
+            shared = 1 if filter_taps else pixels.parts  # whole rows, or each tile by itself
+            rows_each = ceil(rows * shared / tile_threads) / shared
             blocks = Blocks(pixels, panels, tile_threads, panel_threads)
             found.append((rows_each * (filtering + busiest) + max(0, read - _L2_FLOATS), blocks))
     return min(found, key=lambda one: one[0])[1]
@@ -148,6 +150,18 @@ def tiles_block(tile_floats: int, weights_floats: int) -> int:
     """Tiles that go through the weights together, panel by panel: as many as stay in L2 beside a panel or, if L2 does not hold
     the weights, instead of it. The fewer, the more often all the weights are read."""
     return max(1, (_L2_FLOATS if streams(weights_floats) else _L2_TILES_FLOATS) // tile_floats)
+
+
+def strip_rows(row_floats: int, weights_floats: int) -> int:
+    """Rows that a fused kernel filters before it multiplies them: few, so that they are warm still, unless L2 does not hold the
+    weights, which are read for each strip."""
+    return max(1, (_L2_FLOATS if streams(weights_floats) else _STRIP_FLOATS) // row_floats)
+
+
+def fuses(weights_floats: int) -> bool:
+    """Whether one pass is faster than two: as long as L2 holds the weights of the product, which each strip reads. Two passes
+    read them for blocks of tiles that are four times as large, and no thread filters what another has filtered."""
+    return weights_floats < _L2_FLOATS
 
 
 def streams(weights_floats: int) -> bool:

@@ -8,7 +8,7 @@ from numba import njit
 
 from sepconv_bench.kernels.cpu.blocking import Blocks, Cut
 
-_BAND_ROWS = 7  # that a tile goes down before the next beside it: their rows of F, two more, are in L1 still
+BAND_ROWS = 7  # that a tile goes down before the next beside it: their rows of F, two more, are in L1 still
 
 
 class Shares(NamedTuple):
@@ -38,7 +38,7 @@ class Position(NamedTuple):
 
 
 def shares_of(blocks: Blocks, rows: int, depth: int = 1, tiles_block: int = 1, streams: bool = False) -> Shares:
-    pixels, vectors, bands = blocks.pixels, blocks.vectors, Cut.balanced(rows, _BAND_ROWS)
+    pixels, vectors, bands = blocks.pixels, blocks.vectors, Cut.balanced(rows, BAND_ROWS)
     cut = (pixels.parts, pixels.longer, bands.most, bands.parts, bands.longer, vectors.parts, vectors.longer)
     return Shares(*cut, blocks.tile_threads, blocks.panel_threads, depth, tiles_block, streams)
 
