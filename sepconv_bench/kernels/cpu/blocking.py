@@ -14,6 +14,7 @@ _L1_FLOATS = 1 << 12
 _L2_FLOATS = 1 << 17
 _L2_TILES_FLOATS = 1 << 16
 _STRIP_FLOATS = 1 << 14
+BAND_ROWS = 7  # that a tile goes down before the next beside it: their rows of F, two more, are in L1 still
 _MOST_VECTORS = 4  # in a panel
 _SERIAL_CYCLES = 20_000  # of one thread, below which waking the others costs more than they bring
 
@@ -133,12 +134,20 @@ def _shares(parts: int, threads: int) -> list[tuple[int, int]]:
 
 
 def channel_blocks(rows: int, width: int, M: int, D_K: int, vectors: Vectors, threads: int, least: int = 1) -> Blocks:
-    """Blocks of a depthwise convolution: panels of one vector. On `least` threads at least, however little there is to do."""
-    pixels, panels = Cut.balanced(width, vectors.max_filtered_pixels(D_K)), Cut(ceil(M / vectors.lanes), 1)
+    """Blocks of a depthwise convolution: panels of a tile's vectors; on `least` threads at least."""
+    MR, NV = vectors.filtered_tile(D_K)
+    pixels, panels = Cut.balanced(width, MR), Cut(ceil(M / (NV * vectors.lanes)), 1)
     tiles = rows * pixels.parts
-    used = threads if tiles * panels.parts * D_K**2 * pixels.most > _SERIAL_CYCLES else least
+    used = threads if tiles * panels.parts * NV * D_K**2 * pixels.most > _SERIAL_CYCLES else least
     grid = min(_grids(used), key=lambda grid: ceil(tiles / grid[0]) * ceil(panels.parts / grid[1]))
     return Blocks(pixels, panels, *grid)
+
+
+def filtered_band(D_K: int, vectors: Vectors) -> int:
+    """Rows that a depthwise tile goes down before the next beside it. Tiles of whole cache lines follow each other along a row,
+    as memory does."""
+    _, NV = vectors.filtered_tile(D_K)
+    return BAND_ROWS if NV == 1 else 1
 
 
 def depth_block(M: int, taps: int, NR: int) -> int:

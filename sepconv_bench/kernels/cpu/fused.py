@@ -23,7 +23,6 @@ from sepconv_bench.kernels.cpu.depthwise import filter_tiles
 from sepconv_bench.kernels.cpu.launch import compiled
 from sepconv_bench.kernels.cpu.layout import (
     FLOAT,
-    LINE_FLOATS,
     Taps,
     View,
     aligned,
@@ -35,8 +34,8 @@ from sepconv_bench.kernels.cpu.layout import (
     view_after,
 )
 from sepconv_bench.kernels.cpu.product import Output, Prefetch, Terms, product_tiles
-from sepconv_bench.kernels.cpu.registers import Tile, Vectors, host_vectors
-from sepconv_bench.kernels.cpu.shares import BAND_ROWS, share_of, shares_of
+from sepconv_bench.kernels.cpu.registers import LINE_FLOATS, Tile, Vectors, host_vectors
+from sepconv_bench.kernels.cpu.shares import share_of, shares_of
 from sepconv_bench.kernels.problem import Problem
 from sepconv_bench.kernels.registry import Launch, kernel
 from sepconv_bench.model.declaration import OURS
@@ -120,12 +119,12 @@ def _strip_products(wide: Tile, narrow: Tile, prefetches: bool, epilogue: bool) 
 def _filter_strip(pixels: tuple[int, int], D_K: int, stride: int, vectors: Vectors, epilogue: bool) -> Dispatcher:
     """All channels of a strip, filtered into its buffer: in bands, and down each column of a band."""
     filter_one = filter_tiles(pixels, D_K, stride, vectors, epilogue=epilogue)
-    MR = pixels[0]
+    MR, band = pixels[0], blocking.filtered_band(D_K, vectors)
 
     @njit(error_model="numpy")
     def filter_strip(F, taps, strip, sizes, cuts):
-        for k in range(0, strip.rows, BAND_ROWS):
-            rows = min(BAND_ROWS, strip.rows - k)
+        for k in range(0, strip.rows, band):
+            rows = min(band, strip.rows - k)
             f, g = view(F, strip.b, (strip.k + k) * stride, 0, 0), view_after(strip.buffer, k * strip.buffer.row)
             for c in range(cuts.filtered):
                 is_wide = c < cuts.wide_filtered
@@ -203,14 +202,14 @@ def bind_separable(
     sizes = sizes_of(D_K, M, N, stride, G)
     rows, threads = sizes.batch * sizes.rows, numba.get_num_threads()
     blocks = blocks or blocking.product_blocks(rows, sizes.width, M, N, 1, vectors, threads, filter_taps=D_K**2)
-    filtered = Cut.balanced(sizes.width, vectors.max_filtered_pixels(D_K))
+    filtered = Cut.balanced(sizes.width, vectors.filtered_tile(D_K)[0])
     # A line more than the channels: pixels a power of two apart would all fall into one set of the cache.
     pixel = (ceil(M / LINE_FLOATS) + 1) * LINE_FLOATS
     strip_rows = min(sizes.rows, blocking.strip_rows(sizes.width * pixel, M * N))
     floats = strip_rows * sizes.width * pixel
     strips = aligned(blocks.threads * floats)
     weights = packed(K_tilde[np.newaxis, np.newaxis], blocks, vectors.lanes, M)
-    bias_hat, bias = (padded(one, vectors.lanes) for one in biases or (None, None))
+    bias_hat, bias = (padded(one) for one in biases or (None, None))
     multiplied = (blocks.pixels.lengths, blocks.vectors.lengths)
     prefetches = blocking.prefetches(F.size, M * N)
     shares = shares_of(blocks, sizes.rows, tiles_block=strip_rows, streams=blocking.streams(M * N))

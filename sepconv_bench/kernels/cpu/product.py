@@ -199,7 +199,7 @@ def bind_standard(
     depth = blocking.depth_block(M, D_K**2, blocks.vectors.most * vectors.lanes)
     tiles = blocking.tiles_block(stride**2 * blocks.pixels.most * M, K.size)
     shares = shares_of(blocks, sizes.rows, depth, tiles, blocking.streams(K.size))
-    weights, biases = packed(K, blocks, vectors.lanes, depth), padded(bias, vectors.lanes)
+    weights, biases = packed(K, blocks, vectors.lanes, depth), padded(bias)
     cut = (blocks.pixels.lengths, blocks.vectors.lengths)
     function = _standard(*cut, vectors.lanes, blocking.prefetches(F.size, K.size), bias is not None, blocks.threads > 1)
     places = (as_map(F), weights.ctypes.data, biases.ctypes.data, as_map(G))
