@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import itertools
 from math import ceil
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sepconv_bench.kernels.cpu.blocking import Cut, channel_blocks, depth_block, product_blocks, tiles_block
+from sepconv_bench.kernels.cpu.blocking import (
+    Cut,
+    channel_blocks,
+    depth_block,
+    fuses,
+    product_blocks,
+    strip_rows,
+    tiles_block,
+    update_cycles,
+)
 from sepconv_bench.kernels.cpu.registers import Vectors
 from sepconv_bench.model.grids import GRIDS
 
@@ -57,6 +67,38 @@ def test_both_small_and_large_maps_keep_all_threads_busy(shape, threads):
     assert busiest <= 1.25 * tiles * panels / threads
 
 
+AVX2 = Vectors(8, 16)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("shape", [s for name in ("default", "mobilenet") for s in GRIDS[name].shapes], ids=str)
+def test_a_tile_loads_less_than_it_multiplies(shape, threads):
+    """With 16 registers: two loads go with two multiply-adds a cycle, and 14 x 1 has 15 loads for 14. One vector of channels
+    leaves no choice."""
+    for rows, width, taps in ((shape.D_G, shape.D_G, shape.D_K**2), (1, shape.D_G**2, 1)):
+        blocks = product_blocks(rows, width, shape.M, shape.N, taps, AVX2, threads)
+        for (MR, _), (NV, _) in itertools.product(blocks.pixels.counted(), blocks.vectors.counted()):
+            assert NV == 1 or (MR + NV) / (MR * NV) <= 5 / 6
+        assert blocks.vectors.most > 1 or AVX2.lanes >= shape.N
+
+
+def test_an_uneven_cut_is_charged_for_what_it_is():
+    """14 pixels in tiles of 4, 4, 3 and 3 are cheaper than four tiles of 4."""
+    assert Cut(14, 4).counted() == [(4, 2), (3, 2)]
+    assert Cut(16, 4).counted() == [(4, 4)]
+    assert Cut(14, 4).counted(1, 3) == [(4, 1), (3, 1)]
+    assert update_cycles(3, 3) < update_cycles(4, 3) < 4 / 3 * update_cycles(3, 3)
+
+
+@given(st.integers(1, 500), st.integers(1, 14), st.data())
+def test_the_runs_of_a_cut_are_counted(size, most, data):
+    cut = Cut.balanced(size, most)
+    first = data.draw(st.integers(0, cut.parts))
+    last = data.draw(st.integers(first, cut.parts))
+    lengths = [cut.most] * cut.longer + [cut.most - 1] * (cut.parts - cut.longer)
+    assert [length for length, count in cut.counted(first, last) for _ in range(count)] == lengths[first:last]
+
+
 def test_small_work_is_not_shared():
     assert product_blocks(7, 7, 16, 16, 1, Vectors(16, 32), 8).threads == 1
     assert channel_blocks(7, 7, 64, 3, Vectors(16, 32), 8).threads == 1
@@ -77,3 +119,14 @@ def test_a_large_map_is_shared_by_tiles():
 def test_blocks_of_depth_and_of_tiles_are_never_empty(M, taps, NR):
     assert 1 <= depth_block(M, taps, NR) <= M
     assert tiles_block(M * taps, M * NR) >= 1
+
+
+@pytest.mark.parametrize("shape", GRIDS["mobilenet"].shapes, ids=str)
+def test_a_block_is_fused_while_l2_holds_its_weights(shape):
+    """Half a megabyte of them: 256 to 512 channels."""
+    assert fuses(shape.M * shape.N) == (4 * shape.M * shape.N < 512 * 1024)
+
+
+@given(st.integers(1, 10**6), st.integers(1, 10**7))
+def test_a_strip_is_never_empty(row, weights):
+    assert strip_rows(row, weights) >= 1

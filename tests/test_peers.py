@@ -28,7 +28,7 @@ from sepconv_bench.run.kernel_process import WorkerSettings, open_kernel_process
 from sepconv_bench.run.sweep import Settings, sweep
 
 PEERS = [name for name in kernel_names(missing=True) if name.startswith("cpu.") and get_kernel(name).needs]
-LIBRARIES = ("torch", "onnxruntime", "openvino")
+LIBRARIES = ("torch", "onnxruntime", "openvino", "xnnpack", "ncnn")
 INTO_G = [
     "cpu.pointwise.torch-matmul",
     "cpu.separable.torch-matmul",
@@ -71,10 +71,10 @@ def hidden(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyP
 
 
 def test_a_peer_that_is_missing_is_listed_with_the_extra_that_brings_it(hidden, sepconv):
-    hidden("torch", "onnx", "openvino")
+    hidden("torch", "onnx", "openvino", "ai_edge_litert", "ncnn")
     told = {line.split()[0]: line for line in sepconv("list").stdout.splitlines()}
     for name in PEERS:
-        extra = get_kernel(name).declaration.library
+        extra = get_kernel(name).needs[0]
         assert told[name].endswith(f" not installed: pip install 'sepconv-bench[{extra}]'")
     assert "not installed" not in told["cpu.standard.numpy"]
 
@@ -271,7 +271,10 @@ def pools(name: str, threads: int, waiting: str = "as we do") -> tuple[float, fl
     return float(idle), float(cores)
 
 
-@pytest.mark.parametrize("name", ["cpu.standard.torch", "cpu.standard.onnxruntime", "cpu.standard.openvino"])
+@pytest.mark.parametrize(
+    "name",
+    ["cpu.standard.torch", "cpu.standard.onnxruntime", "cpu.standard.openvino", "cpu.standard.xnnpack", "cpu.standard.ncnn"],
+)
 def test_an_idle_pool_sleeps_while_others_are_timed(name):
     assert pools(name, 2)[0] < 0.05
 

@@ -57,10 +57,10 @@ def test_the_inner_loop_of_a_product_is_its_multiply_adds_with_nothing_on_the_st
 
 @pytest.mark.parametrize(("D_K", "stride"), [(3, 1), (3, 2), (5, 1)])
 def test_the_inner_loop_of_a_depthwise_tile_is_its_multiply_adds_with_nothing_on_the_stack(D_K, stride):
-    """A row of taps: MR x D_K multiply-adds."""
-    tile = Tile(VECTORS.max_filtered_pixels(D_K), 1, LANES)
+    """A row of taps: MR x NV x D_K multiply-adds."""
+    tile = Tile(*VECTORS.filtered_tile(D_K), LANES)
     loop = row_loop(tile, D_K, stride)
-    assert loop.multiply_adds == tile.MR * D_K
+    assert loop.multiply_adds == tile.MR * tile.NV * D_K
     assert loop.spills == 0
 
 

@@ -39,6 +39,8 @@ _BUILT_IN = (
     "sepconv_bench.kernels.peers.torch",
     "sepconv_bench.kernels.peers.onnxruntime",
     "sepconv_bench.kernels.peers.openvino",
+    "sepconv_bench.kernels.peers.xnnpack",
+    "sepconv_bench.kernels.peers.ncnn",
     "sepconv_bench.kernels.cuda.registered",
     "sepconv_bench.kernels.peers.cudnn",
 )

@@ -6,8 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from sepconv_bench.kernels.cpu.blocking import fuses
 from sepconv_bench.kernels.cpu.fused import bind_separable
 from sepconv_bench.kernels.cpu.product import bind_pointwise, bind_standard
+from sepconv_bench.kernels.cpu.tiled import bind_two_passes
 from sepconv_bench.kernels.problem import Problem
 from sepconv_bench.kernels.registry import Launch
 from sepconv_bench.model.operators import POINTWISE, SEPARABLE
@@ -24,7 +26,8 @@ def bind(problem: Problem, biases: Sequence[np.ndarray] = ()) -> Launch:
         return bind_pointwise(problem.F, problem.K_tilde, problem.G)
     if problem.operator is SEPARABLE:
         first, second = biases
-        return bind_separable(problem.F, problem.K_hat, problem.K_tilde, problem.G, problem.stride, (first, second))
+        bind_block = bind_separable if fuses(problem.K_tilde.size) else bind_two_passes
+        return bind_block(problem.F, problem.K_hat, problem.K_tilde, problem.G, problem.stride, (first, second))
     return bind_standard(problem.F, problem.K, problem.G, problem.stride, biases[0])
 
 

@@ -3,16 +3,28 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from math import ceil
 
 from sepconv_bench.kernels.cpu.registers import Vectors
 
-# Of what should stay in a level of cache, in floats: a half of the smallest L1d in use, and of a common L2.
+# Of what should stay in a level of cache, in floats: a half of the smallest L1d in use, and of a common L2; and the half of
+# that which is left to tiles where weights share it.
 _L1_FLOATS = 1 << 12
 _L2_FLOATS = 1 << 17
+_L2_TILES_FLOATS = 1 << 16
+_STRIP_FLOATS = 1 << 14
+BAND_ROWS = 7  # that a tile goes down before the next beside it: their rows of F, two more, are in L1 still
 _MOST_VECTORS = 4  # in a panel
-_LATENCY_CYCLES = 4  # of a multiply-add
 _SERIAL_CYCLES = 20_000  # of one thread, below which waking the others costs more than they bring
+
+# What one core does in a cycle, whichever x86 of the last ten years it is.
+_MULTIPLY_ADDS = 2
+_LOADS = 2
+_ISSUED = 3.25  # instructions: half of what the widest issue, as a core does that shares its front end with a neighbour
+_LOOP_INSTRUCTIONS = 3  # that count a loop and move its pointers
+_LATENCY_CYCLES = 4  # of a multiply-add
+_L2_LOADED = 5  # floats that come out of L2
 
 
 @dataclass(frozen=True)
@@ -41,6 +53,12 @@ class Cut:
         """How many of the runs are `most` long."""
         return self.size - self.parts * (self.most - 1)
 
+    def counted(self, first: int = 0, last: int | None = None) -> list[tuple[int, int]]:
+        """How long the runs from the `first` to before the `last` are, and how many are so: pairs of length and number."""
+        last = self.parts if last is None else last
+        longer = max(0, min(last, self.longer) - first)
+        return [(length, count) for length, count in ((self.most, longer), (self.most - 1, last - first - longer)) if count]
+
 
 @dataclass(frozen=True)
 class Blocks:
@@ -59,42 +77,77 @@ class Blocks:
         return self.tile_threads * self.panel_threads
 
 
-def tile_cycles(MR: int, NV: int) -> float:
-    """Cycles of one rank-1 update: of its multiply-adds and of its loads, two a cycle; of the latency of a sum; and of
-    its weights, which come out of L2 at half a vector a cycle. The longest counts."""
-    return max(MR * NV / 2, (MR + NV) / 2, _LATENCY_CYCLES, 2 * NV)
+def update_cycles(MR: int, NV: int, from_L2: int = 0) -> float:
+    """Cycles of one rank-1 update: those of its multiply-adds, of its loads, of all its instructions, of the floats of weights
+    that come out of L2, or the latency of a sum, whichever are most. A tile of one vector is bound by its loads and
+    instructions: for a multiply-add 14 x 1 takes 1.2 times as long as 4 x 3, of what 16 registers hold."""
+    multiply_adds, loads = MR * NV, MR + NV
+    instructions = multiply_adds + loads + _LOOP_INSTRUCTIONS
+    work = (multiply_adds / _MULTIPLY_ADDS, loads / _LOADS, instructions / _ISSUED, from_L2 / _L2_LOADED)
+    return max(*work, _LATENCY_CYCLES)
 
 
+@cache
 def product_blocks(
     rows: int, width: int, M: int, N: int, taps: int, vectors: Vectors, threads: int, filter_taps: int = 0
 ) -> Blocks:
     """Blocks of `rows` x `width` pixels times weights of `taps` x M x N: those with the least work for the busiest thread.
 
-    `filter_taps`: of a depthwise convolution which each thread does on its tiles first, whatever its share of the panels.
+    `filter_taps`: of a depthwise convolution which each thread does on its rows first, whatever its share of the panels.
     """
-    count = ceil(N / vectors.lanes)
+    candidates, updates = _cuts(width, ceil(N / vectors.lanes), vectors), taps * M
+    filtering = filter_taps * ceil(M / vectors.lanes) * width  # of a row
+
+    def row_cycles(pixels: Cut, panels: Cut, first: int, last: int) -> float:
+        from_L2 = updates * panels.most * vectors.lanes > _L1_FLOATS
+        return updates * _row_cycles(pixels, panels.counted(first, last), vectors.lanes * from_L2)
+
+    serial = rows * (filtering + min(row_cycles(*cuts, 0, cuts[1].parts) for cuts in candidates))
     found = []
-    for NV in range(1, min(count, _MOST_VECTORS) + 1):
-        pixels, panels = Cut.balanced(width, vectors.max_pixels(NV)), Cut.balanced(count, NV)
-        tiles, cycles = rows * pixels.parts, taps * M * tile_cycles(pixels.most, panels.most)
-        filtering = ceil(M / vectors.lanes) * filter_taps * pixels.most
-        used = threads if tiles * (filtering + panels.parts * cycles) > _SERIAL_CYCLES else 1
-        for tile_threads, panel_threads in _grids(used):
-            busy = ceil(tiles / tile_threads) * (filtering + ceil(panels.parts / panel_threads) * cycles)
-            # What does not stay in L2 comes at about a float a cycle.
-            read = rows * width * M / tile_threads + taps * M * N / panel_threads
+    for tile_threads, panel_threads in _grids(threads if serial > _SERIAL_CYCLES else 1):
+        # What does not stay in L2 comes at about a float a cycle.
+        read = rows * width * M / tile_threads + updates * N / panel_threads
+        for pixels, panels in candidates:
+            busiest = max(row_cycles(pixels, panels, *share) for share in _shares(panels.parts, panel_threads))
+            shared = 1 if filter_taps else pixels.parts  # whole rows, or each tile by itself
+            rows_each = ceil(rows * shared / tile_threads) / shared
             blocks = Blocks(pixels, panels, tile_threads, panel_threads)
-            found.append((busy + max(0, read - _L2_FLOATS), blocks))
+            found.append((rows_each * (filtering + busiest) + max(0, read - _L2_FLOATS), blocks))
     return min(found, key=lambda one: one[0])[1]
 
 
+def _cuts(width: int, count: int, vectors: Vectors) -> list[tuple[Cut, Cut]]:
+    """All ways to cut a row of pixels into tiles and `count` vectors into panels, the largest tiles first."""
+    sizes = [(MR, NV) for NV in range(min(count, _MOST_VECTORS), 0, -1) for MR in range(vectors.max_pixels(NV), 0, -1)]
+    return list(dict.fromkeys((Cut.balanced(width, MR), Cut.balanced(count, NV)) for MR, NV in sizes))
+
+
+def _row_cycles(pixels: Cut, panels: list[tuple[int, int]], lanes: int) -> float:
+    """Cycles of a rank-1 update of each tile of a row, with each of some panels: pairs of vectors and number. Of a vector of
+    weights `lanes` come out of L2."""
+    return sum(tiles * count * update_cycles(MR, NV, NV * lanes) for MR, tiles in pixels.counted() for NV, count in panels)
+
+
+def _shares(parts: int, threads: int) -> list[tuple[int, int]]:
+    """The first part and the one after the last, of each thread; as shares.py has them."""
+    return [(parts * thread // threads, parts * (thread + 1) // threads) for thread in range(threads)]
+
+
 def channel_blocks(rows: int, width: int, M: int, D_K: int, vectors: Vectors, threads: int, least: int = 1) -> Blocks:
-    """Blocks of a depthwise convolution: panels of one vector. On `least` threads at least, however little there is to do."""
-    pixels, panels = Cut.balanced(width, vectors.max_filtered_pixels(D_K)), Cut(ceil(M / vectors.lanes), 1)
+    """Blocks of a depthwise convolution: panels of a tile's vectors; on `least` threads at least."""
+    MR, NV = vectors.filtered_tile(D_K)
+    pixels, panels = Cut.balanced(width, MR), Cut(ceil(M / (NV * vectors.lanes)), 1)
     tiles = rows * pixels.parts
-    used = threads if tiles * panels.parts * D_K**2 * pixels.most > _SERIAL_CYCLES else least
+    used = threads if tiles * panels.parts * NV * D_K**2 * pixels.most > _SERIAL_CYCLES else least
     grid = min(_grids(used), key=lambda grid: ceil(tiles / grid[0]) * ceil(panels.parts / grid[1]))
     return Blocks(pixels, panels, *grid)
+
+
+def filtered_band(D_K: int, vectors: Vectors) -> int:
+    """Rows that a depthwise tile goes down before the next beside it. Tiles of whole cache lines follow each other along a row,
+    as memory does."""
+    _, NV = vectors.filtered_tile(D_K)
+    return BAND_ROWS if NV == 1 else 1
 
 
 def depth_block(M: int, taps: int, NR: int) -> int:
@@ -103,8 +156,21 @@ def depth_block(M: int, taps: int, NR: int) -> int:
 
 
 def tiles_block(tile_floats: int, weights_floats: int) -> int:
-    """Tiles that go through the weights together: as many as L1 holds or, if L2 does not hold the weights, as L2 does."""
-    return max(1, (_L2_FLOATS if streams(weights_floats) else _L1_FLOATS) // tile_floats)
+    """Tiles that go through the weights together, panel by panel: as many as stay in L2 beside a panel or, if L2 does not hold
+    the weights, instead of it. The fewer, the more often all the weights are read."""
+    return max(1, (_L2_FLOATS if streams(weights_floats) else _L2_TILES_FLOATS) // tile_floats)
+
+
+def strip_rows(row_floats: int, weights_floats: int) -> int:
+    """Rows that a fused kernel filters before it multiplies them: few, so that they are warm still, unless L2 does not hold the
+    weights, which are read for each strip."""
+    return max(1, (_L2_FLOATS if streams(weights_floats) else _STRIP_FLOATS) // row_floats)
+
+
+def fuses(weights_floats: int) -> bool:
+    """Whether one pass is faster than two: as long as L2 holds the weights of the product, which each strip reads. Two passes
+    read them for blocks of tiles that are four times as large, and no thread filters what another has filtered."""
+    return weights_floats < _L2_FLOATS
 
 
 def streams(weights_floats: int) -> bool:

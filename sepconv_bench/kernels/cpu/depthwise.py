@@ -1,4 +1,4 @@
-"""The tiled depthwise convolution: a tile of MR pixels of one vector of channels stays in registers, row by row of its taps.
+"""The tiled depthwise convolution: a tile of MR pixels of a line of channels stays in registers, row by row of its taps.
 
 With 3 x 3 taps and stride 1 a tile rolls down its column instead: all taps and the sums of three rows stay in registers.
 """
@@ -19,34 +19,35 @@ from sepconv_bench.kernels.cpu.launch import compiled
 from sepconv_bench.kernels.cpu.layout import FLOAT, Taps, as_map, padded, sizes_of, taps_after, view, view_after
 from sepconv_bench.kernels.cpu.registers import Tile, Vectors, host_vectors
 from sepconv_bench.kernels.cpu.shares import first_pixel, next_tile, rows_below, share_of, shares_of, tile_at
-from sepconv_bench.kernels.cpu.tile import channelwise, load_taps, relu6, store, store_fence, store_nontemporal, zeros
+from sepconv_bench.kernels.cpu.tile import channelwise, load_taps, relu6, rolled, store, store_fence, store_nontemporal, zeros
 from sepconv_bench.kernels.registry import Launch
 
 
 @cache
 def filter_row(tile: Tile, D_K: int, stride: int, nontemporal: bool, epilogue: bool = False) -> Dispatcher:
-    """One row of a tile in the channels from `first` to `last`, a vector at a time. `window` is D_K once more: a loop that is
+    """One row of a tile in the channels from `first` to `last`, its own at a time. `window` is D_K once more: a loop that is
     not unrolled leaves the registers to the tile."""
-    lanes, write = tile.lanes, store_nontemporal if nontemporal else store
+    NR, write = tile.NR, store_nontemporal if nontemporal else store
 
     @njit(error_model="numpy", inline="always")
-    def filter_vector(f, taps, g, window, m, channels, count):
+    def filter_channels(f, taps, g, window, m, channels, count):
         sums = zeros(tile)
         for i in range(window):
             row = load_taps(tile, taps.address + i * D_K * taps.step + m, taps.step, D_K, channels)
             sums = channelwise(tile, sums, row, f.address + i * f.row + m, f.pixel, stride, channels)
+            rolled()
         if epilogue:
             sums = relu6(tile, sums, taps.bias + m)
         write(tile, sums, g.address + m, g.pixel, count)
 
     @njit(error_model="numpy")
     def filter_row(f, taps, g, window, first, last):
-        whole = last - (last - first) % lanes
-        for m in range(first * FLOAT, whole * FLOAT, lanes * FLOAT):
-            filter_vector(f, taps, g, window, m, None, lanes)
+        whole = last - (last - first) % NR
+        for m in range(first * FLOAT, whole * FLOAT, NR * FLOAT):
+            filter_channels(f, taps, g, window, m, None, NR)
         if whole < last:
             left = last - whole
-            filter_vector(f, taps, g, window, whole * FLOAT, left, left)
+            filter_channels(f, taps, g, window, whole * FLOAT, left, left)
 
     return filter_row
 
@@ -96,7 +97,8 @@ def filter_tile(
     """`rows` rows of MR pixels, one below the other, in the channels from `first` to `last`. Non-temporal stores want whole
     vectors that are aligned."""
     pieces = Cut.balanced(MR, max(vectors.max_rolled_pixels(D_K), 1))
-    by_row = filter_row(Tile(MR, 1, vectors.lanes), D_K, stride, nontemporal, epilogue)
+    NV = vectors.filtered_tile(D_K)[1]
+    by_row = filter_row(Tile(MR, NV, vectors.lanes), D_K, stride, nontemporal, epilogue)
     if D_K == 3 and stride == 1 and pieces.most >= min(MR, 4) and pieces.parts <= 2:
         return _rolling(by_row, pieces.most, MR - pieces.most, vectors.lanes, nontemporal, epilogue)
 
@@ -156,12 +158,12 @@ def _depthwise(
 ) -> Dispatcher:
     """Depthwise convolution by tiles of the larger `pixels` and, where a row does not divide, the smaller."""
     filter_one = filter_tiles(pixels, D_K, stride, vectors, nontemporal, epilogue)
-    MR, lanes = pixels[0], vectors.lanes
+    MR, NR = pixels[0], vectors.filtered_tile(D_K)[1] * vectors.lanes
 
     @njit(error_model="numpy")
     def share(F, w, bias, G, sizes, shares, tiles, panels):
         taps = Taps(w, sizes.M * FLOAT, bias)
-        first, last = panels[0] * lanes, min(panels[1] * lanes, sizes.M)
+        first, last = panels[0] * NR, min(panels[1] * NR, sizes.M)
         u = tiles[0]
         at = tile_at(u, sizes, shares)
         while u < tiles[1]:
@@ -191,8 +193,9 @@ def bind_depthwise(
     sizes = sizes_of(D_K, M, M, stride, G)
     rows, threads = sizes.batch * sizes.rows, numba.get_num_threads()
     blocks = blocking.channel_blocks(rows, sizes.width, M, D_K, vectors, threads, least_threads)
-    target, biases = as_map(G), padded(bias, vectors.lanes)
+    target, biases = as_map(G), padded(bias)
     nontemporal = blocking.stores_nontemporal(G.size) and not any(each % (vectors.lanes * FLOAT) for each in target)
     function = _depthwise(blocks.pixels.lengths, D_K, stride, vectors, nontemporal, bias is not None, blocks.threads > 1)
     places = (as_map(F), K_hat.ctypes.data, biases.ctypes.data, target)
-    return compiled(function, *places, sizes, shares_of(blocks, sizes.rows), keep=(F, K_hat, biases, G))
+    shares = shares_of(blocks, sizes.rows, band=blocking.filtered_band(D_K, vectors))
+    return compiled(function, *places, sizes, shares, keep=(F, K_hat, biases, G))

@@ -1,7 +1,8 @@
-"""Rung 4, fused: separable convolution whose intermediate map never leaves L1.
+"""Rung 4, fused: separable convolution whose intermediate map never leaves the caches of a core.
 
-A thread takes a strip of tiles, filters all their channels into a buffer of its own, and multiplies the buffer with every
-panel of the pointwise weights. Saves over `tiled` the 2 x 4 M D_G^2 bytes of the intermediate map and one launch.
+A thread takes a strip of rows, filters all their channels into a buffer of its own, and multiplies the buffer with every
+panel of the pointwise weights. The filter and the product cut the strip each into its own tiles. Saves over `tiled` the
+2 x 4 M D_G^2 bytes of the intermediate map and one launch.
 """
 
 from __future__ import annotations
@@ -17,11 +18,11 @@ from numba.core.dispatcher import Dispatcher
 
 from sepconv_bench.compile_once import compile_once
 from sepconv_bench.kernels.cpu import blocking
+from sepconv_bench.kernels.cpu.blocking import Blocks, Cut
 from sepconv_bench.kernels.cpu.depthwise import filter_tiles
 from sepconv_bench.kernels.cpu.launch import compiled
 from sepconv_bench.kernels.cpu.layout import (
     FLOAT,
-    LINE_FLOATS,
     Taps,
     View,
     aligned,
@@ -30,17 +31,18 @@ from sepconv_bench.kernels.cpu.layout import (
     padded,
     sizes_of,
     view,
+    view_after,
 )
 from sepconv_bench.kernels.cpu.product import Output, Prefetch, Terms, product_tiles
-from sepconv_bench.kernels.cpu.registers import Tile, Vectors, host_vectors
-from sepconv_bench.kernels.cpu.shares import first_pixel, next_tile, rows_below, share_of, shares_of, tile_at
+from sepconv_bench.kernels.cpu.registers import LINE_FLOATS, Tile, Vectors, host_vectors
+from sepconv_bench.kernels.cpu.shares import share_of, shares_of
 from sepconv_bench.kernels.problem import Problem
 from sepconv_bench.kernels.registry import Launch, kernel
 from sepconv_bench.model.declaration import OURS
 
 
 class Buffers(NamedTuple):
-    """One buffer a thread, of the filtered channels of a strip of tiles: bytes of a buffer, and to its next pixel."""
+    """One buffer a thread, of the filtered channels of a strip: bytes of a buffer, and to its next pixel."""
 
     address: int
     size: int
@@ -56,49 +58,87 @@ class Weights(NamedTuple):
     bias: int
 
 
+class Strip(NamedTuple):
+    """Rows of an image of G, from row k on, and the buffer of their filtered pixels."""
+
+    b: int
+    k: int
+    rows: int
+    buffer: View
+
+
 class Panel(NamedTuple):
-    """A panel of the pointwise weights, of output channels from n on, and the tiles of the strip that it is for."""
+    """A panel of the pointwise weights: its number among those of the thread, and of the output channels from n on."""
 
     number: int
     n: int
-    start: int
-    end: int
+    weights: int
+    bias: int
+
+
+class Cuts(NamedTuple):
+    """Pixels of a row of G, in tiles of the filter and in tiles of the product; those of them that are the wide ones."""
+
+    filtered: int
+    wide_filtered: int
+    multiplied: int
+    wide_multiplied: int
 
 
 @cache
 def _strip_products(wide: Tile, narrow: Tile, prefetches: bool, epilogue: bool) -> Dispatcher:
-    """A strip of filtered tiles times one panel of weights."""
+    """A filtered strip times one panel of weights."""
     product = product_tiles(wide, narrow, prefetches, epilogue, inlined=True)
     MR, NR = wide.MR, wide.NR
 
     @njit(error_model="numpy")
-    def strip_products(F, strip, w, bias, G, sizes, shares, panel):
-        terms, output = Terms(1, 1, sizes.M, strip.pixel), Output(sizes.N - panel.n, True, True, bias)
-        ahead = Prefetch(0, 0)
-        at = tile_at(panel.start, sizes, shares)
-        for u in range(panel.start, panel.end):
-            l, is_wide = first_pixel(at, shares, MR), at.c < shares.wide_tiles
-            if prefetches:
-                if shares.streams:
-                    # The next panel of weights, of which each tile fetches its part.
-                    tiles = panel.end - panel.start
-                    step = (NR * FLOAT + tiles - 1) // tiles
-                    ahead = Prefetch(w + sizes.M * NR * FLOAT + (u - panel.start) * sizes.M * step, step)
-                else:
-                    # A row of the window of the tile to the right, with each panel the one above.
-                    row = at.k * sizes.stride + sizes.D_K - 1 - panel.number % sizes.D_K
-                    step = (MR * sizes.stride * F.pixel + sizes.M - 1) // sizes.M
-                    ahead = Prefetch(view(F, at.b, row, (l + MR) * sizes.stride, 0).address, step)
-            f = View(strip.address + (u - panel.start) * strip.row, strip.row, strip.pixel)
-            product(is_wide, f, terms, w, view(G, at.b, at.k, l, panel.n), output, ahead)
-            at = next_tile(at, 1, sizes, shares)
+    def strip_products(F, strip, G, sizes, shares, cuts, panel, panels):
+        terms, output = Terms(1, 1, sizes.M, strip.buffer.pixel), Output(sizes.N - panel.n, True, True, panel.bias)
+        tiles, step, fetched = strip.rows * cuts.multiplied, 0, 0
+        if prefetches:
+            if shares.streams:
+                # The next panel of weights, of which each tile fetches its part.
+                fetched, step = panel.weights + sizes.M * NR * FLOAT, (NR * FLOAT + tiles - 1) // tiles
+            else:
+                # The rows of F that the next strip alone sees, of which each tile of each panel fetches its part.
+                row, updates = (strip.k + strip.rows - 1) * sizes.stride + sizes.D_K, tiles * panels * sizes.M
+                step = (strip.rows * sizes.stride * F.row + updates - 1) // updates
+                fetched = view(F, strip.b, row, 0, 0).address + panel.number * tiles * sizes.M * step
+        for k in range(strip.rows):
+            f, g = view_after(strip.buffer, k * strip.buffer.row), view(G, strip.b, strip.k + k, 0, panel.n)
+            for c in range(cuts.multiplied):
+                is_wide = c < cuts.wide_multiplied
+                product(is_wide, f, terms, panel.weights, g, output, Prefetch(fetched, step))
+                width = MR if is_wide else MR - 1
+                f, g, fetched = view_after(f, width * f.pixel), view_after(g, width * g.pixel), fetched + sizes.M * step
 
     return strip_products
 
 
+@cache
+def _filter_strip(pixels: tuple[int, int], D_K: int, stride: int, vectors: Vectors, epilogue: bool) -> Dispatcher:
+    """All channels of a strip, filtered into its buffer: in bands, and down each column of a band."""
+    filter_one = filter_tiles(pixels, D_K, stride, vectors, epilogue=epilogue)
+    MR, band = pixels[0], blocking.filtered_band(D_K, vectors)
+
+    @njit(error_model="numpy")
+    def filter_strip(F, taps, strip, sizes, cuts):
+        for k in range(0, strip.rows, band):
+            rows = min(band, strip.rows - k)
+            f, g = view(F, strip.b, (strip.k + k) * stride, 0, 0), view_after(strip.buffer, k * strip.buffer.row)
+            for c in range(cuts.filtered):
+                is_wide = c < cuts.wide_filtered
+                filter_one(is_wide, f, taps, g, rows, 0, sizes.M)
+                width = MR if is_wide else MR - 1
+                f, g = view_after(f, width * stride * f.pixel), view_after(g, width * g.pixel)
+
+    return filter_strip
+
+
 @compile_once
 def _separable(
-    cut: tuple[tuple[int, int], tuple[int, int]],
+    filtered: tuple[int, int],
+    multiplied: tuple[tuple[int, int], tuple[int, int]],
     D_K: int,
     stride: int,
     vectors: Vectors,
@@ -106,46 +146,37 @@ def _separable(
     epilogue: bool,
     parallel: bool,
 ) -> Dispatcher:
-    """Separable convolution by tiles and panels of the larger and the smaller sizes of each `cut`, of pixels and of vectors."""
-    (MR, less), (NV, fewer) = cut
+    """Separable convolution by tiles and panels of the larger and the smaller sizes of each cut: of pixels that are `filtered`,
+    and of pixels and vectors that are `multiplied`."""
+    (MR, less), (NV, fewer) = multiplied
     lanes, NR = vectors.lanes, NV * vectors.lanes
-    filter_one = filter_tiles((MR, less), D_K, stride, vectors, epilogue=epilogue)
+    filter_strip = _filter_strip(filtered, D_K, stride, vectors, epilogue)
     full_panel, last_panel = (
         _strip_products(Tile(MR, each, lanes), Tile(less, each, lanes), prefetches, epilogue) for each in (NV, fewer)
     )
 
     @njit(error_model="numpy")
-    def filter_strip(F, taps, strip, sizes, shares, start, end):
-        u = start
-        at = tile_at(u, sizes, shares)
-        while u < end:
-            l, is_wide = first_pixel(at, shares, MR), at.c < shares.wide_tiles
-            rows = min(rows_below(at, shares), end - u)
-            f = view(F, at.b, at.k * sizes.stride, l * sizes.stride, 0)
-            g = View(strip.address + (u - start) * strip.row, strip.row, strip.pixel)
-            filter_one(is_wide, f, taps, g, rows, 0, sizes.M)
-            u += rows
-            at = next_tile(at, rows, sizes, shares)
-
-    @njit(error_model="numpy")
-    def share(F, weights, strip, G, sizes, shares, tiles, panels):
-        taps = Taps(weights.K_hat, sizes.M * FLOAT, weights.bias_hat)
-        for start in range(tiles[0], tiles[1], shares.tiles_block):
-            end = min(start + shares.tiles_block, tiles[1])
-            filter_strip(F, taps, strip, sizes, shares, start, end)
+    def share(F, weights, buffer, G, sizes, shares, cuts, rows, panels):
+        taps, u = Taps(weights.K_hat, sizes.M * FLOAT, weights.bias_hat), rows[0]
+        while u < rows[1]:
+            b, k = u // sizes.rows, u % sizes.rows
+            strip = Strip(b, k, min(shares.tiles_block, rows[1] - u, sizes.rows - k), buffer)
+            filter_strip(F, taps, strip, sizes, cuts)
             for p in range(panels[0], panels[1]):
                 n = p * NR - max(0, p - shares.wide_panels) * lanes
-                w, bias, panel = weights.K_tilde + n * sizes.M * FLOAT, weights.bias + n * FLOAT, Panel(p, n, start, end)
+                w, bias = weights.K_tilde + n * sizes.M * FLOAT, weights.bias + n * FLOAT
+                panel, count = Panel(p - panels[0], n, w, bias), panels[1] - panels[0]
                 if p < shares.wide_panels:
-                    full_panel(F, strip, w, bias, G, sizes, shares, panel)
+                    full_panel(F, strip, G, sizes, shares, cuts, panel, count)
                 else:
-                    last_panel(F, strip, w, bias, G, sizes, shares, panel)
+                    last_panel(F, strip, G, sizes, shares, cuts, panel, count)
+            u += strip.rows
 
     @njit(error_model="numpy", parallel=parallel)
-    def separable(F, weights, buffers, G, sizes, shares):
+    def separable(F, weights, buffers, G, sizes, shares, cuts):
         for thread in prange(shares.tile_threads * shares.panel_threads):
-            strip = View(buffers.address + thread * buffers.size, MR * buffers.pixel, buffers.pixel)
-            share(F, weights, strip, G, sizes, shares, *share_of(thread, sizes, shares))
+            buffer = View(buffers.address + thread * buffers.size, sizes.width * buffers.pixel, buffers.pixel)
+            share(F, weights, buffer, G, sizes, shares, cuts, *share_of(thread, sizes, shares))
 
     return separable
 
@@ -162,30 +193,34 @@ def bind_separable(
     G: np.ndarray,
     stride: int,
     biases: tuple[np.ndarray, np.ndarray] | None = None,
+    blocks: Blocks | None = None,
 ) -> Launch:
-    """With `biases` (M,) and (N,), both maps are min(max(sum + bias, 0), 6)."""
+    """With `biases` (M,) and (N,), both maps are min(max(sum + bias, 0), 6). `blocks`: others than those of blocking.py."""
     D_K, _, M = K_hat.shape
     N = K_tilde.shape[1]
     vectors = host_vectors()
     sizes = sizes_of(D_K, M, N, stride, G)
     rows, threads = sizes.batch * sizes.rows, numba.get_num_threads()
-    blocks = blocking.product_blocks(rows, sizes.width, M, N, 1, vectors, threads, filter_taps=D_K**2)
-    MR = blocks.pixels.most
+    blocks = blocks or blocking.product_blocks(rows, sizes.width, M, N, 1, vectors, threads, filter_taps=D_K**2)
+    filtered = Cut.balanced(sizes.width, vectors.filtered_tile(D_K)[0])
     # A line more than the channels: pixels a power of two apart would all fall into one set of the cache.
     pixel = (ceil(M / LINE_FLOATS) + 1) * LINE_FLOATS
-    tiles = blocking.tiles_block(MR * pixel, M * N)
-    strips = aligned(blocks.threads * tiles * MR * pixel)
+    strip_rows = min(sizes.rows, blocking.strip_rows(sizes.width * pixel, M * N))
+    floats = strip_rows * sizes.width * pixel
+    strips = aligned(blocks.threads * floats)
     weights = packed(K_tilde[np.newaxis, np.newaxis], blocks, vectors.lanes, M)
-    bias_hat, bias = (padded(one, vectors.lanes) for one in biases or (None, None))
-    cut = (blocks.pixels.lengths, blocks.vectors.lengths)
+    bias_hat, bias = (padded(one) for one in biases or (None, None))
+    multiplied = (blocks.pixels.lengths, blocks.vectors.lengths)
     prefetches = blocking.prefetches(F.size, M * N)
+    shares = shares_of(blocks, sizes.rows, tiles_block=strip_rows, streams=blocking.streams(M * N))
     return compiled(
-        _separable(cut, D_K, stride, vectors, prefetches, biases is not None, blocks.threads > 1),
+        _separable(filtered.lengths, multiplied, D_K, stride, vectors, prefetches, biases is not None, blocks.threads > 1),
         as_map(F),
         Weights(K_hat.ctypes.data, bias_hat.ctypes.data, weights.ctypes.data, bias.ctypes.data),
-        Buffers(strips.ctypes.data, tiles * MR * pixel * FLOAT, pixel * FLOAT),
+        Buffers(strips.ctypes.data, floats * FLOAT, pixel * FLOAT),
         as_map(G),
         sizes,
-        shares_of(blocks, sizes.rows, tiles_block=tiles, streams=blocking.streams(M * N)),
+        shares._replace(tiles=1),  # what the threads share are rows
+        Cuts(filtered.parts, filtered.longer, blocks.pixels.parts, blocks.pixels.longer),
         keep=(F, K_hat, bias_hat, weights, bias, strips, G),
     )

@@ -8,9 +8,9 @@ import numpy as np
 from numba import njit
 
 from sepconv_bench.kernels.cpu.blocking import Blocks
+from sepconv_bench.kernels.cpu.registers import LINE_FLOATS
 
 FLOAT = 4  # bytes
-LINE_FLOATS = 16  # in a cache line of 64 bytes
 
 
 class Sizes(NamedTuple):
@@ -89,9 +89,9 @@ def aligned(floats: int) -> np.ndarray:
     return raw[first : first + floats]
 
 
-def padded(bias: np.ndarray | None, lanes: int) -> np.ndarray:
-    """A bias with zeros up to a whole vector; nothing where there is none."""
-    filled = aligned(0 if bias is None else -(-len(bias) // lanes) * lanes)
+def padded(bias: np.ndarray | None) -> np.ndarray:
+    """A bias with zeros up to a whole cache line, and so to a whole tile; nothing where there is none."""
+    filled = aligned(0 if bias is None else -(-len(bias) // LINE_FLOATS) * LINE_FLOATS)
     if bias is not None:
         filled[: len(bias)] = bias
     return filled

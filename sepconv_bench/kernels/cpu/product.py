@@ -15,6 +15,7 @@ from numba.core.dispatcher import Dispatcher
 
 from sepconv_bench.compile_once import compile_once
 from sepconv_bench.kernels.cpu import blocking
+from sepconv_bench.kernels.cpu.blocking import Blocks
 from sepconv_bench.kernels.cpu.launch import compiled
 from sepconv_bench.kernels.cpu.layout import FLOAT, as_map, joined_rows, packed, padded, sizes_of, view
 from sepconv_bench.kernels.cpu.registers import Tile, host_vectors
@@ -181,25 +182,34 @@ def _standard(
     return standard
 
 
-def bind_standard(F: np.ndarray, K: np.ndarray, G: np.ndarray, stride: int, bias: np.ndarray | None = None) -> Launch:
-    """With a `bias` (N,), G is min(max(sum + bias, 0), 6)."""
+def bind_standard(
+    F: np.ndarray,
+    K: np.ndarray,
+    G: np.ndarray,
+    stride: int,
+    bias: np.ndarray | None = None,
+    blocks: Blocks | None = None,
+) -> Launch:
+    """With a `bias` (N,), G is min(max(sum + bias, 0), 6). `blocks`: others than those of blocking.py."""
     D_K, _, M, N = K.shape
     vectors = host_vectors()
     sizes = sizes_of(D_K, M, N, stride, G)
     rows, threads = sizes.batch * sizes.rows, numba.get_num_threads()
-    blocks = blocking.product_blocks(rows, sizes.width, M, N, D_K**2, vectors, threads)
+    blocks = blocks or blocking.product_blocks(rows, sizes.width, M, N, D_K**2, vectors, threads)
     depth = blocking.depth_block(M, D_K**2, blocks.vectors.most * vectors.lanes)
     tiles = blocking.tiles_block(stride**2 * blocks.pixels.most * M, K.size)
     shares = shares_of(blocks, sizes.rows, depth, tiles, blocking.streams(K.size))
-    weights, biases = packed(K, blocks, vectors.lanes, depth), padded(bias, vectors.lanes)
+    weights, biases = packed(K, blocks, vectors.lanes, depth), padded(bias)
     cut = (blocks.pixels.lengths, blocks.vectors.lengths)
     function = _standard(*cut, vectors.lanes, blocking.prefetches(F.size, K.size), bias is not None, blocks.threads > 1)
     places = (as_map(F), weights.ctypes.data, biases.ctypes.data, as_map(G))
     return compiled(function, *places, sizes, shares, keep=(F, weights, biases, G))
 
 
-def bind_pointwise(F: np.ndarray, K_tilde: np.ndarray, G: np.ndarray, bias: np.ndarray | None = None) -> Launch:
+def bind_pointwise(
+    F: np.ndarray, K_tilde: np.ndarray, G: np.ndarray, bias: np.ndarray | None = None, blocks: Blocks | None = None
+) -> Launch:
     """A pointwise convolution is the standard one with D_K = 1, whose rows may be joined where they follow each other."""
     if all(array.strides[1] == array.shape[2] * array.strides[2] for array in (F, G)):
         F, G = joined_rows(F), joined_rows(G)
-    return bind_standard(F, K_tilde[np.newaxis, np.newaxis], G, 1, bias)
+    return bind_standard(F, K_tilde[np.newaxis, np.newaxis], G, 1, bias, blocks)

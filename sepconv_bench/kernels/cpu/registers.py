@@ -8,6 +8,8 @@ import llvmlite.binding as llvm
 import numba
 
 _ADDRESSED_PIXELS = 14  # as many as one pointer, odd multiples of a step and x86's scaled indices reach
+_FEW_PIXELS = 4  # of a depthwise tile
+LINE_FLOATS = 16  # in a cache line of 64 bytes
 
 
 @dataclass(frozen=True)
@@ -21,9 +23,16 @@ class Vectors:
         """Most pixels of a tile of NV vectors: its sums, NV vectors of weights and one pixel fit into registers."""
         return min(_ADDRESSED_PIXELS, (self.registers - 1 - NV) // NV)
 
-    def max_filtered_pixels(self, D_K: int) -> int:
-        """Most pixels of a depthwise tile: their sums, a row of D_K taps and one pixel fit into registers, if any do."""
-        return min(_ADDRESSED_PIXELS, max(4, self.registers - 1 - D_K))
+    def filtered_tile(self, D_K: int) -> tuple[int, int]:
+        """Most pixels, and vectors, of a depthwise tile: its sums, a row of D_K taps and one pixel fit into registers, if any
+        do. It has whole cache lines of channels, or half of one, where four pixels are left: memory gives nothing less."""
+        NV = max(1, LINE_FLOATS // self.lanes)
+        while NV > 1 and self._filtered_pixels(D_K, NV) < _FEW_PIXELS:
+            NV //= 2
+        return min(_ADDRESSED_PIXELS, max(_FEW_PIXELS, self._filtered_pixels(D_K, NV))), NV
+
+    def _filtered_pixels(self, D_K: int, NV: int) -> int:
+        return (self.registers - 1 - D_K * NV) // NV
 
     def max_rolled_pixels(self, D_K: int) -> int:
         """Most pixels of a depthwise tile that rolls down its column: D_K rows of sums, all taps and one pixel fit."""

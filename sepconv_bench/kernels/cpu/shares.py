@@ -6,9 +6,7 @@ from typing import NamedTuple
 
 from numba import njit
 
-from sepconv_bench.kernels.cpu.blocking import Blocks, Cut
-
-_BAND_ROWS = 7  # that a tile goes down before the next beside it: their rows of F, two more, are in L1 still
+from sepconv_bench.kernels.cpu.blocking import BAND_ROWS, Blocks, Cut
 
 
 class Shares(NamedTuple):
@@ -37,8 +35,10 @@ class Position(NamedTuple):
     c: int
 
 
-def shares_of(blocks: Blocks, rows: int, depth: int = 1, tiles_block: int = 1, streams: bool = False) -> Shares:
-    pixels, vectors, bands = blocks.pixels, blocks.vectors, Cut.balanced(rows, _BAND_ROWS)
+def shares_of(
+    blocks: Blocks, rows: int, depth: int = 1, tiles_block: int = 1, streams: bool = False, band: int = BAND_ROWS
+) -> Shares:
+    pixels, vectors, bands = blocks.pixels, blocks.vectors, Cut.balanced(rows, band)
     cut = (pixels.parts, pixels.longer, bands.most, bands.parts, bands.longer, vectors.parts, vectors.longer)
     return Shares(*cut, blocks.tile_threads, blocks.panel_threads, depth, tiles_block, streams)
 

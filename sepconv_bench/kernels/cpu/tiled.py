@@ -9,9 +9,8 @@ The tile of a product is in product.py, that of a depthwise convolution in depth
 
 from __future__ import annotations
 
-from math import prod
-
 import numba
+import numpy as np
 
 from sepconv_bench.kernels.cpu import blocking
 from sepconv_bench.kernels.cpu.depthwise import bind_depthwise
@@ -21,7 +20,6 @@ from sepconv_bench.kernels.cpu.registers import host_vectors
 from sepconv_bench.kernels.problem import Problem
 from sepconv_bench.kernels.registry import Launch, kernel
 from sepconv_bench.model.declaration import OURS
-from sepconv_bench.model.operators import DEPTHWISE
 
 
 @kernel("cpu.standard.tiled", library=OURS)
@@ -42,13 +40,25 @@ def pointwise(problem: Problem) -> Launch:
 @kernel("cpu.separable.tiled", library=OURS)
 def separable(problem: Problem) -> Launch:
     """Depthwise into a map that is allocated here, then pointwise: two passes."""
-    shape = DEPTHWISE.G_shape(problem.shape)
-    G_hat = aligned(prod(shape)).reshape(shape)
+    return bind_two_passes(problem.F, problem.K_hat, problem.K_tilde, problem.G, problem.stride)
+
+
+def bind_two_passes(
+    F: np.ndarray,
+    K_hat: np.ndarray,
+    K_tilde: np.ndarray,
+    G: np.ndarray,
+    stride: int,
+    biases: tuple[np.ndarray, np.ndarray] | tuple[None, None] = (None, None),
+) -> Launch:
+    """With `biases` (M,) and (N,), both maps are min(max(sum + bias, 0), 6)."""
+    M, N = K_tilde.shape
+    batch, rows, width = G.shape[:3]
+    G_hat = aligned(batch * rows * width * M).reshape(batch, rows, width, M)
     # On as many threads as will read the map: what another core has just written is slow to read.
-    rows, (M, N) = shape[0] * shape[1], problem.K_tilde.shape
-    readers = blocking.product_blocks(rows, shape[2], M, N, 1, host_vectors(), numba.get_num_threads()).threads
-    filter_channels = bind_depthwise(problem.F, problem.K_hat, G_hat, problem.stride, least_threads=readers)
-    combine = bind_pointwise(G_hat, problem.K_tilde, problem.G)
+    readers = blocking.product_blocks(batch * rows, width, M, N, 1, host_vectors(), numba.get_num_threads()).threads
+    filter_channels = bind_depthwise(F, K_hat, G_hat, stride, biases[0], least_threads=readers)
+    combine = bind_pointwise(G_hat, K_tilde, G, biases[1])
 
     def launch() -> None:
         filter_channels()

@@ -1,0 +1,104 @@
+"""The ncnn peer: a net of one convolution, of two for separable, in float32.
+
+Maps go in and come out with channels first, one image at a time; within the net ncnn packs channels, as many as a vector holds.
+`ncnn` takes Winograd's algorithm for windows of 3 x 3 and stride 1, for 2 x 2 pixels at a time, which multiplies 2.25
+times less than theory counts; `ncnn-direct` never does. ncnn is imported when a kernel is bound, never before.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numba
+import numpy as np
+
+from sepconv_bench.kernels.problem import GroupedConvolution, Problem, require_memory
+from sepconv_bench.kernels.registry import Launch, kernel
+from sepconv_bench.model.operators import OPERATORS, STANDARD
+
+if TYPE_CHECKING:
+    from ncnn import Mat, Net
+
+_MAGIC = "7767517"  # of its text format
+_RAW_FLOATS = b"\0\0\0\0"  # the tag before weights that are not compressed
+_NARROW = ("use_fp16_packed", "use_fp16_storage", "use_fp16_arithmetic", "use_bf16_packed", "use_bf16_storage")
+
+
+def _layer(number: int, one: GroupedConvolution) -> str:
+    N, _, D_K, _ = one.weight.shape
+    facts = f"0={N} 1={D_K} 3={one.stride} 6={one.weight.size}"
+    kind = "Convolution" if one.groups == 1 else "ConvolutionDepthWise"
+    groups = "" if one.groups == 1 else f" 7={one.groups}"
+    return f"{kind} convolution{number} 1 1 map{number} map{number + 1} {facts}{groups}"
+
+
+def _net(problem: Problem, winograd: bool) -> Net:
+    from ncnn import Net
+
+    net = Net()
+    net.opt.num_threads = numba.get_num_threads()
+    net.opt.use_winograd_convolution = winograd
+    # Those of more pixels at a time are off by more than float32's rounding of the sum explains, up to twice on few channels.
+    net.opt.use_winograd43_convolution = net.opt.use_winograd63_convolution = False
+    for narrow in _NARROW:
+        setattr(net.opt, narrow, False)
+    layers = problem.convolutions
+    count = len(layers) + 1
+    lines = [_MAGIC, f"{count} {count}", "Input input 0 1 map0", *(_layer(*each) for each in enumerate(layers))]
+    weights = (_RAW_FLOATS + np.ascontiguousarray(one.weight).tobytes() for one in layers)
+    with tempfile.TemporaryDirectory() as folder:  # it reads files; its readers of memory take text alone
+        structure, values = Path(folder) / "net.param", Path(folder) / "net.bin"
+        structure.write_text("\n".join(lines) + "\n")
+        values.write_bytes(b"".join(weights))
+        if net.load_param(str(structure)) or net.load_model(str(values)):
+            raise RuntimeError("ncnn does not load the net")
+    return net
+
+
+def _with_winograd(problem: Problem) -> Launch:
+    """Channels first, one image after the other; 3 x 3 by Winograd's algorithm."""
+    return _bound(problem, winograd=True)
+
+
+def _direct(problem: Problem) -> Launch:
+    """Channels first, one image after the other; every multiplication that theory counts."""
+    return _bound(problem, winograd=False)
+
+
+def _bound(problem: Problem, winograd: bool) -> Launch:
+    from ncnn import Mat
+
+    copies = 3 * (problem.F.size + problem.G.size) + 3 * sum(weight.size for weight in problem.weights)
+    require_memory(4 * copies, "the net of ncnn and its maps")
+    net = _net(problem, winograd)
+    images = np.ascontiguousarray(problem.F.transpose(0, 3, 1, 2))
+    maps = [Mat(image) for image in images]
+    last = f"map{len(problem.convolutions)}"
+
+    def launch() -> list[Mat]:
+        given = []
+        for image in maps:
+            extractor = net.create_extractor()
+            extractor.input("map0", image)
+            given.append(extractor.extract(last)[1])
+        return given
+
+    launch.keep = images  # type: ignore[attr-defined]  # whose memory the maps share
+    return launch
+
+
+def _unpack(given: list[Mat], G: np.ndarray) -> None:
+    """From (N, D_G, D_G) an image."""
+    for image, target in zip(given, G, strict=True):
+        np.copyto(target, np.array(image).transpose(1, 2, 0))
+
+
+_ncnn = partial(kernel, unpack=_unpack, needs=("ncnn",), library="ncnn")
+for _operator in OPERATORS.values():
+    if _operator is not STANDARD:
+        _ncnn(f"cpu.{_operator}.ncnn")(_direct)
+_ncnn("cpu.standard.ncnn", algorithm="winograd")(_with_winograd)
+_ncnn("cpu.standard.ncnn-direct", algorithm="im2col")(_direct)
