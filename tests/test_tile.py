@@ -22,6 +22,7 @@ from sepconv_bench.kernels.cpu import blocking
 from sepconv_bench.kernels.cpu.assembly import inner_loop, product_loop, roll_loop, row_loop
 from sepconv_bench.kernels.cpu.registers import Tile, Vectors, host_vectors
 from sepconv_bench.model.reference import Reference
+from sepconv_bench.network import host
 
 VECTORS = host_vectors()
 LANES = VECTORS.lanes
@@ -119,7 +120,7 @@ EDGES = [
 ]
 
 
-@pytest.mark.sampled(20)
+@pytest.mark.sampled(14)
 @pytest.mark.parametrize("shape", EDGES, ids=str)
 @pytest.mark.parametrize("name", TILED)
 def test_every_edge_of_tiles_panels_and_vectors_is_right(name, shape):
@@ -127,6 +128,18 @@ def test_every_edge_of_tiles_panels_and_vectors_is_right(name, shape):
     problem = Problem.draw(kernel.operator, shape, np.random.default_rng(0))
     kernel.bind(problem)()
     error = Reference(kernel.operator, shape, problem.F, problem.weights).error(problem.G)
+    assert error <= 1, f"{error} times what float32 rounding explains"
+
+
+@pytest.mark.parametrize(("operator", "stride"), [("standard", 2), ("separable", 1)])
+def test_all_edges_at_once_end_with_bias_and_relu6(operator, stride):
+    """Tiles, panels and bands of rows of two lengths each, vectors that are not full, two images, and work for two threads."""
+    shape = ConvShape(3, LANES + 3, 4 * LANES + 3, 2 * VECTORS.max_pixels(2) + 1, stride, 2)
+    rng = np.random.default_rng(0)
+    problem = Problem.draw(operator, shape, rng)
+    biases = tuple(rng.standard_normal(weights.shape[-1], np.float32) for weights in problem.weights)
+    host.bind(problem, biases)()
+    error = Reference(operator, shape, problem.F, problem.weights, biases).error(problem.G)
     assert error <= 1, f"{error} times what float32 rounding explains"
 
 
