@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numba
 import numpy as np
 import pytest
 from numba import njit, types
@@ -131,10 +132,20 @@ def test_every_edge_of_tiles_panels_and_vectors_is_right(name, shape):
     assert error <= 1, f"{error} times what float32 rounding explains"
 
 
-@pytest.mark.parametrize(("operator", "stride"), [("standard", 2), ("separable", 1)])
-def test_all_edges_at_once_end_with_bias_and_relu6(operator, stride):
-    """Tiles, panels and bands of rows of two lengths each, vectors that are not full, two images, and work for two threads."""
-    shape = ConvShape(3, LANES + 3, 4 * LANES + 3, 2 * VECTORS.max_pixels(2) + 1, stride, 2)
+@pytest.mark.parametrize(
+    ("operator", "stride", "cut", "least"), [("standard", 2, "pixels", 15), ("separable", 1, "vectors", 4)]
+)
+def test_all_edges_at_once_end_with_bias_and_relu6(operator, stride, cut, least):
+    """Bands of rows of two lengths, images that threads share, vectors that are not full; and a shorter tile at the end of each
+    row, or a narrower panel after the others: in the first map of `least` pixels or more that is cut so."""
+    M, N, batch, taps = LANES + 3, 4 * LANES + 3, 3, (1, 9) if operator == "separable" else (9, 0)
+    for D_G in range(least, 60):
+        blocks = blocking.product_blocks(batch * D_G, D_G, M, N, taps[0], VECTORS, numba.get_num_threads(), taps[1])
+        if getattr(blocks, cut).longer == getattr(blocks, cut).parts - 1:
+            break
+    else:
+        pytest.fail("every cut is into equal parts")
+    shape = ConvShape(3, M, N, D_G, stride, batch)
     rng = np.random.default_rng(0)
     problem = Problem.draw(operator, shape, rng)
     biases = tuple(rng.standard_normal(weights.shape[-1], np.float32) for weights in problem.weights)
