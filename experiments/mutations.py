@@ -835,7 +835,7 @@ def page(runs: Sequence[Run]) -> str:
     ]
     for run in runs:
         by = f"`{run.by}`" if run.outcome == "found" else f"**{run.outcome}**"
-        by = by.replace("|", "&#124;")
+        by = by.replace("|", "\\|")
         lines.append(f"| {run.fault.what} | {run.fault.kind} | `{run.fault.file}` | {by} | {run.seconds:.0f} |")
     return "\n".join(lines) + "\n"
 
