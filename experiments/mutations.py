@@ -47,6 +47,7 @@ class Fault:
 
 
 _EDGES = "test_tile.py::test_all_edges_at_once_end_with_bias_and_relu6"
+_SHARES = "test_blocking.py::test_the_tiles_of_all_threads_have_each_pixel_once"
 _BLOCKS = "test_tile.py::test_weights_in_several_blocks_give_the_same_sum"
 _NARROW = "test_tile.py::test_narrower_vectors_give_right_results_between_fences"
 _ANY_SHAPE = "test_kernels.py::test_a_kernel_agrees_with_the_reference_and_touches_nothing_else"
@@ -72,7 +73,7 @@ FAULTS = (
         "kernels/cpu/shares.py",
         "return at.c * MR - max(0, at.c - shares.wide_tiles)",
         "return at.c * MR",
-        (_EDGES,),
+        (_SHARES,),
     ),
     Fault(
         "after the last band of an image comes the same image again",
@@ -80,7 +81,7 @@ FAULTS = (
         "kernels/cpu/shares.py",
         "                b += 1\n",
         "                b += 0\n",
-        (_EDGES,),
+        (_SHARES,),
     ),
     Fault(
         "a thread leaves out the last tile of its share",
@@ -88,7 +89,7 @@ FAULTS = (
         "kernels/cpu/shares.py",
         "tiles * (t + 1) // shares.tile_threads)",
         "tiles * (t + 1) // shares.tile_threads - (t > 0))",
-        (_EDGES,),
+        (_SHARES,),
     ),
     Fault(
         "neighbouring pixels of a tile read neighbouring windows, whatever the stride",
@@ -128,7 +129,7 @@ FAULTS = (
         "kernels/cpu/depthwise.py",
         "taps.address + i * D_K * taps.step",
         "taps.address + i * taps.step",
-        (f"{_EDGES}[separable-1-vectors-4]", "test_tile.py::test_every_edge_of_tiles_panels_and_vectors_is_right"),
+        (f"{_EDGES}[separable-1-_narrow_panels]", "test_tile.py::test_every_edge_of_tiles_panels_and_vectors_is_right"),
     ),
     Fault(
         "the last vector of channels is loaded whole, beyond the end of the map",
@@ -144,7 +145,15 @@ FAULTS = (
         "kernels/cpu/fused.py",
         "n = p * NR - max(0, p - shares.wide_panels) * lanes",
         "n = p * NR",
-        (f"{_EDGES}[separable-1-vectors-4]",),
+        (f"{_EDGES}[separable-1-_narrow_panels]",),
+    ),
+    Fault(
+        "fused gives every panel the biases of the first",
+        "bias",
+        "kernels/cpu/fused.py",
+        "weights.bias + n * FLOAT",
+        "weights.bias",
+        (f"{_EDGES}[separable-1-_narrow_panels]",),
     ),
     Fault(
         "a cut counts one long run too few",

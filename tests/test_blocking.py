@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from itertools import product
 from math import ceil
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sepconv_bench.kernels.cpu.blocking import Cut, channel_blocks, depth_block, product_blocks, tiles_block
+from sepconv_bench.kernels.cpu.blocking import Blocks, Cut, channel_blocks, depth_block, product_blocks, tiles_block
+from sepconv_bench.kernels.cpu.layout import Sizes
 from sepconv_bench.kernels.cpu.registers import Vectors
+from sepconv_bench.kernels.cpu.shares import first_pixel, next_tile, share_of, shares_of, tile_at
 from sepconv_bench.model.grids import GRIDS
 
 WIDTHS = (Vectors(4, 16), Vectors(8, 16), Vectors(16, 32), Vectors(4, 32))
@@ -55,6 +59,24 @@ def test_both_small_and_large_maps_keep_all_threads_busy(shape, threads):
     tiles, panels = shape.D_G * blocks.pixels.parts, blocks.vectors.parts
     busiest = ceil(tiles / blocks.tile_threads) * ceil(panels / blocks.panel_threads)
     assert busiest <= 1.25 * tiles * panels / threads
+
+
+@settings(deadline=None)  # the first compiles first_row
+@given(st.integers(1, 3), st.integers(1, 20), st.integers(1, 40), st.integers(1, 14), st.integers(1, 5))
+def test_the_tiles_of_all_threads_have_each_pixel_once(batch, rows, width, most, threads):
+    pixels = Cut.balanced(width, most)
+    shares = shares_of(Blocks(pixels, Cut(1, 1), threads, 1), rows)
+    sizes = Sizes(D_K=3, M=1, N=1, stride=1, batch=batch, rows=rows, width=width)
+    seen = Counter()
+    for thread in range(threads):
+        (first, last), _ = share_of.py_func(thread, sizes, shares)
+        at = tile_at.py_func(first, sizes, shares)
+        for number in range(first, last):
+            assert at == tile_at.py_func(number, sizes, shares)
+            l, length = first_pixel.py_func(at, shares, pixels.most), pixels.lengths[at.c >= shares.wide_tiles]
+            seen.update((at.b, at.k, pixel) for pixel in range(l, l + length))
+            at = next_tile.py_func(at, 1, sizes, shares)
+    assert seen == dict.fromkeys(product(range(batch), range(rows), range(width)), 1)
 
 
 def test_small_work_is_not_shared():

@@ -132,20 +132,30 @@ def test_every_edge_of_tiles_panels_and_vectors_is_right(name, shape):
     assert error <= 1, f"{error} times what float32 rounding explains"
 
 
-@pytest.mark.parametrize(
-    ("operator", "stride", "cut", "least"), [("standard", 2, "pixels", 15), ("separable", 1, "vectors", 4)]
-)
-def test_all_edges_at_once_end_with_bias_and_relu6(operator, stride, cut, least):
-    """Bands of rows of two lengths, images that threads share, vectors that are not full; and a shorter tile at the end of each
-    row, or a narrower panel after the others: in the first map of `least` pixels or more that is cut so."""
-    M, N, batch, taps = LANES + 3, 4 * LANES + 3, 3, (1, 9) if operator == "separable" else (9, 0)
-    for D_G in range(least, 60):
-        blocks = blocking.product_blocks(batch * D_G, D_G, M, N, taps[0], VECTORS, numba.get_num_threads(), taps[1])
-        if getattr(blocks, cut).longer == getattr(blocks, cut).parts - 1:
-            break
-    else:
-        pytest.fail("every cut is into equal parts")
-    shape = ConvShape(3, M, N, D_G, stride, batch)
+def _blocks(operator: str, D_G: int, vectors: int) -> blocking.Blocks:
+    """Of three images, and so many vectors of output channels of which the last holds three."""
+    taps, filter_taps = (1, 9) if operator == "separable" else (9, 0)
+    N, threads = (vectors - 1) * LANES + 3, numba.get_num_threads()
+    return blocking.product_blocks(3 * D_G, D_G, LANES + 3, N, taps, VECTORS, threads, filter_taps)
+
+
+def _one_short_tile() -> tuple[int, int]:
+    """Width and vectors of a map whose rows end with one shorter tile: a pixel more would be the next row's."""
+    cuts = {D_G: _blocks("standard", D_G, 5).pixels for D_G in range(15, 60)}
+    return next(D_G for D_G, cut in cuts.items() if cut.longer == cut.parts - 1), 5
+
+
+def _narrow_panels() -> tuple[int, int]:
+    """Width and vectors of a map with two narrower panels, or with one where no map has two."""
+    cuts = {(D_G, count): _blocks("separable", D_G, count).vectors for D_G in range(4, 8) for count in range(5, 30)}
+    return max(cuts, key=lambda sizes: min(2, cuts[sizes].parts - cuts[sizes].longer))
+
+
+@pytest.mark.parametrize(("operator", "stride", "sizes"), [("standard", 2, _one_short_tile), ("separable", 1, _narrow_panels)])
+def test_all_edges_at_once_end_with_bias_and_relu6(operator, stride, sizes):
+    """Of tiles, panels, bands of rows, and vectors that are not full; with images that threads share."""
+    D_G, vectors = sizes()
+    shape = ConvShape(3, LANES + 3, (vectors - 1) * LANES + 3, D_G, stride, 3)
     rng = np.random.default_rng(0)
     problem = Problem.draw(operator, shape, rng)
     biases = tuple(rng.standard_normal(weights.shape[-1], np.float32) for weights in problem.weights)
