@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import itertools
+from collections import Counter
+from itertools import product
 from math import ceil
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sepconv_bench.kernels.cpu.blocking import (
+    Blocks,
     Cut,
     channel_blocks,
     depth_block,
@@ -19,7 +21,9 @@ from sepconv_bench.kernels.cpu.blocking import (
     tiles_block,
     update_cycles,
 )
+from sepconv_bench.kernels.cpu.layout import Sizes
 from sepconv_bench.kernels.cpu.registers import Vectors
+from sepconv_bench.kernels.cpu.shares import first_pixel, next_tile, share_of, shares_of, tile_at
 from sepconv_bench.model.grids import GRIDS
 
 WIDTHS = (Vectors(4, 16), Vectors(8, 16), Vectors(16, 32), Vectors(4, 32))
@@ -77,7 +81,7 @@ def test_a_tile_loads_less_than_it_multiplies(shape, threads):
     leaves no choice."""
     for rows, width, taps in ((shape.D_G, shape.D_G, shape.D_K**2), (1, shape.D_G**2, 1)):
         blocks = product_blocks(rows, width, shape.M, shape.N, taps, AVX2, threads)
-        for (MR, _), (NV, _) in itertools.product(blocks.pixels.counted(), blocks.vectors.counted()):
+        for (MR, _), (NV, _) in product(blocks.pixels.counted(), blocks.vectors.counted()):
             assert NV == 1 or (MR + NV) / (MR * NV) <= 5 / 6
         assert blocks.vectors.most > 1 or AVX2.lanes >= shape.N
 
@@ -97,6 +101,24 @@ def test_the_runs_of_a_cut_are_counted(size, most, data):
     last = data.draw(st.integers(first, cut.parts))
     lengths = [cut.most] * cut.longer + [cut.most - 1] * (cut.parts - cut.longer)
     assert [length for length, count in cut.counted(first, last) for _ in range(count)] == lengths[first:last]
+
+
+@settings(deadline=None)  # the first compiles first_row
+@given(st.integers(1, 3), st.integers(1, 20), st.integers(1, 40), st.integers(1, 14), st.integers(1, 5))
+def test_the_tiles_of_all_threads_have_each_pixel_once(batch, rows, width, most, threads):
+    pixels = Cut.balanced(width, most)
+    shares = shares_of(Blocks(pixels, Cut(1, 1), threads, 1), rows)
+    sizes = Sizes(D_K=3, M=1, N=1, stride=1, batch=batch, rows=rows, width=width)
+    seen = Counter()
+    for thread in range(threads):
+        (first, last), _ = share_of.py_func(thread, sizes, shares)
+        at = tile_at.py_func(first, sizes, shares)
+        for number in range(first, last):
+            assert at == tile_at.py_func(number, sizes, shares)
+            l, length = first_pixel.py_func(at, shares, pixels.most), pixels.lengths[at.c >= shares.wide_tiles]
+            seen.update((at.b, at.k, pixel) for pixel in range(l, l + length))
+            at = next_tile.py_func(at, 1, sizes, shares)
+    assert seen == dict.fromkeys(product(range(batch), range(rows), range(width)), 1)
 
 
 def test_small_work_is_not_shared():

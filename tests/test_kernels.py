@@ -232,6 +232,13 @@ def test_the_maps_of_a_problem_placed_anew_give_the_same(name):
     np.testing.assert_array_equal(moved.G, problem.G)
 
 
+def test_a_row_of_several_strips_is_computed_whole():
+    """Of so many output channels that the parallel rung cuts a row of 5 pixels into strips of 2, 2 and 1."""
+    problem = Problem.draw("standard", ConvShape(2, 5, 2000, 5), np.random.default_rng(10))
+    get_kernel("cpu.standard.parallel").bind(problem)()
+    assert Reference("standard", problem.shape, problem.F, problem.weights).error(problem.G) <= 1
+
+
 def test_a_problem_beyond_memory_is_not_drawn():
     with pytest.raises(ShapeError, match=r"the arrays of standard on D_K=3 M=65536 .* need .* of memory are free"):
         Problem.draw("standard", ConvShape(3, 1 << 16, 1, 1_000_000), np.random.default_rng(0))

@@ -6,10 +6,16 @@ import io
 import os
 from contextlib import redirect_stdout
 
+import made
+import numpy as np
 import pandas as pd
 import pytest
 
 from sepconv_bench.cli import main
+from sepconv_bench.model.shapes import ConvShape
+from sepconv_bench.model.theory import multiplications
+from sepconv_bench.report.ladder import ladder
+from sepconv_bench.results import store
 
 PAGE = "# Mine\n\nbefore\n<!-- ladder: drawn by a command -->\nold\n<!-- end of ladder -->\nafter <!-- end of ladder -->\n"
 
@@ -40,6 +46,22 @@ def test_its_numbers_are_those_of_the_tables(table, swept, door):
             f"{100 * theirs.eta.median():.0f} ({100 * theirs.eta.max():.0f})",
         ]
     assert "Medians over 6 shapes" in table
+
+
+def test_of_a_peers_ways_the_fastest_on_each_shape_counts(tmp_path):
+    """One way is the faster on two shapes, the other on the third."""
+    shapes = [ConvShape(3, 8, N, 7) for N in (8, 16, 32)]
+    ours = made.declared("cpu.standard.loops")
+    one, other = (made.declared(f"cpu.standard.{way}", library="torch") for way in ("torch", "torch-other"))
+    with store.create(tmp_path) as results:
+        run = results.add_run(made.MACHINE, made.settings([]), made.CEILINGS)
+        for shape, seconds in zip(shapes, ((1e-4, 9e-4), (2e-4, 9e-4), (9e-4, 3e-4)), strict=True):
+            results.add_cell(run, made.measured(shape, {ours: 1e-3, one: seconds[0], other: seconds[1]}))
+        (row,) = (line for line in ladder(results).splitlines() if "*standard, torch, the best of 2 ways*" in line)
+    rates = [
+        2 * multiplications("standard", shape) / best / 1e9 for shape, best in zip(shapes, (1e-4, 2e-4, 3e-4), strict=True)
+    ]
+    assert row.split("|")[2].strip() == f"{np.median(rates):.0f}"
 
 
 def test_it_goes_between_its_markers_as_often_as_it_is_asked(table, swept, door, tmp_path):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import made
 import numpy as np
 import pandas as pd
@@ -12,7 +14,7 @@ from sepconv_bench.model import theory
 from sepconv_bench.model.grids import NETWORK_GRIDS, get_grid, network_shapes
 from sepconv_bench.model.shapes import AXES, ConvShape
 from sepconv_bench.predict.layers import read_layers
-from sepconv_bench.predict.prediction import FEWEST, Model
+from sepconv_bench.predict.prediction import FEWEST, Model, _cross_validated
 from sepconv_bench.results import store
 from sepconv_bench.results.cell import Cell
 
@@ -90,6 +92,19 @@ def test_too_few_cells_are_refused():
     with pytest.raises(ResultsError, match=r"^0 shapes have .* of cuda"):
         Model(cells, "cuda")
     Model(cells[:FEWEST])
+
+
+def test_a_cell_has_no_part_in_the_prediction_that_it_is_held_against(monkeypatch):
+    monkeypatch.setattr("sepconv_bench.predict.prediction._FOLDS", 2)
+    rng = np.random.default_rng(0)
+    model = Model([measured(shape, rng) for shape in drawn(16, rng)])
+    seconds = {side: values.copy() for side, values in model._measured.seconds.items()}
+    seconds["standard"][0] *= 2
+    before, after = (
+        _cross_validated(cells, model._processes)["standard"].errors
+        for cells in (model._measured, replace(model._measured, seconds=seconds))
+    )
+    assert after[0] == pytest.approx(before[0] - np.log(2), abs=1e-6)
 
 
 def test_a_shape_measured_twice_counts_once():

@@ -31,6 +31,15 @@ def test_rounds_that_one_side_sat_out_do_not_count():
     assert ratio(slow, fast).value == pytest.approx(4)
 
 
+@pytest.mark.parametrize(("count", "quantile"), [(6, 2.5705818), (19, 2.1009220)])
+def test_an_interval_is_students_over_the_medians_of_all_blocks_of_fewer_than_twenty(count, quantile):
+    """97.5 % of t with 5 and with 18 degrees of freedom, from a table."""
+    logs = np.geomspace(0.01, 0.5, count)
+    found = estimate([np.exp([log, log, 9.0]) for log in logs])
+    reach = quantile * logs.std(ddof=1) / count**0.5
+    assert np.log([found.lo, found.value, found.hi]) == pytest.approx([logs.mean() + end * reach for end in (-1, 0, 1)])
+
+
 def test_little_is_no_evidence():
     assert np.isnan(estimate([]).value)
     assert np.isnan(estimate([np.array([np.nan])]).value)

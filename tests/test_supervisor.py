@@ -23,6 +23,8 @@ import os, sys, time
 from sepconv_bench.run.serving import serve
 
 def answer(data):
+    if data == b"our own":
+        os._exit(4)
     os.pwrite(int(sys.argv[2]), b"1 cpu.standard.mine\\n".ljust(128), 0)
     match data:
         case b"exit": os._exit(3)
@@ -75,6 +77,13 @@ def test_a_worker_that_dies_is_described_and_can_be_started_again(job, code, rea
     assert not running.running
     running.start()
     assert running.ask("again") == "AGAIN"
+
+
+def test_a_fault_of_our_own_is_not_the_kernels_that_ran_before(running):
+    assert running.ask("one") == "ONE"
+    with pytest.raises(WorkerError, match="it ended its process with exit code 4") as died:
+        running.ask("our own")
+    assert died.value.kernel == ""
 
 
 def test_a_worker_that_hangs_is_ended_and_its_kernel_named():

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+import made
 import pandas as pd
 import psutil
 import pytest
@@ -26,7 +27,7 @@ from sepconv_bench.model.shapes import ConvShape
 from sepconv_bench.results import store, tables
 from sepconv_bench.run.checking import check
 from sepconv_bench.run.kernel_process import WorkerSettings
-from sepconv_bench.run.sweep import Settings, sweep
+from sepconv_bench.run.sweep import Settings, missing_shapes, sweep
 
 AXES = ("--D_K", "1,3", "--M", "2,4", "--N", "2,4", "--D_G", "4")
 SHAPES = cross(D_K=(1, 3), M=(2, 4), N=(2, 4), D_G=(4,))
@@ -286,6 +287,15 @@ def test_two_runs_do_not_write_into_one_folder(tmp_path: Path, door: Callable):
 
 def _settings(*shapes: ConvShape, **more: object) -> Settings:
     return Settings(Grid("test", "", shapes), "cpu.*.numpy", rules=Rules(0.5, 0.05), **more)
+
+
+def test_only_cells_without_these_kernels_are_missing(tmp_path: Path):
+    one, other = (made.declared(f"cpu.standard.{variant}") for variant in ("loops", "tiled"))
+    with store.create(tmp_path) as results:
+        run = results.add_run(made.MACHINE, made.settings([]), made.CEILINGS)
+        results.add_cell(run, made.measured(SHAPES[0], {one: 1e-3}))
+        assert missing_shapes(SHAPES, [one], results) == [*SHAPES[1:]]
+        assert missing_shapes(SHAPES, [one, other], results) == [*SHAPES]
 
 
 def test_resuming_on_another_machine_is_refused(tmp_path: Path):

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numba
 import numpy as np
 import pytest
 from numba import njit, types
@@ -22,6 +23,7 @@ from sepconv_bench.kernels.cpu import blocking
 from sepconv_bench.kernels.cpu.assembly import inner_loop, product_loop, roll_loop, row_loop
 from sepconv_bench.kernels.cpu.registers import Tile, Vectors, host_vectors
 from sepconv_bench.model.reference import Reference
+from sepconv_bench.network import host
 
 VECTORS = host_vectors()
 LANES = VECTORS.lanes
@@ -119,7 +121,7 @@ EDGES = [
 ]
 
 
-@pytest.mark.sampled(20)
+@pytest.mark.sampled(14)
 @pytest.mark.parametrize("shape", EDGES, ids=str)
 @pytest.mark.parametrize("name", TILED)
 def test_every_edge_of_tiles_panels_and_vectors_is_right(name, shape):
@@ -127,6 +129,38 @@ def test_every_edge_of_tiles_panels_and_vectors_is_right(name, shape):
     problem = Problem.draw(kernel.operator, shape, np.random.default_rng(0))
     kernel.bind(problem)()
     error = Reference(kernel.operator, shape, problem.F, problem.weights).error(problem.G)
+    assert error <= 1, f"{error} times what float32 rounding explains"
+
+
+def _blocks(operator: str, D_G: int, vectors: int) -> blocking.Blocks:
+    """Of three images, and so many vectors of output channels of which the last holds three."""
+    taps, filter_taps = (1, 9) if operator == "separable" else (9, 0)
+    N, threads = (vectors - 1) * LANES + 3, numba.get_num_threads()
+    return blocking.product_blocks(3 * D_G, D_G, LANES + 3, N, taps, VECTORS, threads, filter_taps)
+
+
+def _one_short_tile() -> tuple[int, int]:
+    """Width and vectors of a map whose rows end with one shorter tile: a pixel more would be the next row's."""
+    cuts = {D_G: _blocks("standard", D_G, 5).pixels for D_G in range(15, 60)}
+    return next(D_G for D_G, cut in cuts.items() if cut.longer == cut.parts - 1), 5
+
+
+def _narrow_panels() -> tuple[int, int]:
+    """Width and vectors of a map with two narrower panels, or with one where no map has two."""
+    cuts = {(D_G, count): _blocks("separable", D_G, count).vectors for D_G in range(4, 8) for count in range(5, 30)}
+    return max(cuts, key=lambda sizes: min(2, cuts[sizes].parts - cuts[sizes].longer))
+
+
+@pytest.mark.parametrize(("operator", "stride", "sizes"), [("standard", 2, _one_short_tile), ("separable", 1, _narrow_panels)])
+def test_all_edges_at_once_end_with_bias_and_relu6(operator, stride, sizes):
+    """Of tiles, panels, bands of rows, and vectors that are not full; with images that threads share."""
+    D_G, vectors = sizes()
+    shape = ConvShape(3, LANES + 3, (vectors - 1) * LANES + 3, D_G, stride, 3)
+    rng = np.random.default_rng(0)
+    problem = Problem.draw(operator, shape, rng)
+    biases = tuple(rng.standard_normal(weights.shape[-1], np.float32) for weights in problem.weights)
+    host.bind(problem, biases)()
+    error = Reference(operator, shape, problem.F, problem.weights, biases).error(problem.G)
     assert error <= 1, f"{error} times what float32 rounding explains"
 
 

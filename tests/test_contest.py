@@ -1,0 +1,69 @@
+"""Who may be timed: what is right to the last unit of rounding, and leaves its input alone."""
+
+from __future__ import annotations
+
+import math
+
+import made
+import numpy as np
+import pytest
+
+from sepconv_bench import ConvShape, Problem
+from sepconv_bench.kernels.registry import Launch
+from sepconv_bench.model.reference import Reference
+from sepconv_bench.run.contest import Contender, Contest, KernelContender
+
+MINE = made.declared("cpu.pointwise.mine")
+
+
+class AsFarOff(Contender):
+    """Its result is so many times as far off as rounding explains."""
+
+    def __init__(self, error: float) -> None:
+        super().__init__(MINE)
+        self._error = error
+
+    def bind(self, rng: np.random.Generator) -> Launch:
+        return lambda: None
+
+    def unpack(self, given: object) -> None:
+        """Nothing to put anywhere."""
+
+    def judge(self) -> tuple[float, str]:
+        return self._error, ""
+
+
+def checked(contender: Contender) -> tuple[str, str]:
+    outcome = Contest({MINE.name: contender}, np.random.default_rng(0), lambda name: None).checked(MINE.name)
+    return outcome.status, outcome.reason
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "reason"),
+    [
+        (0.0, "ok", ""),
+        (1.0, "ok", ""),
+        (1.01, "wrong", "its result differs from the reference's by 1.01 times what float32 rounding explains"),
+        (math.inf, "wrong", "part of G is NaN or infinite, or was never written"),
+        (math.nan, "wrong", "part of G is NaN or infinite, or was never written"),
+    ],
+)
+def test_what_is_further_off_than_rounding_is_wrong(error, status, reason):
+    assert checked(AsFarOff(error)) == (status, reason)
+
+
+@pytest.mark.parametrize(("which", "status"), [("F", "wrong"), ("K_tilde", "wrong"), ("nothing", "ok")])
+def test_a_kernel_that_changes_its_input_is_wrong_though_its_result_is_right(which, status):
+    problem = Problem.draw("pointwise", ConvShape(1, 3, 4, 2), np.random.default_rng(0))
+    reference = Reference("pointwise", problem.shape, problem.F, problem.weights)
+
+    def bind(bound: Problem) -> Launch:
+        def launch() -> None:
+            np.matmul(bound.F, bound.K_tilde, out=bound.G)
+            if which != "nothing":
+                getattr(bound, which)[..., 0] += 1
+
+        return launch
+
+    contender = KernelContender(MINE, lambda: (problem, reference), bind)
+    assert checked(contender) == (status, "it changed its own input" if status == "wrong" else "")
