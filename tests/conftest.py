@@ -29,7 +29,10 @@ QUICK = ("--time-limit", "0.1", "--target", "0.5")
 
 
 # By how long they take, the longest first.
-_LONG = ("test_sweep.py", "test_mobilenet.py", "test_cli.py", "test_tile.py", "test_ab.py", "test_kernels.py")
+_LONG = (
+    *("sweep", "ab", "tile", "asv", "cuda_compiled", "mobilenet_door", "kernels", "cli", "peers", "faults", "cuda_simulated"),
+    *("trust", "history", "compile_once", "fleet", "mobilenet"),
+)
 _all = False  # --all was given
 
 
@@ -52,7 +55,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         left_out = _left_out(items) | {item.nodeid for item in items if item.get_closest_marker("exhaustive")}
         config.hook.pytest_deselected(items=[item for item in items if item.nodeid in left_out])
         items[:] = [item for item in items if item.nodeid not in left_out]
-    items.sort(key=lambda item: item.path.name not in _LONG)
+    names = [f"test_{name}.py" for name in _LONG]
+    items.sort(key=lambda item: names.index(item.path.name) if item.path.name in names else len(names))
 
 
 def _left_out(items: list[pytest.Item]) -> set[str]:

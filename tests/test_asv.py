@@ -230,11 +230,12 @@ def elsewhere(tmp_path_factory) -> dict[str, Path]:
     return files
 
 
-def test_the_published_pages_show_graphs_and_no_errors(ran, asked, elsewhere, browser):
+def test_the_published_pages_show_graphs_and_no_errors(ran, asked, everything, elsewhere, browser):
     html = ran / ".asv" / "html"
     page = browser.new_page()
     errors: list[str] = []
     page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+    unmeasured = "Failed to load resource: the server responded with a status of 404 (Not Found)"
     page.on("pageerror", lambda error: errors.append(str(error)))
 
     def answer(route):
@@ -260,5 +261,5 @@ def test_the_published_pages_show_graphs_and_no_errors(ran, asked, elsewhere, br
     beside = page.locator("#graph-display").inner_text()
     assert "fused / tiled" in beside
     assert "1/N + 1/D_K^2" in beside, "the theory is a line of the same graph"
-    assert errors == []
+    assert [error for error in errors if everything or error != unmeasured] == []
     page.close()

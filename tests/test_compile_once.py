@@ -107,6 +107,7 @@ def test_a_change_in_an_imported_module_is_seen(started, tmp_path):
     assert (values, compiled > 0) == (["12", "24", "12", "4", "4.5"], True)
 
 
+@pytest.mark.exhaustive
 def test_other_settings_of_the_compiler_are_other_code(started):
     started()
     assert started(NUMBA_OPT="1")[1] > 0
@@ -123,5 +124,6 @@ def test_code_that_is_damaged_is_compiled_again(started, tmp_path):
     assert (values, compiled > 0) == (["8", "16", "8", "3", "3.5"], True)
 
 
+@pytest.mark.exhaustive
 def test_where_nothing_can_be_written_it_is_compiled_every_time(started):
     assert started(NUMBA_CACHE_DIR="/dev/full")[0] == ["8", "16", "8", "3", "3.5"]

@@ -200,6 +200,7 @@ def test_a_signal_for_all_is_not_taken_for_a_kernels_fault(tmp_path):
         assert len(results.cells()) == 4
 
 
+@pytest.mark.exhaustive
 def test_an_impatient_user_is_told_once(tmp_path):
     process = _until(tmp_path, "[1/", "--time-limit", "2")
     (worker,) = psutil.Process(process.pid).children()

@@ -88,6 +88,7 @@ def test_only_the_library_that_is_missing_is_left_out(hidden):
         assert not any(variant.startswith("torch") for variant in variants)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("command", ["run --grid smoke --output {tmp}/out", "check"])
 @pytest.mark.parametrize(("pattern", "extra"), [("cpu.*.torch*", "torch"), ("*.onnxruntime", "onnxruntime")])
 def test_asking_for_nothing_but_what_is_missing_is_refused(hidden, door, tmp_path, command, pattern, extra):
@@ -284,6 +285,7 @@ def test_left_alone_onnxruntimes_pool_does_spin():
     assert pools("cpu.standard.onnxruntime", 2, "left alone")[0] > 0.15
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     "name", ["cpu.standard.torch", "cpu.pointwise.torch-matmul", "cpu.standard.onnxruntime", "cpu.standard.openvino"]
 )

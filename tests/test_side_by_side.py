@@ -96,7 +96,7 @@ def test_report_takes_several_folders(folders, tmp_path: Path, door: Callable):
     done = door("report", *folders, "--output", tmp_path / "out")
     assert done.returncode == 0, done.stderr
     page = (tmp_path / "out" / "index.html").read_text()
-    assert {"machines.png", "machines.svg"} <= {file.name for file in (tmp_path / "out" / "figures").iterdir()}
+    assert "machines.svg" in {file.name for file in (tmp_path / "out" / "figures").iterdir()}
     assert not re.search(r'(?:src|href)="(?!data:)', page)
     assert "there&lt;b&gt;" in page
     assert "there<b>" not in page

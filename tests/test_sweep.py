@@ -29,8 +29,8 @@ from sepconv_bench.run.checking import check
 from sepconv_bench.run.kernel_process import WorkerSettings
 from sepconv_bench.run.sweep import Settings, missing_shapes, sweep
 
-AXES = ("--D_K", "1,3", "--M", "2,4", "--N", "2,4", "--D_G", "4")
-SHAPES = cross(D_K=(1, 3), M=(2, 4), N=(2, 4), D_G=(4,))
+AXES = ("--D_K", "1,3", "--M", "2", "--N", "2,4,6", "--D_G", "4")
+SHAPES = cross(D_K=(1, 3), M=(2,), N=(2, 4, 6), D_G=(4,))
 NUMPY = ("--kernels", "cpu.*.numpy")
 
 FAULTY = """
@@ -328,7 +328,7 @@ def test_check_finds_a_wrong_kernel_and_goes_on(tmp_path: Path):
     plugin = tmp_path / "faulty.py"
     plugin.write_text(FAULTY)
     names = "cpu.pointwise.wrong,cpu.standard.crashes,cpu.pointwise.numpy"
-    shapes = (ConvShape(3, 2, 2, 3), ConvShape(1, 3, 2, 4))
+    shapes = (ConvShape(3, 2, 3, 3), ConvShape(1, 3, 2, 4))
     found = list(check(WorkerSettings(kernels=names, plugins=(str(plugin),)), shapes))
     assert [(result.outcome.kernel.name, result.outcome.status) for result in found] == [
         ("cpu.pointwise.numpy", "ok"),

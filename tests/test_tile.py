@@ -221,6 +221,7 @@ def test_nothing_is_read_or_written_beside_the_arrays(shape, everything):
 
 @on_x86
 @pytest.mark.skipif(sys.platform != "linux", reason="mprotect of a page as Linux has it")
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("lanes", FORCED)
 def test_narrower_vectors_give_right_results_between_fences(lanes, everything):
     """On maps and channels around the edges of their own tiles; the product and the depthwise tile are in all kernels."""
