@@ -3,7 +3,7 @@
 python experiments/aa_run.py [SECONDS A CELL [GRID]]
 
 A plug-in registers a twin of each kernel. Cells are swept as `run` sweeps them, through two processes, and the interval is that
-of `Cell.ratio`, the component between processes in it.
+of `Cell.ratio`, the component between visits in it.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Do intervals cover where processes differ? Made-up grids of known truth, measured in two processes each.
+"""Do intervals cover where visits differ? Made-up grids of known truth, measured on a few visits each.
 
 python experiments/between.py
 
-21 cells of one comparison; a process shifts a cell's ratio, a block moves it once more. With the component between processes
+21 cells of one comparison; a visit shifts a cell's ratio, a block moves it once more. With the component between visits
 and without.
 """
 
@@ -24,23 +24,23 @@ from sepconv_bench.results.cell import Cell
 
 CELLS, GRIDS = 21, 60
 KERNELS = standard, separable = tuple(made.declared(f"cpu.{operator}.tiled") for operator in ("standard", "separable"))
-# Spread of processes, of blocks, blocks of each process, and whether a few processes are far off.
+# Spread of visits, of blocks, blocks of each visit, and whether a few visits are far off.
 NOISE = (
     *((0.0, 0.02, (8, 8), False), (0.005, 0.02, (8, 8), False), (0.01, 0.02, (8, 8), False), (0.02, 0.02, (8, 8), False)),
     *((0.02, 0.01, (20, 6), False), (0.05, 0.02, (8, 8), False), (0.02, 0.02, (8, 8), True)),
 )
 
 
-def grid(rng: np.random.Generator, process_sd: float, block_sd: float, blocks: tuple[int, ...], far: bool) -> list[Cell]:
+def grid(rng: np.random.Generator, visit_sd: float, block_sd: float, blocks: tuple[int, ...], far: bool) -> list[Cell]:
     """Cells whose ratio is 1."""
     cells: list[Cell] = []
     between = Between(cells)
     for number in range(CELLS):
-        offsets = process_sd * (rng.standard_t(3, len(blocks)) / 1.73 if far else rng.normal(size=len(blocks)))
+        offsets = visit_sd * (rng.standard_t(3, len(blocks)) / 1.73 if far else rng.normal(size=len(blocks)))
         logs = np.repeat(offsets, blocks) + rng.normal(0, block_sd, sum(blocks))
         seconds = {standard: 1.0, separable: np.exp(logs)[:, None]}
         shape = ConvShape(3, number + 1, 4, 5)
-        measured = made.measured(shape, seconds, blocks=sum(blocks), rounds=1, processes=blocks)
+        measured = made.measured(shape, seconds, blocks=sum(blocks), rounds=1, visits=blocks)
         cells.append(Cell(measured, made.run([kernel.name for kernel in KERNELS]), between))
     return cells
 
@@ -59,9 +59,9 @@ def covered(rng: np.random.Generator, grids: int, *noise) -> tuple[float, float,
 
 if __name__ == "__main__":
     rng = np.random.default_rng(0)
-    print("| processes differ by | blocks by | blocks | with it | without | half-width |\n|---:|---:|---|---:|---:|---:|")
+    print("| visits differ by | blocks by | blocks | with it | without | half-width |\n|---:|---:|---|---:|---:|---:|")
     for noise in NOISE:
-        process_sd, block_sd, blocks, far = noise
+        visit_sd, block_sd, blocks, far = noise
         with_it, without, width = covered(rng, GRIDS, *noise)
-        name = f"{process_sd:.1%}{', some far' if far else ''} | {block_sd:.1%} | {' and '.join(map(str, blocks))}"
+        name = f"{visit_sd:.1%}{', some far' if far else ''} | {block_sd:.1%} | {' and '.join(map(str, blocks))}"
         print(f"| {name} | {with_it:.1%} | {without:.1%} | {width:.2%} |")

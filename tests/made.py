@@ -63,7 +63,7 @@ def measured(
     failed: Sequence[Declaration] = (),
     blocks: int = 6,
     rounds: int = 3,
-    processes: tuple[int, ...] = (),
+    visits: tuple[int, ...] = (),
 ) -> CellMeasured:
     """A cell whose kernels took so many seconds: a number in every round, or an array of (blocks, rounds)."""
     drawn = {kernel.name: np.broadcast_to(value, (blocks, rounds)) for kernel, value in seconds.items()}
@@ -71,5 +71,5 @@ def measured(
     outcomes = [Outcome(kernel) for kernel in seconds] + [Outcome(kernel, "failed", "it crashed") for kernel in failed]
     samples = {name: packed(list(value)) for name, value in drawn.items()}
     peak_flop = round(PEAK_FLOPS * PEAK_SECONDS)
-    facts = {"converged": True, "started": 1.8e9, "seconds": 6.0, "peak_flop": peak_flop, "processes": processes}
+    facts = {"converged": True, "started": 1.8e9, "seconds": 6.0, "peak_flop": peak_flop, "visits": visits}
     return CellMeasured(shape, tuple(outcomes), samples, **facts)

@@ -1,4 +1,4 @@
-"""What lies between processes: in the interval as a component that was measured, across the door, and in the file."""
+"""What lies between visits: in the interval as a component that was measured, across the door, and in the file."""
 
 from __future__ import annotations
 
@@ -23,24 +23,24 @@ LOOPS, TILED = (made.declared(f"cpu.standard.{variant}") for variant in ("loops"
 
 
 @pytest.mark.parametrize("noise", NOISE[1::2], ids=str)
-def test_an_interval_over_processes_covers_95_percent(noise):
+def test_an_interval_over_visits_covers_95_percent(noise):
     with_it, without, _ = covered(np.random.default_rng(1), 20, *noise)
     assert 0.93 <= with_it <= 0.98, "420 cells tell it to a percent"
     if noise[0] >= 0.01:
         assert without < 0.85, "what it is for"
 
 
-def test_a_cell_of_one_process_has_no_such_component():
+def test_a_cell_of_one_visit_has_no_such_component():
     (cell, *_) = grid(np.random.default_rng(0), 0.02, 0.02, (16,), False)
     assert cell.ratio("cpu.separable.tiled", "cpu.standard.tiled").half_width < 0.02
 
 
-def test_a_cell_goes_on_in_another_process():
-    first = made.measured(SHAPE, {LOOPS: 2.0, TILED: 1.0}, blocks=2, processes=(2,))
-    second = made.measured(SHAPE, {TILED: 3.0}, blocks=3, processes=(3,), failed=[LOOPS])
+def test_a_cell_goes_on_in_another_visit():
+    first = made.measured(SHAPE, {LOOPS: 2.0, TILED: 1.0}, blocks=2, visits=(2,))
+    second = made.measured(SHAPE, {TILED: 3.0}, blocks=3, visits=(3,), failed=[LOOPS])
     second = replace(second, peak_flop=first.peak_flop * 2)  # another loop was the fastest there, of twice the work a launch
     whole = continued(first, second)
-    assert whole.processes == (2, 3)
+    assert whole.visits == (2, 3)
     assert {outcome.kernel.name: outcome.status for outcome in whole.outcomes} == {LOOPS.name: "failed", TILED.name: "ok"}
     samples = {name: unpacked(blocks) for name, blocks in whole.samples.items()}
     assert [float(block[0]) for block in samples[TILED.name]] == [1, 1, 3, 3, 3]
@@ -49,29 +49,29 @@ def test_a_cell_goes_on_in_another_process():
     assert continued(first, replace(second, samples={})) == first, "nothing was measured there"
 
 
-def test_the_file_holds_one_cell_of_both_processes(tmp_path):
+def test_the_file_holds_one_cell_of_both_visits(tmp_path):
     kernels = [LOOPS.name, TILED.name]
     with store.create(tmp_path) as results:
         run = results.add_run(made.MACHINE, made.settings(kernels), made.CEILINGS)
-        first = made.measured(SHAPE, {LOOPS: 2.0, TILED: 1.0}, processes=(6,))
+        first = made.measured(SHAPE, {LOOPS: 2.0, TILED: 1.0}, visits=(6,))
         results.add_cell(run, first)
-        assert results.processes() == {(SHAPE, ",".join(kernels)): 1}
+        assert results.visits() == {(SHAPE, ",".join(kernels)): 1}
         results.add_cell(run, continued(first, first))
-        assert results.processes() == {(SHAPE, ",".join(kernels)): 2}
+        assert results.visits() == {(SHAPE, ",".join(kernels)): 2}
         (cell,) = results.cells()
-        assert cell.measured.processes == (6, 6)
+        assert cell.measured.visits == (6, 6)
         assert set(tables.timings(results).blocks) == {12}
 
 
-@pytest.mark.parametrize("processes", ["[6, 5]", "[-1, 7]", "6", '["six"]'])
-def test_processes_that_do_not_fit_the_blocks_are_damage(processes, tmp_path):
+@pytest.mark.parametrize("visits", ["[6, 5]", "[-1, 7]", "6", '["six"]'])
+def test_visits_that_do_not_fit_the_blocks_are_damage(visits, tmp_path):
     import sqlite3
 
     with store.create(tmp_path) as results:
         run = results.add_run(made.MACHINE, made.settings([TILED.name]), made.CEILINGS)
-        results.add_cell(run, made.measured(SHAPE, {TILED: 1.0}, processes=(6,)))
+        results.add_cell(run, made.measured(SHAPE, {TILED: 1.0}, visits=(6,)))
     with sqlite3.connect(tmp_path / store.FILE_NAME) as connection:
-        connection.execute("UPDATE cells SET processes = ?", (processes,))
+        connection.execute("UPDATE cells SET processes = ?", (visits,))
     connection.close()
     with store.open_results(tmp_path) as results, pytest.raises(store.ResultsError, match="is damaged"):
         results.cells()

@@ -7,6 +7,9 @@ round survive a machine whose speed drifts, and only the spread over blocks says
 Time goes where it buys something: after a few blocks of all, to the pair of the fastest contenders, then to those that can be
 closed in the time that is left, the cheapest first. A ratio that has closed leaves. The core knows a contender as a name and a
 function that binds fresh buffers.
+
+A machine has moods that last for seconds (a hypervisor that moves a core, a neighbour), so a cell is better visited a few
+times than long: what was found on a visit is `Known` on the next.
 """
 
 from __future__ import annotations
@@ -120,17 +123,42 @@ class Medians:
         return estimate_of_medians(np.array(self.logs), confidence).half_width if len(self.logs) > 1 else inf
 
 
+@dataclass(frozen=True)
+class _Calibration:
+    plan: Plan
+    seconds: float  # of a sample, and of a launch that warms up
+    cost: float  # of a block, roughly
+
+
+@dataclass
+class Known:
+    """What a process found on earlier visits to a cell: how long each contender takes, and the ratios' block medians."""
+
+    calibrations: dict[str, _Calibration] = field(default_factory=dict)
+    found: dict[Pair, Medians] = field(default_factory=dict)
+
+
 @dataclass(eq=False)
 class _Contender:
     name: str
     bind: Bind
     clock: Clock
     launch: Launch = field(default=lambda: None)
-    plan: Plan = field(default_factory=lambda: Plan(1, 1))
-    seconds: float = 0.0  # of a sample, and of a launch that warms up
-    cost: float = 0.0  # of a block, roughly
+    calibration: _Calibration = field(default_factory=lambda: _Calibration(Plan(1, 1), 0.0, 0.0))
 
-    def calibrate(self, rng: np.random.Generator) -> None:
+    @property
+    def plan(self) -> Plan:
+        return self.calibration.plan
+
+    @property
+    def seconds(self) -> float:
+        return self.calibration.seconds
+
+    @property
+    def cost(self) -> float:
+        return self.calibration.cost
+
+    def calibrate(self, rng: np.random.Generator) -> _Calibration:
         """Bind, and fix the launches of a sample."""
         start = perf_counter()
         self.launch = self.bind(rng)
@@ -140,17 +168,19 @@ class _Contender:
         if launch_s < _COLD_SECONDS:
             # The best of three: one interrupted launch must not make a fast contender look slow for the whole cell.
             launch_s = min(self.clock.batch_seconds(self.launch, 1) for _ in range(3))
-        self.plan = Plan.of(launch_s, self.clock)
-        if self.plan.launches > 1:
-            launch_s = min(self.clock.batch_seconds(self.launch, self.plan.launches) for _ in range(3))
-            self.plan = Plan.of(launch_s, self.clock)
-        self.seconds = launch_s * self.plan.launches * self.plan.batches
-        self.cost = bound + launch_s + self.rounds * (self.seconds + launch_s + IDLE_SECONDS)
+        plan = Plan.of(launch_s, self.clock)
+        if plan.launches > 1:
+            launch_s = min(self.clock.batch_seconds(self.launch, plan.launches) for _ in range(3))
+            plan = Plan.of(launch_s, self.clock)
+        seconds = launch_s * plan.launches * plan.batches
+        cost = bound + launch_s + _rounds(seconds) * (seconds + launch_s + IDLE_SECONDS)
+        self.calibration = _Calibration(plan, seconds, cost)
+        return self.calibration
 
     @property
     def rounds(self) -> int:
         """Of a block, in which it takes part."""
-        return 1 if self.seconds > _SLOW_SECONDS else ROUNDS
+        return _rounds(self.seconds)
 
     def bind_anew(self, rng: np.random.Generator) -> None:
         # The last block's buffers are held until the new ones are there, so that these get other memory.
@@ -162,6 +192,11 @@ class _Contender:
         return self.clock.sample(self.launch, self.plan.launches, self.plan.batches)
 
 
+def _rounds(seconds: float) -> int:
+    """Of a block, for a contender whose sample takes so long."""
+    return 1 if seconds > _SLOW_SECONDS else ROUNDS
+
+
 def sample(
     binds: Mapping[str, Bind],
     pairs: Sequence[Pair],
@@ -170,15 +205,19 @@ def sample(
     mark: Callable[[str], None] = lambda name: None,
     clock: Clock | None = None,
     beside: str | None = None,
+    visits: int = 1,
+    known: Known | None = None,
 ) -> Samples:
     """Time the contenders against each other until the ratio of every pair is known to `rules.target`, or time is up.
 
     Without pairs, or `rules.evenly`, until time is up. At least four blocks are always taken. `mark(name)` is called,
     untimed, before anything of that contender runs. `clock` is the host's unless another is given. `beside` names a
     contender that takes part in the first round of every block.
+
+    One of `visits` takes its share of the time and at least two blocks, and goes on from what is `known`, which it adds to.
     """
     with heap_frozen():
-        return _sample(binds, pairs, rules, rng, mark, clock or Clock(), beside)
+        return _sample(binds, pairs, rules, rng, mark, clock or Clock(), beside, visits, known or Known())
 
 
 def _sample(
@@ -189,31 +228,37 @@ def _sample(
     mark: Callable[[str], None],
     clock: Clock,
     beside: str | None,
+    visits: int,
+    known: Known,
 ) -> Samples:
     start = perf_counter()
     contenders = {name: _Contender(name, bind, clock) for name, bind in binds.items()}
     for name, contender in contenders.items():
-        mark(name)
-        contender.calibrate(rng)
+        if name in known.calibrations:
+            contender.calibration = known.calibrations[name]
+        else:
+            mark(name)
+            known.calibrations[name] = contender.calibrate(rng)
     blocks: dict[str, list[np.ndarray]] = {name: [] for name in binds}
-    found = {pair: Medians() for pair in pairs}
+    found = {pair: known.found.setdefault(pair, Medians()) for pair in pairs}
+    seconds, sure = rules.seconds / visits, max(2, _SURE_BLOCKS // visits)
     cheapest = sorted(found, key=lambda pair: sum(contenders[name].cost for name in pair))
     result = Samples(blocks, {name: one.plan.launches * one.plan.batches for name, one in contenders.items()})
     number = 0
     while True:
         chosen: Iterable[str] = binds
-        if number >= _SURE_BLOCKS:
-            left = rules.seconds - result.seconds
+        if number >= sure:
+            left = seconds - result.seconds
             waiting = [pair for pair in cheapest if not found[pair].closed(rules.target)]
             result.converged = bool(pairs) and not waiting
             if left <= 0 or (result.converged and not rules.evenly):
                 return result
             if pairs and not rules.evenly:
                 chosen = _worth(waiting, cheapest[0], found, contenders, rules.target, left)
-        elif number >= _SURE_BLOCKS // 2:
-            late = bool(pairs) and result.seconds > rules.seconds / 2
+        elif number >= sure // 2:
+            late = bool(pairs) and result.seconds > seconds / 2
             there = dict.fromkeys(name for pair in pairs for name in pair) if late else binds
-            chosen = [name for name in there if contenders[name].seconds < _COSTLY * rules.seconds] or binds
+            chosen = [name for name in there if contenders[name].seconds < _COSTLY * seconds] or binds
         taking = [contenders[name] for name in dict.fromkeys([*chosen, *([beside] if beside else [])])]
         times = _take_block(taking, pairs, beside, rng, mark)
         rounds = max(map(len, times.values()))

@@ -1,9 +1,9 @@
-"""What separates two processes that measure the same, and not two blocks of one: where pages, code and threads lie, and time.
+"""What separates two visits to a cell, and not two blocks of one: the machine's mood, and where pages, code and threads lie.
 
-A cell is measured in several processes, too few to tell by themselves how far apart processes are; all cells of a file together
-can. For each comparison of two kernels, the squared distance between a cell's processes beyond what their blocks explain is an
-estimate of that component's variance; its typical value over the cells counts as six degrees of freedom beside the cell's own
-(a moderated variance: Smyth, Stat. Appl. Genet. Mol. Biol. 3, 2004).
+A cell is visited several times, in two processes, too few to tell by themselves how far apart visits are; all cells of a
+file together can. For each comparison of two kernels, the squared distance between a cell's visits beyond what their blocks
+explain is an estimate of that component's variance; its typical value over the cells counts as six degrees of freedom, added to
+the cell's own (a moderated variance: Smyth, Stat. Appl. Genet. Mol. Biol. 3, 2004).
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ _LEAST_CELLS = 8  # below which all comparisons of the file say what is typical
 
 
 class Between:
-    """The component between processes of each ratio in a file; `cells` may still grow until the first question."""
+    """The component between visits of each ratio in a file; `cells` may still grow until the first question."""
 
     def __init__(self, cells: Sequence[Cell]) -> None:
         self._cells = cells
         self._typical: dict[tuple[str, str], float] = {}
 
     def component(self, cell: Cell, kernel: str, over: str) -> Component | None:
-        """What to add to the variance of a ratio's logarithm; None where one process measured it."""
-        if len(cell.measured.processes) < 2:
+        """What to add to the variance of a ratio's logarithm; None where there was one visit."""
+        if len(cell.measured.visits) < 2:
             return None
-        logs = cell.by_process(kernel, over)
+        logs = cell.by_visit(kernel, over)
         own = _squares(logs)
         if own is None:
             return None
@@ -55,15 +55,20 @@ class Between:
         return max(0.0, float(np.median(between) / chdtri(1, 0.5) - np.median(explained)))
 
     def _found(self, kernel: str, over: str) -> list[tuple[float, float]]:
-        """Of each cell that has both in several processes."""
-        there = [cell for cell in self._cells if {kernel, over} <= cell.samples.keys() and len(cell.measured.processes) > 1]
-        squares = (_squares(cell.by_process(kernel, over)) for cell in there)
+        """Of each cell that has both on several visits."""
+        there = [cell for cell in self._cells if {kernel, over} <= cell.samples.keys() and len(cell.measured.visits) > 1]
+        squares = (_squares(cell.by_visit(kernel, over)) for cell in there)
         return [each for each in squares if each is not None]
 
 
 def _squares(logs: Sequence[np.ndarray]) -> tuple[float, float] | None:
-    """The variance of the processes' means, and how much of it their blocks explain; None where that is not known."""
-    if len(logs) < 2 or min(map(len, logs)) < 2:
+    """The variance of the visits' means, and how much of it their blocks explain; None where that is not known."""
+    if len(logs) < 2:
         return None
     means, variances = np.array([mean_and_variance(each) for each in logs]).T
+    blocks, known = np.array([len(each) for each in logs]), np.isfinite(variances)
+    if not known.any():
+        return None
+    # A visit of one block is as far off as a block of the others.
+    variances = np.where(known, variances, (variances * blocks)[known].mean())
     return float(means.var(ddof=1)), float(variances.mean())

@@ -59,7 +59,7 @@ class Cell:
                     return f"samples of {kernel}"
         if any(each != rounds[0] for each in rounds):
             return "numbers of samples"
-        if self.measured.processes and sum(self.measured.processes) != (len(rounds[0]) if rounds else 0):
+        if self.measured.visits and sum(self.measured.visits) != (len(rounds[0]) if rounds else 0):
             return "numbers of blocks"
         return "samples of the peak" if PEAK in self.samples and not self.measured.peak_flop else ""
 
@@ -90,13 +90,13 @@ class Cell:
         return pairs({name: time.value for name, time in self.times.items()}, self.declared)
 
     def ratio(self, kernel: str, over: str) -> Estimate:
-        """Of the times of two contenders, within the rounds; with what lies between processes where several measured it."""
+        """Of the times of two contenders, within the rounds; with what lies between visits where there were several."""
         more = self._between.component(self, kernel, over) if self._between else None
         return estimate(within_rounds(self.samples[kernel], self.samples[over]), more=more)
 
-    def by_process(self, kernel: str, over: str) -> list[np.ndarray]:
-        """The logarithms of the block medians of that ratio, an array a process, of those processes that have some."""
-        ends = np.cumsum((0, *self.measured.processes))
+    def by_visit(self, kernel: str, over: str) -> list[np.ndarray]:
+        """The logarithms of the block medians of that ratio, an array a visit, of those visits that have some."""
+        ends = np.cumsum((0, *self.measured.visits))
         rounds = within_rounds(self.samples[kernel], self.samples[over])
         logs = [log_medians(rounds[first:end]) for first, end in pairwise(ends)]
         return [each for each in logs if len(each)]

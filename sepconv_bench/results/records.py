@@ -49,7 +49,7 @@ class CellMeasured(Struct, frozen=True):
     `samples`: seconds a launch by kernel, and of the peak, an array of little-endian float64 a block, NaN where it sat a round
     out. `peak_flop` is the FLOP of one launch of the peak, `steal_s` the CPU seconds that the hypervisor took meanwhile,
     `slowed` the samples during which a GPU's clock was held down, `timed_s` the seconds inside samples; neither is stored.
-    `processes`: how many of the blocks, in order, come from each process; empty where that was not recorded.
+    `visits`: how many of the blocks, in order, come from each visit to the cell; empty where that was not recorded.
     """
 
     shape: ConvShape
@@ -62,7 +62,7 @@ class CellMeasured(Struct, frozen=True):
     peak_flop: Count | None = None
     slowed: int = 0
     network: NetworkPart | None = None
-    processes: tuple[Annotated[int, Meta(ge=0, lt=2**31)], ...] = ()
+    visits: tuple[Annotated[int, Meta(ge=0, lt=2**31)], ...] = ()
     timed_s: float = 0.0
 
     @property
@@ -71,7 +71,7 @@ class CellMeasured(Struct, frozen=True):
 
 
 def continued(before: CellMeasured, after: CellMeasured) -> CellMeasured:
-    """A cell with the blocks of one more process behind its own; a kernel that went wrong in either is wrong."""
+    """A cell with the blocks of one more visit behind its own; a kernel that went wrong in either is wrong."""
     if not after.samples or not before.samples:
         return before if before.samples else after
     then, now = ({name: unpacked(blocks) for name, blocks in one.samples.items()} for one in (before, after))
@@ -89,12 +89,12 @@ def continued(before: CellMeasured, after: CellMeasured) -> CellMeasured:
         seconds=(before.seconds or 0) + (after.seconds or 0),
         steal_s=(before.steal_s or 0) + (after.steal_s or 0),
         slowed=before.slowed + after.slowed,
-        processes=(*before.processes, *after.processes),
+        visits=(*before.visits, *after.visits),
     )
 
 
 def _worse(first: Outcome, second: Outcome) -> Outcome:
-    """Of what became of a kernel in two processes; what was right once and too slow then was right."""
+    """Of what became of a kernel on two visits; what was right once and too slow then was right."""
     return second if first.status == "ok" and second.status in ("wrong", "failed") else first
 
 

@@ -39,7 +39,7 @@ CREATE TABLE cells (
     seconds REAL,
     steal_s REAL,            -- CPU seconds that the hypervisor took meanwhile
     peak_flop INTEGER,       -- FLOP in one launch of ceiling.fma
-    processes TEXT NOT NULL, -- JSON: how many of the blocks, in order, come from each process; empty where it is not known
+    processes TEXT NOT NULL, -- JSON: how many of the blocks, in order, come from each visit; empty where it is not known
     UNIQUE (D_K, M, N, D_G, stride, batch, network, part, kernels)
 );
 CREATE TABLE outcomes (

@@ -67,7 +67,7 @@ class Results:
             **{axis: getattr(measured.shape, axis) for axis in AXES},
             **{"network": network, "part": part, "kernels": ",".join(measured.kernels)},
             **{name: getattr(measured, name) for name in _FACTS},
-            "processes": json.dumps(measured.processes) if measured.processes else "",
+            "processes": json.dumps(measured.visits) if measured.visits else "",
         }
         with self._transaction():
             key = ("network", "part") if measured.network is not None else (*AXES, "network", "part", "kernels")
@@ -121,12 +121,12 @@ class Results:
         rows = self._rows(f"SELECT {self._selected(*AXES, 'kernels')} FROM cells WHERE network = ''")
         return {(self._shape(row[:-1]), row[-1]) for row in rows}
 
-    def processes(self) -> dict[tuple[ConvShape, str], int]:
-        """By cell as in `done`, in how many processes it was measured; 0 where that was not recorded."""
+    def visits(self) -> dict[tuple[ConvShape, str], int]:
+        """By cell as in `done`, how often it was visited; 0 where that was not recorded."""
         rows = self._rows(f"SELECT {self._selected(*AXES, 'kernels', 'processes')} FROM cells WHERE network = ''")
-        return {(self._shape(row[:-2]), row[-2]): len(self._processes(row[-1])) for row in rows}
+        return {(self._shape(row[:-2]), row[-2]): len(self._visits(row[-1])) for row in rows}
 
-    def _processes(self, text: object) -> tuple[int, ...]:
+    def _visits(self, text: object) -> tuple[int, ...]:
         return () if text == "" else self._record(text, tuple[int, ...], "processes")
 
     def runs(self) -> list[Run]:
@@ -170,7 +170,7 @@ class Results:
                 "shape": self._shape([values[axis] for axis in AXES]),
                 "network": self._network(values["network"], values["part"]),
                 "converged": bool(values["converged"]),
-                "processes": self._processes(values["processes"]),
+                "visits": self._visits(values["processes"]),
             }
             taken = samples.pop(number, {})
             whole = {

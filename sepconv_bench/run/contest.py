@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from math import inf, isfinite
 from typing import TypeVar
@@ -23,7 +23,7 @@ from sepconv_bench.kernels.problem import Problem
 from sepconv_bench.kernels.registry import Bind, Kernel, Launch, Unpack
 from sepconv_bench.measure.clocks import Clock
 from sepconv_bench.measure.records import PEAK, Rules
-from sepconv_bench.measure.sampler import Samples, sample
+from sepconv_bench.measure.sampler import Known, Samples, sample
 from sepconv_bench.model.declaration import OURS, Declaration
 from sepconv_bench.model.pairing import pairs
 from sepconv_bench.model.reference import Reference
@@ -128,6 +128,15 @@ class DeviceContender(KernelContender):
         return error, "it changed its own input" if changed else ""
 
 
+@dataclass
+class Visited:
+    """What earlier visits of this process to the same contenders have found: what is right need not be checked again first."""
+
+    outcomes: dict[str, Outcome] = field(default_factory=dict)
+    launch_s: dict[str, float] = field(default_factory=dict)
+    known: Known = field(default_factory=Known)
+
+
 class Contest:
     """The contenders, by name. `mark(name)` is called before anything of one runs, with "" before our own work.
 
@@ -169,14 +178,30 @@ class Contest:
         self._launch_s[name] = launch_s
         return self._judged(changed(outcome, compile_s=compile_s))
 
-    def timed(self, peak: Launch, rules: Rules, beside_ours: bool = False) -> tuple[tuple[Outcome, ...], Samples]:
+    def timed(
+        self,
+        peak: Launch,
+        rules: Rules,
+        beside_ours: bool = False,
+        visits: int = 1,
+        visited: Visited | None = None,
+    ) -> tuple[tuple[Outcome, ...], Samples]:
         """Check all; then samples of those that are right, and of the FMA peak in the same rounds.
+
+        One of `visits`, which goes on from what earlier ones found, has its share of the time.
 
         Done when the ratios of separable to standard are known, with `beside_ours` also those of each contender to ours of the
         same operator; where there is nothing to compare, those to the peak.
         """
-        outcomes = {name: self._refused_if_slow(self.checked(name), rules) for name in self._contenders}
+        visited = visited or Visited()
+        outcomes, self._launch_s = visited.outcomes, visited.launch_s
+        for name in self._contenders:
+            if name not in outcomes:
+                outcomes[name] = self._refused_if_slow(self.checked(name), rules)
         self._mark("")
+        for name, outcome in outcomes.items():
+            if outcome.status == "ok":
+                self._contenders[name].prepare()
         while True:
             right = [name for name, outcome in outcomes.items() if outcome.status == "ok"]
             launches: dict[str, Launch] = {}
@@ -191,7 +216,9 @@ class Contest:
             compared = self._compared(right, beside_ours) or [(name, PEAK) for name in right]
             limits = rules if right else changed(rules, seconds=_ALONE_SECONDS)
             try:
-                samples = sample(binds, compared, limits, self._rng, mark, self._clock, beside=PEAK)
+                samples = sample(
+                    binds, compared, limits, self._rng, mark, self._clock, beside=PEAK, visits=visits, known=visited.known
+                )
             except _RAISED as error:
                 if running not in outcomes:
                     raise

@@ -40,12 +40,13 @@ class Check(Struct, frozen=True, tag=True):
 
 
 class MeasureCell(Struct, frozen=True, tag=True):
-    """Check, then time, these kernels on a shape."""
+    """Check, then time, these kernels on a shape: one of so many visits of this process, which share the time of `rules`."""
 
     shape: ConvShape
     kernels: tuple[str, ...]
     rules: Rules
     seed: int
+    visits: int = 1
 
 
 class OpenNetwork(Struct, frozen=True, tag=True):

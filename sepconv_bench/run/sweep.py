@@ -1,7 +1,7 @@
-"""The main job: a grid goes through a worker process, cell by cell, into a results file; then once more, through another one.
+"""The main job: a grid goes through a worker process, cell by cell, into a results file, a few times; then through another one.
 
 Where pages and code lie is drawn with each process, and a minute later the neighbours are others: what that makes is in no
-process's own intervals.
+visit's own intervals.
 
 A kernel that crashes, hangs or eats the memory costs its own place in the cell: it is recorded with its reason, a fresh
 worker measures the rest, and the sweep goes on. Cells that are in the file already are left alone.
@@ -35,6 +35,7 @@ from sepconv_bench.run.machines import refuse_other_machine
 from sepconv_bench.run.supervisor import WorkerError
 
 PROCESSES = 2  # in which each cell is measured
+VISITS = 3  # of each process to a cell, with all the others between: what is in the way lasts for seconds, not for minutes
 WORTH_SECONDS = 10.0  # of sampling, below which another process takes longer to start than to measure
 FAULTS = 3  # crashes and hangs after which a kernel is not tried on the cells that are left
 
@@ -56,8 +57,16 @@ class Settings:
     @property
     def processes(self) -> int:
         """In how many processes each cell is measured: a GPU's memory is not drawn anew with them."""
-        few = len(self.grid.shapes) * self.rules.seconds < WORTH_SECONDS
-        return 1 if self.device == "cuda" or few else PROCESSES
+        return 1 if self.device == "cuda" or self._few else PROCESSES
+
+    @property
+    def visits(self) -> int:
+        """How many of each process to a cell."""
+        return 1 if self.device == "cuda" or self._few else VISITS
+
+    @property
+    def _few(self) -> bool:
+        return len(self.grid.shapes) * self.rules.seconds < WORTH_SECONDS
 
     @property
     def worker(self) -> WorkerSettings:
@@ -77,7 +86,7 @@ def sweep(settings: Settings, opened: Callable[[], Results], progress: Callable[
 
 
 class _Sweep:
-    """A grid through one process after the other, into the results."""
+    """A grid visit by visit, through one process after the other, into the results."""
 
     def __init__(
         self,
@@ -91,11 +100,11 @@ class _Sweep:
         self._process, self._settings, self._machine, self._results = process, settings, started.machine, results
         self._kernels, self._faults, self._begun = started.kernels, Counter[str](), time.monotonic()
         self._timed_s = 0.0
-        shapes, processes = settings.grid.shapes, settings.processes
-        self._left = [missing_shapes(shapes, self._kernels, results, number + 1) for number in range(processes)]
-        self._rules = Rules(settings.rules.target, settings.rules.seconds / processes, settings.rules.evenly)
+        shapes, visits = settings.grid.shapes, settings.processes * settings.visits
+        self._left = [missing_shapes(shapes, self._kernels, results, number + 1) for number in range(visits)]
+        self._rules = Rules(settings.rules.target, settings.rules.seconds / settings.processes, settings.rules.evenly)
         done = sum(len(shapes) - len(left) for left in self._left)
-        self._steps = Steps(done, processes * len(shapes), self._rules.seconds, progress)
+        self._steps = Steps(done, visits * len(shapes), settings.rules.seconds / visits, progress)
 
     def measure_missing(self) -> None:
         if not any(self._left):
@@ -104,7 +113,7 @@ class _Sweep:
         run = self._run()
         self._steps.start()
         for number, missing in enumerate(self._left):
-            if number and missing:
+            if number and missing and number % self._settings.visits == 0:
                 self._process.start()
             cells = self._results.cells() if number else []
             held = {cell.shape: cell for cell in cells if cell.measured.kernels == tuple(one.name for one in self._kernels)}
@@ -129,7 +138,8 @@ class _Sweep:
         if not kernels:
             self._steps.advance(f"{shape}: no kernel goes on")
             return
-        measured = measure_cell(self._process, shape, kernels, self._rules, self._settings.seed + number, self._faults)
+        seed, visits = self._settings.seed + number, self._settings.visits
+        measured = measure_cell(self._process, shape, kernels, self._rules, seed, self._faults, visits)
         self._timed_s += measured.timed_s
         if before is not None:
             measured, run = continued(before.measured, measured), before.run
@@ -138,11 +148,11 @@ class _Sweep:
 
 
 def missing_shapes(
-    shapes: Sequence[ConvShape], kernels: Sequence[Declaration], results: Results, processes: int = 1
+    shapes: Sequence[ConvShape], kernels: Sequence[Declaration], results: Results, visits: int = 1
 ) -> list[ConvShape]:
-    """Those of the shapes on which these kernels were measured in fewer processes; in all, where the file does not say."""
-    there, names = results.processes(), ",".join(kernel.name for kernel in kernels)
-    return [shape for shape in shapes if (there.get((shape, names), -1) or processes) < processes]
+    """Those of the shapes that were visited less often with these kernels; in all, where the file does not say."""
+    there, names = results.visits(), ",".join(kernel.name for kernel in kernels)
+    return [shape for shape in shapes if (there.get((shape, names), -1) or visits) < visits]
 
 
 def run_settings(settings: Settings, kernels: Sequence[Declaration], threads: int) -> RunSettings:
@@ -172,8 +182,9 @@ def measure_cell(
     rules: Rules,
     seed: int,
     faults: Counter[str],
+    visits: int = 1,
 ) -> CellMeasured:
-    """One cell, measured again without each kernel that brings the worker down; `faults` counts those."""
+    """One visit to a cell, made again without each kernel that brings the worker down; `faults` counts those."""
     names = [kernel.name for kernel in kernels]
     tired = {
         name: f"not tried: it crashed or hung on {FAULTS} cells before this one" for name in names if faults[name] >= FAULTS
@@ -181,7 +192,7 @@ def measure_cell(
     broken = dict(tired)
 
     def measure(sound: tuple[str, ...]) -> CellMeasured:
-        return process.ask(protocol.MeasureCell(shape, sound, rules, seed), protocol.CellTimed).cell
+        return process.ask(protocol.MeasureCell(shape, sound, rules, seed, visits), protocol.CellTimed).cell
 
     own: dict[str, str] = {}
     try:

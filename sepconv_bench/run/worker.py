@@ -28,7 +28,7 @@ from sepconv_bench.model.shapes import ConvShape
 from sepconv_bench.results.records import CellMeasured, NetworkPart, packed
 from sepconv_bench.run import protocol
 from sepconv_bench.run.cell_data import CellData
-from sepconv_bench.run.contest import Contender, Contest
+from sepconv_bench.run.contest import Contender, Contest, Visited
 from sepconv_bench.run.network_contenders import NetworkContenders
 from sepconv_bench.run.serving import serve
 
@@ -40,6 +40,7 @@ class _Worker:
         self._mark = mark
         self._device, self._cold = "cpu", False
         self._opened: tuple[tuple, NetworkContenders] | None = None
+        self._visited: dict[tuple[ConvShape, tuple[str, ...]], Visited] = {}  # a few numbers a cell; its arrays are drawn again
 
     def answer(self, job: protocol.Job) -> protocol.Answer:
         match job:
@@ -95,7 +96,8 @@ class _Worker:
     def _measure_cell(self, job: protocol.MeasureCell) -> protocol.CellTimed:
         rng = np.random.default_rng([job.seed, *astuple(job.shape)])
         contenders = CellData(job.shape, rng, self._device).contenders(job.kernels)
-        return self._timed(job.shape, contenders, job.rules, rng)
+        visited = self._visited.setdefault((job.shape, job.kernels), Visited()) if job.visits > 1 else None
+        return self._timed(job.shape, contenders, job.rules, rng, visits=job.visits, visited=visited)
 
     def _open_network(self, job: protocol.OpenNetwork) -> protocol.NetworkOpened:
         network = self._network(job.alpha, job.resolution, job.batch, job.weights, job.seed)
@@ -128,11 +130,13 @@ class _Worker:
         rules: Rules,
         rng: np.random.Generator,
         part: NetworkPart | None = None,
+        visits: int = 1,
+        visited: Visited | None = None,
     ) -> protocol.CellTimed:
         stolen, started, slowed = machine.steal_seconds(), time.time(), getattr(self._clock, "slowed", 0)
         timed = self._clock.timed
         contest = Contest(contenders, rng, self._mark, self._clock)
-        outcomes, samples = contest.timed(self._peak.launch, rules, beside_ours=part is not None)
+        outcomes, samples = contest.timed(self._peak.launch, rules, part is not None, visits, visited)
         measured = CellMeasured(
             shape,
             outcomes,
@@ -145,7 +149,7 @@ class _Worker:
             slowed=getattr(self._clock, "slowed", 0) - slowed,
             network=part,
             timed_s=self._clock.timed - timed,
-            processes=(len(next(iter(samples.blocks.values()), [])),),
+            visits=(len(next(iter(samples.blocks.values()), [])),),
         )
         return protocol.CellTimed(measured)
 

@@ -40,6 +40,10 @@ from sepconv_bench.kernels.problem import Problem
 from sepconv_bench.kernels.registry import Launch, kernel
 from sepconv_bench.model.declaration import OURS
 
+# Floats between the buffers of two threads. A tile is written down its rows, and the processor fetches the rows that would come
+# next for writing: without a gap those are the next thread's, which loses them each time (experiments/README.md).
+_APART = 16384
+
 
 class Buffers(NamedTuple):
     """One buffer a thread, of the filtered channels of a strip: bytes of a buffer, and to its next pixel."""
@@ -206,7 +210,7 @@ def bind_separable(
     # A line more than the channels: pixels a power of two apart would all fall into one set of the cache.
     pixel = (ceil(M / LINE_FLOATS) + 1) * LINE_FLOATS
     strip_rows = min(sizes.rows, blocking.strip_rows(sizes.width * pixel, M * N))
-    floats = strip_rows * sizes.width * pixel
+    floats = strip_rows * sizes.width * pixel + _APART
     strips = aligned(blocks.threads * floats)
     weights = packed(K_tilde[np.newaxis, np.newaxis], blocks, vectors.lanes, M)
     bias_hat, bias = (padded(one) for one in biases or (None, None))
