@@ -191,9 +191,9 @@ FAULTS = (
     Fault(
         "a last row that no window reaches is counted as an output",
         "padding",
-        "kernels/problem.py",
-        "(D_F - D_K) // stride + 1",
-        "-(-(D_F - D_K) // stride) + 1",
+        "model/shapes.py",
+        "(size_ + before + after - extent) // step + 1",
+        "-(-(size_ + before + after - extent) // step) + 1",
         ("test_kernels.py::test_rows_that_no_window_reaches_do_not_count",),
     ),
     Fault(
@@ -266,8 +266,8 @@ FAULTS = (
         "multiplications are counted over the input map",
         "units",
         "model/operators.py",
-        "self.out_channels(shape) * shape.batch * shape.D_G**2",
-        "self.out_channels(shape) * shape.batch * shape.D_F**2",
+        "self.out_channels(shape) * shape.batch * prod(shape.G_map)",
+        "self.out_channels(shape) * shape.batch * prod(shape.F_map)",
         ("test_theory.py",),
     ),
     Fault(
@@ -298,8 +298,8 @@ FAULTS = (
         "the window hangs over the end of the input map",
         "padding",
         "model/shapes.py",
-        "return (self.D_G - 1) * self.stride + self.D_K",
-        "return self.D_G * self.stride + self.D_K - 1",
+        "(D_G - 1) * stride + (D_K - 1) * dilation + 1 for",
+        "D_G * stride + (D_K - 1) * dilation for",
         ("test_shapes.py",),
     ),
     Fault(

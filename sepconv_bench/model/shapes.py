@@ -131,7 +131,7 @@ class ConvShape:
     @property
     def general(self) -> dict[str, int]:
         """What this shape says beyond AXES: by name each field that is not as usual."""
-        return {field.name: value for field in _GENERAL if (value := getattr(self, field.name)) != field.default}
+        return {name: value for name, usual in USUAL.items() if (value := getattr(self, name)) != usual}
 
     @property
     def resolved(self) -> dict[str, int]:
@@ -218,7 +218,8 @@ class ConvShape:
         return f"ConvShape({', '.join(f'{name}={size}' for name, size in said.items())})"
 
 
-_GENERAL = tuple(field for field in fields(ConvShape) if field.name in GENERAL)
+# What each of GENERAL is in a shape of the paper.
+USUAL: Mapping[str, int] = MappingProxyType({field.name: field.default for field in fields(ConvShape) if field.name in GENERAL})
 
 
 def whole(name: str, value: object, from_1: bool = True) -> int:
