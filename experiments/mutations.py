@@ -208,8 +208,8 @@ FAULTS = (
         "numpy's taps of a row are neighbours, whatever the stride",
         "stride",
         "kernels/peers/numpy.py",
-        "j : j + reach : stride]",
-        "j : j + D_G]",
+        "[:, ::down, ::along, :,",
+        "[:, ::down, :, :,",
         (f"{_ANY_SHAPE}[cpu.depthwise.numpy]", "test_kernels.py::test_rows_that_no_window_reaches_do_not_count"),
     ),
     # ------------------------------------------------------------------------------------------ kernels on the GPU, simulated
@@ -274,8 +274,8 @@ FAULTS = (
         "a depthwise output sums over all input channels",
         "units",
         "model/operators.py",
-        "(1 if self.depthwise else shape.M)",
-        "shape.M",
+        "            return shape.M\n        return shape.groups",
+        "            return 1\n        return shape.groups",
         ("test_theory.py",),
     ),
     Fault(
