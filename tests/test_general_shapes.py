@@ -12,10 +12,12 @@ import pytest
 
 from sepconv_bench import ConvShape, KernelError, Problem, ShapeError, get_kernel, kernel, kernel_names
 from sepconv_bench.kernels import registry
+from sepconv_bench.model.grids import get_grid, grid_from_axes
 from sepconv_bench.model.operators import OPERATORS, get_operator
 from sepconv_bench.model.reference import Reference
 from sepconv_bench.model.shapes import AXES, FIELDS, GENERAL, PADDING, PROPERTIES
 from sepconv_bench.model.theory import bytes_moved, cost_ratio, multiplications
+from sepconv_bench.results import store, tables
 
 PLAIN = ConvShape(3, 4, 6, 5)
 
@@ -345,3 +347,56 @@ def test_a_call_of_a_kernel_that_does_not_take_it_says_so():
 
 def test_axes_and_general_fields_are_all_fields():
     assert tuple(field.name for field in dataclasses.fields(ConvShape)) == FIELDS == (*AXES, *GENERAL)
+
+
+# ------------------------------------------------------------------------------------ grids, and the way through
+
+
+def test_a_grid_is_spelled_with_all_that_a_shape_says():
+    shapes = grid_from_axes({"D_K": "3", "D_K_w": "1", "dilation": "1,2", "groups": "4", "padding": "same"}).shapes
+    assert shapes == tuple(
+        ConvShape(3, 64, 64, 28, D_K_w=1, dilation=dilation, groups=4, pad_top=dilation, pad_bottom=dilation)
+        for dilation in (1, 2)
+    )
+
+
+def test_the_grid_of_layers_has_every_property():
+    shapes = get_grid("layers").shapes
+    found = {name for shape in shapes for operator in OPERATORS.values() for name in operator.properties(shape)}
+    assert found == set(PROPERTIES)
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("--padding half", "padding is 'half'"),
+        ("--groups 3", "groups is 3; it must divide M=64 and N=64"),
+        ("--dilation 0", "0"),
+    ],
+)
+def test_wrong_words_get_one_line(words, told, door, tmp_path):
+    done = door("run", *words.split(), "--output", tmp_path / "out")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert told in done.stderr
+
+
+def test_a_general_shape_is_measured_and_told(door, tmp_path):
+    words = "--D_K 3 --M 4 --N 8 --D_G 5 --D_G_w 6 --dilation 2 --padding same --multiplier 2 --time-limit 0.05"
+    kernels = "cpu.*.loops,cpu.*.tiled,cpu.*.numpy"
+    done = door("run", *words.split(), "--kernels", kernels, "--output", tmp_path)
+    assert done.returncode == 0, done.stderr
+    with store.open_results(tmp_path) as results:
+        (cell,), timings, ratios = results.cells(), tables.timings(results), tables.ratios(results)
+    shape = ConvShape(3, 4, 8, 5, D_G_w=6, dilation=2, multiplier=2).with_padding(2)
+    assert cell.shape == shape
+    refused = timings[timings.status != "ok"].set_index("kernel")
+    assert refused.status.to_dict() == dict.fromkeys(
+        ("cpu.standard.tiled", "cpu.depthwise.tiled", "cpu.separable.tiled"), "unsupported"
+    )
+    assert refused.reason["cpu.separable.tiled"] == "it takes no dilation and no channel multipliers"
+    assert set(ratios.rung) >= {"loops", "numpy"}
+    assert ratios.theory_ratio.unique() == pytest.approx([2 * (1 / 8 + 1 / 9)])
+    page, report = ((tmp_path / name).read_text(encoding="utf-8") for name in ("index.html", "report.md"))
+    assert "dilation" in page
+    assert "| dilation |" in report.replace("   ", "").replace("  ", " ")
+    assert "stride_w" not in report, "which no shape here says"
