@@ -192,8 +192,8 @@ FAULTS = (
         "a last row that no window reaches is counted as an output",
         "padding",
         "model/shapes.py",
-        "(size_ + before + after - extent) // step + 1",
-        "-(-(size_ + before + after - extent) // step) + 1",
+        "(D_F + before + after - extent) // step + 1",
+        "-(-(D_F + before + after - extent) // step) + 1",
         ("test_kernels.py::test_rows_that_no_window_reaches_do_not_count",),
     ),
     Fault(

@@ -183,24 +183,22 @@ class ConvShape:
         windows, sizes, strides, dilations = map(
             _pair, ("the window", "the input size", "stride", "dilation"), (window, size, stride, dilation)
         )
-        found: list[tuple[int, int, int]] = []
         word = padding.strip().lower() if isinstance(padding, str) else ""
-        given = ((0, 0), (0, 0)) if word in PADDINGS else explicit_padding(padding)
-        for axis, sides in zip(zip(sizes, windows, strides, dilations, strict=True), given, strict=True):
+        explicit = ((0, 0), (0, 0)) if word in PADDINGS else explicit_padding(padding)
+        found: list[tuple[int, int, int]] = []
+        for axis, sides in zip(zip(sizes, windows, strides, dilations, strict=True), explicit, strict=True):
+            (D_F, D_K, step, apart), extent = axis, (axis[1] - 1) * axis[3] + 1
             before, after = _sides(word, *axis) if word in PADDINGS else sides
-            size_, D_K, step, apart = axis
-            extent = (D_K - 1) * apart + 1
-            if size_ + before + after < extent:
+            if D_F + before + after < extent:
                 more = f" with {before + after} of padding" if before + after else ""
-                apart_ = f" dilated to {extent}" if apart > 1 else ""
+                dilated = f" dilated to {extent}" if apart > 1 else ""
                 needs = "padding that makes up for it" if more else "D_F >= D_K"
-                raise ShapeError(f"F is {size_} wide{more} and the kernel D_K={D_K}{apart_}; valid padding needs {needs}")
-            D_G = (size_ + before + after - extent) // step + 1
-            found.append((D_G, before, max(0, (D_G - 1) * step + extent - before - size_)))
+                raise ShapeError(f"F is {D_F} wide{more} and the kernel D_K={D_K}{dilated}; valid padding needs {needs}")
+            D_G = (D_F + before + after - extent) // step + 1
+            found.append((D_G, before, max(0, (D_G - 1) * step + extent - before - D_F)))
         (D_G, top, bottom), (D_G_w, left, right) = found
-        D_Ks, steps, aparts = windows, strides, dilations
         return cls(
-            *(D_Ks[0], M, N, D_G, steps[0], batch, D_Ks[1], D_G_w, steps[1], *aparts),
+            *(windows[0], M, N, D_G, strides[0], batch, windows[1], D_G_w, strides[1], *dilations),
             *(top, bottom, left, right, multiplier, groups),
         )
 
