@@ -30,7 +30,7 @@ from pathlib import Path
 import psutil
 
 from sepconv_bench.errors import ResultsError
-from sepconv_bench.results import store
+from sepconv_bench.results import schema, store
 
 CELLS = 12
 GRID = ("--D_K", "1,3", "--M", "2,4", "--N", "2,4,6", "--D_G", "4", "--kernels", "cpu.*.numpy")
@@ -214,7 +214,7 @@ def broken(tries: int, rng: random.Random) -> None:
         file.write_bytes(spoilt)
         if number % 3 == 2:
             with closing(sqlite3.connect(file)) as connection:
-                connection.execute(f"PRAGMA user_version = {rng.randrange(4, 99)}")
+                connection.execute(f"PRAGMA user_version = {rng.randrange(schema.VERSION + 1, 99)}")
             spoilt = bytearray(file.read_bytes())
         told = ("cut", "changed", "of a newer version")[number % 3]
         process = started(folder, "--resume")

@@ -104,6 +104,7 @@ def shapes() -> Target:
     from sepconv_bench import ConvShape
     from sepconv_bench.kernels.problem import Problem, arrays_bytes
     from sepconv_bench.model.operators import OPERATORS
+    from sepconv_bench.model.shapes import PADDINGS, USUAL
 
     generator = np.random.default_rng(0)
 
@@ -113,17 +114,22 @@ def shapes() -> Target:
             rng.choice(ODD) if rng.random() < 0.05 else rng.choice((1, 2, 3, 5) if small else (1, 1 << 20, (1 << 31) - 1))
             for _ in range(6)
         ]
-        shape, operator = ConvShape(*sizes), rng.choice((*OPERATORS,) if rng.random() < 0.9 else ODD)
+        general: dict[str, object] = {}
+        for name, usual in USUAL.items():
+            if rng.random() < 0.3:
+                general[name] = rng.choice(ODD) if rng.random() < 0.05 else rng.choice((usual, 1, 2, 3))
+        shape, operator = ConvShape(*sizes, **general), rng.choice((*OPERATORS,) if rng.random() < 0.9 else ODD)
         if isinstance(operator, str) and operator in OPERATORS and 1 << 22 < arrays_bytes(operator, shape) < 1 << 44:
             return  # it might fit, and then it would be drawn
+        if rng.random() < 0.3:
+            shape = shape.with_padding(rng.choice((*PADDINGS, "1", "1,2", "0,1,0,1", (1, 0), *ODD)))
         Problem.draw(operator, shape, generator)
 
     return one
 
 
 def axes() -> Target:
-    from sepconv_bench.model.grids import get_grid, grid_from_axes
-    from sepconv_bench.model.shapes import AXES
+    from sepconv_bench.model.grids import SPELLED, get_grid, grid_from_axes
 
     letters = "0123456789,:x+ -.e" + "٣²\n\0_"
 
@@ -134,7 +140,7 @@ def axes() -> Target:
         text = mutated(rng.choice(words).encode(), rng).decode(errors="replace")
         if rng.random() < 0.3:
             text = "".join(rng.choice(letters) for _ in range(rng.randrange(20)))
-        grid_from_axes({rng.choice(AXES): text})
+        grid_from_axes({rng.choice((*SPELLED, "padding")): text})
 
     return one
 
@@ -173,15 +179,26 @@ def calls() -> Target:
 
     def one(rng: random.Random) -> None:
         kernel = rng.choice(kernels)
-        D_K, M, N, D = rng.choice((1, 2, 3)), rng.choice((1, 4)), rng.choice((1, 3)), rng.choice((3, 5, 6))
-        weights = {"standard": [(D_K, D_K, M, N)], "depthwise": [(D_K, D_K, M)], "pointwise": [(M, N)]}
-        weights["separable"] = [*weights["depthwise"], *weights["pointwise"]]
-        arrays = [array((D, D, M), rng), *(array(shape, rng) for shape in weights[kernel.operator.name])]
+        D_K, M, N, D = rng.choice((1, 2, 3)), rng.choice((1, 4)), rng.choice((1, 3, 4)), rng.choice((3, 5, 6))
+        D_K_w, D_w = (size if rng.random() < 0.7 else rng.choice((1, 2, 4)) for size in (D_K, D))
+        groups, multiplier = (rng.choice((1, 1, 1, 2, 4)) for _ in range(2))
+        weights = {
+            "standard": [(D_K, D_K_w, M // groups, N)],
+            "depthwise": [(D_K, D_K_w, M * multiplier)],
+            "pointwise": [(M, N)],
+        }
+        weights["separable"] = [*weights["depthwise"], (M * multiplier, N)]
+        arrays = [array((D, D_w, M), rng), *(array(shape, rng) for shape in weights[kernel.operator.name])]
         if rng.random() < 0.03:
             arrays = arrays[: rng.randrange(len(arrays))] or [None]
         more: dict[str, object] = {"stride": rng.choice(ODD)} if rng.random() < 0.1 else {}
+        own = {"standard": {"groups": groups}, "pointwise": {}}.get(kernel.operator.name, {"multiplier": multiplier})
+        more |= own if rng.random() < 0.9 else {"groups": groups, "multiplier": multiplier}
+        for name, good in (("padding", (1, "same", "same-torch", (1, 0), "0,1,0,1")), ("dilation", (1, 2, (1, 2)))):
+            if rng.random() < 0.3:
+                more[name] = rng.choice(good if rng.random() < 0.8 else ODD)
         if rng.random() < 0.2:
-            more["out"] = array((D - D_K + 1, D - D_K + 1, N), rng)
+            more["out"] = array((D - D_K + 1, D_w - D_K_w + 1, N), rng)
         kernel(*arrays, **more)
 
     return one
@@ -304,6 +321,10 @@ def values(report: bool = False) -> Target:
             "D_G",
             "stride",
             "batch",
+            "D_K_w",
+            "dilation",
+            "pad_top",
+            "groups",
             "network",
             "part",
             "kernels",
@@ -498,6 +519,9 @@ def words() -> Target:
                 "--D_G",
                 "--stride",
                 "--batch",
+                "--dilation",
+                "--padding",
+                "--groups",
                 "--threads",
                 "--timeout",
                 "--plugin",

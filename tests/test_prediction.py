@@ -73,6 +73,20 @@ def test_a_tiny_layer_still_costs_a_launch(model):
     assert near.outside == ""
 
 
+def test_what_other_kernels_would_compute_is_told(model):
+    plain = ConvShape(3, 48, 40, 20)
+    shapes = [replace(plain, **more) for more in ({}, {"dilation": 2}, {"groups": 4}, {"D_K_w": 1}, {"multiplier": 2})]
+    told = model.predict(shapes)
+    assert told.outside.tolist() == ["", "dilation", "groups", "D_K_w", "multiplier"]
+    assert told.theory_speedup[2] == pytest.approx(1 / (4 * (1 / 40 + 1 / 9)))
+    assert told.D_K_w.tolist() == [3, 3, 3, 1, 3]
+    assert "D_G_w" not in told, "which none of them says"
+    padded = model.predict([plain.with_padding("same")])
+    assert padded.outside.tolist() == [""], "our kernels see no difference"
+    assert [*model.predict([plain])][:6] == [*AXES]
+    assert [*model.predict([plain])][6] == "theory_speedup"
+
+
 def test_the_sum_is_of_its_parts(model):
     shapes = [ConvShape(3, 48, 40, 20), ConvShape(3, 96, 80, 10), ConvShape(3, 96, 80, 10)]
     parts, total = model.predict(shapes), model.total(shapes).iloc[0]
@@ -166,6 +180,42 @@ def test_a_file_is_read_as_spreadsheets_and_pandas_write_it(text, encoding, tmp_
     assert more.iloc[:, 0].tolist() == ["first"]
 
 
+TORCH = "layer,kernel_size,in_channels,out_channels,input_size,stride,padding,dilation,groups"
+
+
+@pytest.mark.parametrize(
+    ("header", "line", "shape"),
+    [
+        ("layer,D_K,M,N,D_G,D_K_w,D_G_w", "a,3,4,8,14,1,7", ConvShape(3, 4, 8, 14, D_K_w=1, D_G_w=7)),
+        ("layer,D_K,M,N,D_G,stride,dilation", "a,3x1,4,8,14 X 7,2*1,1x2", ConvShape(3, 4, 8, 14, 2, 1, 1, 7, 1, dilation_w=2)),
+        ("layer,D_K,M,N,D_G,padding", "a,3,4,8,14,same", ConvShape(3, 4, 8, 14).with_padding(1)),
+        ("layer,D_K,M,N,D_G,padding", "a,3,4,8,14,", ConvShape(3, 4, 8, 14)),
+        ("layer,D_K,M,N,D_G,padding", "a,3,4,8,14,1.0x0", ConvShape(3, 4, 8, 14, pad_top=1, pad_bottom=1)),
+        ("layer,D_K,M,N,D_G,padding", "a,3,4,8,14,0x1x0x1", ConvShape(3, 4, 8, 14, pad_bottom=1, pad_right=1)),
+        ("layer,D_K,M,N,D_G,pad_top", "a,3,4,8,14,1", ConvShape(3, 4, 8, 14, pad_top=1)),
+        ("layer,D_K,M,N,D_G,depth_multiplier,groups", "a,3,4,8,14,2,4", ConvShape(3, 4, 8, 14, multiplier=2, groups=4)),
+        (TORCH, "a,3,64,128,56,2,1,1,1", ConvShape(3, 64, 128, 28, 2, pad_top=1, pad_left=1)),
+        (TORCH, "a,1x7,192,192,17x35,1,0x3,1,1", ConvShape(1, 192, 192, 17, D_K_w=7, D_G_w=35, pad_left=3, pad_right=3)),
+        (TORCH, "a,3,320,256,33,1,12,12,1", ConvShape(3, 320, 256, 33, dilation=12).with_padding(12)),
+        (TORCH, "a,3,128,128,56,,same,,32", ConvShape(3, 128, 128, 56, groups=32).with_padding(1)),
+    ],
+)
+def test_layers_say_all_that_a_shape_may(header, line, shape, tmp_path):
+    path = tmp_path / "layers.csv"
+    path.write_text(f"{header}\n{line}\n")
+    more, shapes = read_layers(path)
+    assert shapes == [shape]
+    assert more.to_dict("list") == {"layer": ["a"]}
+
+
+def test_an_input_size_beside_the_output_size_is_the_users_own(tmp_path):
+    path = tmp_path / "layers.csv"
+    path.write_text("kernel_size,in_channels,out_channels,Input_Size,output_size\n3,4,8,99,14\n")
+    more, shapes = read_layers(path)
+    assert shapes == [ConvShape(3, 4, 8, 14)]
+    assert more.to_dict("list") == {"Input_Size": ["99"]}
+
+
 def test_a_file_in_another_encoding_is_told(tmp_path):
     (tmp_path / "layers.csv").write_bytes("name,D_K,M,N,D_G\nerstes für,3,4,5,6\n".encode("latin-1"))
     with pytest.raises(InputError, match="is not a CSV file in UTF-8 or UTF-16"):
@@ -186,6 +236,15 @@ def test_a_file_in_another_encoding_is_told(tmp_path):
         ("kernel_size,M,N,D_G,D_K\n3,4,5,6,7\n", "names D_K more than once: kernel_size and D_K"),
         ("kernel_size,in_channels\n3,4\n", "lacks N \\(out_channels\\), D_G \\(output_size\\)"),
         ("D_K,M,N,D_G\n3.5,4,5,6\n", "line 2 of .*: D_K is '3.5'"),
+        ("D_K,M,N,D_F,pad_top\n3,4,5,6,1\n", "names both D_F and pad_top"),
+        ("D_K,M,N,D_G,padding\n3,4,5,6,1x2x3\n", "line 2 of .*: padding is .*; it must be valid, same"),
+        ("D_K,M,N,D_G,padding\n3,4,5,6,some\n", "line 2 of .*: padding is 'some'; it must be valid, same"),
+        ("D_K,M,N,D_G,D_K_w\n3x1,4,5,6,2\n", "line 2 of .*: D_K is 3x1 and D_K_w 2; one of them"),
+        ("D_K,M,N,D_G\n3x1x2,4,5,6\n", "line 2 of .*: D_K is '3x1x2'"),
+        ("D_K,M,N,D_G\n3,4x4,5,6\n", "line 2 of .*: M is '4x4'"),
+        ("D_K,M,N,D_F\n3,4,5,\n", "line 2 of .*: the input size is ''"),
+        ("D_K,M,N,D_F\n3,4,5,2\n", "line 2 of .*: F is 2 wide and the kernel D_K=3"),
+        ("D_K,M,N,D_G,groups\n3,4,5,6,2\n", "line 2 of .*: groups is 2; it must divide M=4 and N=5"),
         ("# of a model\n\nD_K,M,N,D_G\n3,4,5,6\n3,4,5,x\n", "line 5 of .*: D_G is 'x'"),
     ],
 )

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-
 import made
 import numpy as np
 import pandas as pd
@@ -85,7 +83,7 @@ def test_a_sum_is_that_of_the_exported_samples(tables):
     samples, rng = tables["samples"], np.random.default_rng(1)
     sides = []
     for shape, count in OCCURRENCES["vgg16"].items():
-        cell = samples[(samples[SHAPE] == pd.Series(asdict(shape))).all(axis=1)]
+        cell = samples[(samples[SHAPE] == pd.Series({name: getattr(shape, name) for name in SHAPE})).all(axis=1)]
         medians = cell.pivot_table(index="block", columns="kernel", values="time_s", aggfunc="median")
         sides.append(count * medians[["cpu.separable.fused", "cpu.standard.tiled"]].to_numpy())
     row = tables["sums"].iloc[0]

@@ -10,8 +10,8 @@ from typing import Any
 import click
 
 from sepconv_bench.errors import InputError
-from sepconv_bench.model.grids import Grid, get_grid, grid_from_axes
-from sepconv_bench.model.shapes import AXES
+from sepconv_bench.model.grids import SPELLED, Grid, get_grid, grid_from_axes
+from sepconv_bench.model.shapes import PADDINGS, SECOND_AXES
 
 
 class Positive(click.FloatRange):
@@ -91,10 +91,25 @@ def kernel_options(command: Callable[..., None]) -> Callable[..., None]:
     return command
 
 
+_MEANINGS = {
+    "dilation": "Pixels from one tap of a window to the next.",
+    "multiplier": "Maps that depthwise gives of each channel.",
+    "groups": "Of the standard convolution.",
+}
+
+
 def axis_options(command: Callable[..., None]) -> Callable[..., None]:
-    """--D_K, --M and the other axes of a shape: a grid of the user's own."""
-    for name in reversed(AXES):
-        command = click.option(f"--{name}", name, metavar="SIZES", help="As 3,5,7 or 16:512:x2 or 14:56:+14.")(command)
+    """--D_K, --M and all else that a shape may say: a grid of the user's own."""
+    command = click.option(
+        "--padding", metavar="PADDING", help=f"{', '.join(PADDINGS)}; or 1; or 1,2 (rows, columns); or top,bottom,left,right."
+    )(command)
+    for name in reversed(SPELLED):
+        text = "As 3,5,7 or 16:512:x2 or 14:56:+14."
+        if name in SECOND_AXES:
+            text = f"Along a row, where that is not as --{SECOND_AXES[name]}."
+        elif name in _MEANINGS:
+            text = _MEANINGS[name]
+        command = click.option(f"--{name}", name, metavar="SIZES", help=text)(command)
     return command
 
 

@@ -23,7 +23,8 @@ from sepconv_bench.model.shapes import OPTIONAL_AXES
     type=File(),
     metavar="FILE",
     help="Your own layers: columns D_K,M,N,D_G (or kernel_size,in_channels,out_channels,output_size) and, where they are"
-    f" not 1, {','.join(OPTIONAL_AXES)}; others are kept.",
+    f" as usual, {','.join((*OPTIONAL_AXES, 'dilation', 'padding', 'multiplier', 'groups'))}; 3x1 is rows x columns; input_size"
+    " may come in the place of output_size; others are kept.",
 )
 @device_option
 @click.option("--output", type=File(), metavar="FILE", help="Write the table there, too, as CSV.")

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from math import prod
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import psutil
 
 from sepconv_bench.errors import ShapeError
 from sepconv_bench.kernels.device_array import DeviceArray
-from sepconv_bench.model.operators import Operator, Weight, get_operator
+from sepconv_bench.model.operators import Operator, get_operator
 from sepconv_bench.model.shapes import ConvShape, whole
 
 _LINE = 64  # bytes of a cache line; every drawn array starts on one
@@ -34,17 +34,28 @@ class GpuMemory(Protocol):
 
 @dataclass(frozen=True)
 class GroupedConvolution:
-    """A convolution as libraries take it: weights (N, M / groups, D_K, D_K), a view of the problem's; no padding."""
+    """A convolution as libraries take it: weights (N, M / groups, D_K, D_K_w), a view of the problem's; strides and dilations
+    down and along a row; padding above, below, left and right."""
 
     weight: np.ndarray
-    stride: int
-    groups: int
+    strides: tuple[int, int] = (1, 1)
+    groups: int = 1
+    dilations: tuple[int, int] = (1, 1)
+    padding: tuple[int, int, int, int] = (0, 0, 0, 0)
+
+    @property
+    def stride(self) -> int:
+        """Of an adapter that takes one for both axes."""
+        return self.strides[0]
 
 
 @dataclass(frozen=True)
 class Problem:
-    """What a kernel binds to. F is (batch, D_F, D_F, M), G (batch, D_G, D_G, N), or M channels for depthwise;
-    for pointwise F is the intermediate map (batch, D_G, D_G, M) and `stride` is 1.
+    """What a kernel binds to. F is (batch, D_F, D_F_w, M), G (batch, D_G, D_G_w, N), or M x multiplier channels for depthwise;
+    for pointwise F is the intermediate map (batch, D_G, D_G_w, M x multiplier) and `strides` are 1.
+
+    With padding, F is the map with its zeros around it, as windows see it: a kernel need not know of any padding. A library
+    that pads by itself takes `interior`, which is F without them, and the padding of `convolutions`.
 
     All are float32 with contiguous channels; the other strides of F and G are free, weights are C-contiguous.
     G overlaps nothing else. A launch must write every element of G and read none.
@@ -58,9 +69,25 @@ class Problem:
     G: np.ndarray
 
     @property
+    def interior(self) -> np.ndarray:
+        """F without its padding."""
+        top, bottom, left, right = self.operator.convolutions[0].padding(self.shape)
+        return self.F[:, top : self.F.shape[1] - bottom, left : self.F.shape[2] - right]
+
+    @property
     def stride(self) -> int:
         """Step of the window over F: the shape's, but 1 for pointwise, whose input is the intermediate map."""
         return self.operator.stride(self.shape)
+
+    @property
+    def strides(self) -> tuple[int, int]:
+        """Steps of the window over F, down and along a row."""
+        return self.operator.convolutions[0].strides(self.shape)
+
+    @property
+    def dilations(self) -> tuple[int, int]:
+        """Pixels from one tap of the window to the next, down and along a row."""
+        return self.operator.convolutions[0].dilations(self.shape)
 
     @property
     def K(self) -> np.ndarray:
@@ -88,9 +115,10 @@ class Problem:
         """The operator's convolutions, each to be computed on the map that the one before it gives."""
         found = []
         for one, weight in zip(self.operator.convolutions, self.weights, strict=True):
-            window, groups = one.window(self.shape), one.groups(self.shape)
-            by_tap = weight.reshape(window, window, self.shape.M // groups, one.out_channels(self.shape))
-            found.append(GroupedConvolution(by_tap.transpose(3, 2, 0, 1), one.stride(self.shape), groups))
+            groups = one.groups(self.shape)
+            by_tap = weight.reshape(*one.window(self.shape), -1, one.out_channels(self.shape)).transpose(3, 2, 0, 1)
+            steps = one.strides(self.shape), groups, one.dilations(self.shape), one.padding(self.shape)
+            found.append(GroupedConvolution(by_tap, *steps))
         return tuple(found)
 
     @classmethod
@@ -98,7 +126,7 @@ class Problem:
         """Standard normal F and weights, G all NaN. ShapeError where they would not fit in memory."""
         operator = get_operator(operator)
         require_memory(arrays_bytes(operator, shape), f"the arrays of {operator} on {shape}")
-        F = rng.standard_normal(operator.F_shape(shape), np.float32)
+        F = _with_halo(rng.standard_normal(operator.F_shape(shape), np.float32), operator, shape)
         weights = tuple(rng.standard_normal(weight, np.float32) for weight in operator.weight_shapes(shape))
         return cls(operator, shape, F, weights, np.full(operator.G_shape(shape), np.nan, np.float32))
 
@@ -116,8 +144,20 @@ class Problem:
 
 
 def arrays_bytes(operator: Operator | str, shape: ConvShape) -> int:
-    """Bytes of F, the weights and G in float32."""
-    return 4 * get_operator(operator).elements(shape)
+    """Bytes of F with its padding, the weights and G in float32."""
+    operator = get_operator(operator)
+    return 4 * (operator.elements(shape) + prod(operator.seen_shape(shape)) - prod(operator.F_shape(shape)))
+
+
+def _with_halo(F: np.ndarray, operator: Operator, shape: ConvShape) -> np.ndarray:
+    """F within the zeros that pad it; F itself where nothing does."""
+    top, _, left, _ = operator.convolutions[0].padding(shape)
+    seen = operator.seen_shape(shape)
+    if F.shape == seen:
+        return F
+    padded = np.zeros(seen, np.float32)
+    padded[:, top : top + F.shape[1], left : left + F.shape[2]] = F
+    return padded
 
 
 def require_memory(needed: int, what: str) -> None:
@@ -147,8 +187,23 @@ def _copy(array: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 # ------------------------------------------------------------------------------------ a user's arrays
 
 
+class Steps(NamedTuple):
+    """What a caller says of the window beside its weights: numbers, pairs (down, along a row), or padding as
+    `ConvShape.with_padding` takes it."""
+
+    stride: object = 1
+    padding: object = 0
+    dilation: object = 1
+    groups: object = 1
+    multiplier: object = 1
+
+
 def problem_from_arrays(
-    operator: Operator | str, arrays: tuple[object, ...], stride: object = 1, out: object = None, gpu: GpuMemory | None = None
+    operator: Operator | str,
+    arrays: tuple[object, ...],
+    steps: Steps | None = None,
+    out: object = None,
+    gpu: GpuMemory | None = None,
 ) -> tuple[Problem, Any]:
     """The problem that these arrays pose, and G in the rank that F came in. `arrays` is F and then the weights.
 
@@ -157,22 +212,26 @@ def problem_from_arrays(
     """
     operator = get_operator(operator)
     F, weights = _checked_arrays(operator, arrays, gpu)
-    step = whole("stride", stride)
     maps: Any = F if F.ndim == 4 else F[np.newaxis]
-    shape = _shape(operator, maps, weights, step)
+    shape = _shape(operator, maps, weights, steps or Steps())
     if not operator.convolutions[0].windowed:
         # A window of one pixel sees each step-th pixel, which is all that there is of the map then.
-        maps = maps[:, ::step, ::step]
-        shape = replace(shape, stride=1)
+        maps = maps[:, :: shape.strides[0], :: shape.strides[1]]
+        shape = replace(shape, stride=1, stride_w=0)
     wanted = operator.G_shape(shape)[4 - F.ndim :]
     given = {"F": F} | {weight.name: array for weight, array in zip(operator.weights, weights, strict=True)}
     written, G = _output(operator, shape, wanted, given, out, gpu)
     # As much of F as the windows touch: a last row or column that no window reaches is left out.
-    width = operator.F_shape(shape)[1]
+    _, rows, width, _ = operator.F_shape(shape)
     copied = sum(weight.size for weight in weights if not weight.flags.c_contiguous)
     require_memory(4 * copied, "contiguous copies of the weights")
     contiguous = tuple(np.ascontiguousarray(weight) for weight in weights)
-    maps = maps[:, :width, :width]
+    maps = maps[:, :rows, :width]
+    if maps.shape != operator.seen_shape(shape):
+        if isinstance(maps, DeviceArray):
+            raise ShapeError("F lies on the GPU, where nothing pads it; bring it with its zeros around it, and say no padding")
+        require_memory(4 * prod(operator.seen_shape(shape)), "F with its padding")
+        maps = _with_halo(maps, operator, shape)
     return Problem(operator, shape, maps, contiguous, written if written.ndim == 4 else written[np.newaxis]), G
 
 
@@ -207,7 +266,7 @@ def _output(
         assert gpu is not None
         G = gpu.empty(wanted)
     else:
-        *inner, _ = (shape.batch * shape.D_G**2 * one.out_channels(shape) for one in operator.convolutions)
+        *inner, _ = (shape.batch * prod(shape.G_map) * one.out_channels(shape) for one in operator.convolutions)
         needed = 4 * prod(wanted) * (out is None) + 4 * sum(inner)
         require_memory(needed, f"the maps that {operator} gives, G {wanted},")
     if G is None:
@@ -215,27 +274,33 @@ def _output(
     return _checked_out(G, wanted, given, gpu), G
 
 
-def _shape(operator: Operator, maps: Any, weights: list[np.ndarray], stride: int) -> ConvShape:
+def _shape(operator: Operator, maps: Any, weights: list[np.ndarray], steps: Steps) -> ConvShape:
     """The sizes that F and the weights agree on."""
-    batch, D_F, width, M = maps.shape
-    if width != D_F:
-        raise ShapeError(f"F has maps of {D_F} x {width}; maps must be square, D_F x D_F")
-    sizes = {"M": M}
-    for weight, array in zip(operator.weights, weights, strict=True):
-        for axis, size in zip(weight.axes, array.shape, strict=True):
-            if sizes.setdefault(axis, size) != size:
-                raise ShapeError(_disagreement(weight, array, axis, sizes[axis]))
-    D_K, N = sizes.get("D_K", 1), sizes.get("N", M)
-    if D_F < D_K:
-        raise ShapeError(f"F is {D_F} wide and the kernel D_K={D_K}; valid padding needs D_F >= D_K")
-    return ConvShape(D_K, M, N, (D_F - D_K) // stride + 1, stride, batch)
-
-
-def _disagreement(weight: Weight, array: np.ndarray, axis: str, expected: int) -> str:
-    came = f"{weight.name} has shape {array.shape}"
-    if axis == "D_K":
-        return f"{came}; its first two axes must be equal, D_K x D_K"
-    return f"{came} but F has {axis}={expected} channels; {weight.name} must be {weight.layout}"
+    batch, *size, M = maps.shape
+    first = operator.convolutions[0]
+    groups, multiplier = (whole(name, getattr(steps, name)) for name in ("groups", "multiplier"))
+    for name, number, takes in (
+        ("groups", groups, first.windowed and not first.depthwise),
+        ("multiplier", multiplier, first.depthwise),
+    ):
+        if number > 1 and not takes:
+            raise ShapeError(f"{name} is {number}; {operator} has none: groups go with standard, a multiplier with depthwise")
+    window = weights[0].shape[:2] if first.windowed else (1, 1)
+    N = M if operator.convolutions[-1].depthwise else weights[-1].shape[-1]
+    shape = ConvShape.of_input(
+        *(window, M, N, tuple(size), steps.stride, steps.padding, steps.dilation),  # type: ignore[arg-type]
+        **{"groups": groups, "multiplier": multiplier, "batch": batch},
+    )
+    if not first.windowed and any(shape.padding):
+        raise ShapeError(f"padding is {steps.padding!r}; {operator} sees single pixels and takes none")
+    for weight, array, expected in zip(operator.weights, weights, operator.weight_shapes(shape), strict=True):
+        if array.shape != expected:
+            came = f"{weight.name} has shape {array.shape} but F has M={M} channels; {weight.name} must be"
+            plain = groups == multiplier == 1
+            raise ShapeError(
+                f"{came} {weight.layout}" if plain else f"{came} {expected}, of groups {groups}, multiplier {multiplier}"
+            )
+    return shape
 
 
 def _checked(name: str, array: object, gpu: GpuMemory | None, layout: str, ranks: tuple[int, ...]) -> Any:

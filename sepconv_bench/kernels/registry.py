@@ -24,10 +24,10 @@ import numpy as np
 
 from sepconv_bench import gpu
 from sepconv_bench.errors import KernelError
-from sepconv_bench.kernels.problem import GpuMemory, Problem, problem_from_arrays
+from sepconv_bench.kernels.problem import GpuMemory, Problem, Steps, problem_from_arrays
 from sepconv_bench.model.declaration import DEVICES, USER, Algorithm, Declaration
 from sepconv_bench.model.operators import OPERATORS, Operator, get_operator
-from sepconv_bench.model.shapes import ConvShape
+from sepconv_bench.model.shapes import PROPERTIES, ConvShape, Property
 
 ENTRY_POINTS = "sepconv_bench.kernels"
 _BUILT_IN = (
@@ -65,7 +65,8 @@ class Kernel:
 
     `declaration` says what it is: its name, whose it is, its passes over memory, what it is compared with.
 
-    `supports(shape)` gives None, or the reason why the kernel does not take that shape.
+    `takes`: of what a shape may say beyond the paper's, square and valid and with one stride, what the kernel knows. Of others,
+    and of what `supports(shape)` gives a reason against, `refuses(shape)` says why.
 
     A launch writes `problem.G`. Where a library allocates its own output, or lays it out in its own way, the launch returns
     it, and `unpack(given, G)` copies what the launch returned into G: whenever a result is looked at, and never timed.
@@ -78,6 +79,7 @@ class Kernel:
     supports: Callable[[ConvShape], str | None] = _any_shape
     unpack: Unpack = _nothing
     needs: tuple[str, ...] = ()
+    takes: tuple[Property, ...] = ()
 
     @property
     def name(self) -> str:
@@ -100,19 +102,38 @@ class Kernel:
             return None
         return f"not installed: pip install 'sepconv-bench[{self.needs[0]}]'"
 
-    def __call__(self, F: Any, *weights: Any, stride: int = 1, out: Any = None) -> Any:
+    def refuses(self, shape: ConvShape) -> str | None:
+        """Why the kernel does not take that shape, or None."""
+        beyond = [f"no {name}" for name in self.operator.properties(shape) if name not in self.takes]
+        return f"it takes {' and '.join(beyond)}" if beyond else self.supports(shape)
+
+    def __call__(
+        self,
+        F: Any,
+        *weights: Any,
+        stride: int | tuple[int, int] = 1,
+        padding: object = 0,
+        dilation: int | tuple[int, int] = 1,
+        groups: int = 1,
+        multiplier: int = 1,
+        out: Any = None,
+    ) -> Any:
         """G (D_G, D_G, N) of F (D_F, D_F, M), or with a leading batch axis if F has one; D_G = (D_F - D_K) // stride + 1.
 
         Weights are K (D_K, D_K, M, N) for standard, K_hat (D_K, D_K, M) for depthwise, K_tilde (M, N) for pointwise, and
         K_hat, K_tilde for separable. All float32, channels contiguous, other strides free. G is written into `out` if given.
+        Maps and windows need not be square; stride and dilation are a number, or one down and one along a row; padding is a
+        number or several, or a word, as `ConvShape.with_padding` takes it. With `groups` K is (D_K, D_K, M / groups, N); with a
+        `multiplier` K_hat is (D_K, D_K, M x multiplier), what becomes of one channel side by side, and K_tilde's M as large.
         A CUDA kernel also takes arrays on the GPU, whoever made them (`__cuda_array_interface__`); G then lies where F does.
         Raises ShapeError, a ValueError, for arrays that do not fit, and KernelError for a shape this kernel does not take or a
         library that is not installed.
         """
         if self.missing is not None:
             raise KernelError(f"{self.name} is {self.missing}")
-        problem, G = problem_from_arrays(self.operator, (F, *weights), stride, out, self._gpu())
-        reason = self.supports(problem.shape)
+        steps = Steps(stride, padding, dilation, groups, multiplier)
+        problem, G = problem_from_arrays(self.operator, (F, *weights), steps, out, self._gpu())
+        reason = self.refuses(problem.shape)
         if reason is not None:
             raise KernelError(f"{self.name} does not take {problem.shape}: {reason}")
         self.unpack(self.bind(problem)(), problem.G)
@@ -140,10 +161,11 @@ def kernel(
     passes: tuple[str, ...] | None = None,
     like: str | None = None,
     algorithm: Algorithm = "direct",
+    takes: tuple[Property, ...] = (),
 ) -> Callable[[Bind], Kernel]:
     """Decorator that registers a bind function under `name`, `<device>.<operator>.<variant>`.
 
-    `supports`, `unpack` and `needs` are those of `Kernel`; the others are declared, and stored with what is measured:
+    `supports`, `unpack`, `needs` and `takes` are those of `Kernel`; the others are declared, and stored with what is measured:
 
     * `library`: whose code computes; "user" unless said.
     * `passes`: the operators that go over memory one after the other. By default those that the operator is made of, so two
@@ -160,13 +182,15 @@ def kernel(
             raise KernelError(f"{what} of {name} is a {type(given).__name__}; it must be a function")
     if not isinstance(needs, tuple) or not all(isinstance(module, str) for module in needs):
         raise KernelError(f"needs of {name} is a {type(needs).__name__}; it must be a tuple of names of modules")
+    if not isinstance(takes, tuple) or not all(one in PROPERTIES for one in takes):
+        raise KernelError(f"takes of {name} is {takes!r}; it must be a tuple of {', '.join(PROPERTIES)}")
 
     def register(bind: Bind) -> Kernel:
         if not callable(bind):
             raise KernelError(f"what is registered as {name} is a {type(bind).__name__}; it must be a function that binds")
         if name in _kernels:
             raise KernelError(f"a kernel named {name!r} is registered already; choose another variant")
-        _kernels[name] = Kernel(declaration, bind, supports, unpack, needs)
+        _kernels[name] = Kernel(declaration, bind, supports, unpack, needs, takes)
         return _kernels[name]
 
     return register

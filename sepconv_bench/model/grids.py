@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from sepconv_bench.errors import ShapeError
-from sepconv_bench.model.shapes import AXES, ConvShape, whole
+from sepconv_bench.model.shapes import AXES, FIELDS, GENERAL, PADDING, ConvShape, whole
 
 MAX_CELLS = 100_000
 
@@ -27,8 +27,8 @@ CENTRE = ConvShape(D_K=3, M=64, N=64, D_G=28)
 
 
 def cross(**axes: Iterable[int]) -> tuple[ConvShape, ...]:
-    """Every combination of the given axes, the others as at the centre; ShapeError beyond 100,000 cells."""
-    values = [tuple(axes.get(axis, (getattr(CENTRE, axis),))) for axis in AXES]
+    """Every combination of the given axes, of FIELDS, the others as at the centre; ShapeError beyond 100,000 cells."""
+    values = [tuple(axes.get(axis, (getattr(CENTRE, axis),))) for axis in FIELDS]
     cells = 1
     for value in values:
         cells *= len(value)
@@ -85,6 +85,28 @@ def _distinct(table: Iterable[tuple[int, int, int, int, int]]) -> tuple[ConvShap
     return tuple(dict.fromkeys(ConvShape(D_K, M, N, D_G, stride) for D_K, stride, M, N, D_G in table))
 
 
+# Layers as real models have them, one or two for each thing that the paper's shapes have not.
+_LAYERS = (
+    # ResNet-50 (arXiv 1512.03385, table 1), padded as torch and as TensorFlow pad it.
+    ConvShape.of_input(3, 64, 64, 56, padding="same"),
+    ConvShape.of_input(3, 128, 128, 56, 2, "same-torch"),
+    ConvShape.of_input(3, 128, 128, 56, 2, "same"),
+    # A street scene, twice as wide as high, at an eighth of 1024 x 2048.
+    ConvShape.of_input(3, 32, 64, (128, 256), padding="same"),
+    # The atrous convolutions of DeepLab-V3 (arXiv 1706.05587, section 3.3), after MobileNet-V2.
+    ConvShape.of_input(3, 320, 256, 33, padding="same", dilation=6),
+    ConvShape.of_input(3, 320, 256, 33, padding="same", dilation=12),
+    # ResNeXt-50 32x4d (arXiv 1611.05431, table 1).
+    ConvShape.of_input(3, 128, 128, 56, padding="same", groups=32),
+    # EEGNet-8,2 (arXiv 1611.08024, table 2): two spatial filters for each temporal one, over all 64 electrodes.
+    ConvShape.of_input((64, 1), 8, 16, (64, 128), multiplier=2),
+    # Inception-V3 (arXiv 1512.00567, figure 6): 7 x 7 as 1 x 7 and 7 x 1.
+    ConvShape.of_input((1, 7), 192, 192, 17, padding="same"),
+    ConvShape.of_input((7, 1), 192, 192, 17, padding="same"),
+    # A reader of text lines, which keeps the width of its map and halves the height.
+    ConvShape.of_input(3, 72, 24, (8, 160), (2, 1), "same-torch"),
+)
+
 _GRIDS = (
     Grid(
         "smoke",
@@ -116,6 +138,11 @@ _GRIDS = (
         "inception",
         "the 3 x 3 and larger convolutions of Inception-V1 (19 distinct shapes), after their 1 x 1 reductions",
         _distinct(INCEPTION_V1),
+    ),
+    Grid(
+        "layers",
+        "layers of real models beyond the paper's shapes: padded, rectangular, dilated, grouped, with channel multipliers",
+        _LAYERS,
     ),
     Grid(
         "gpu",
@@ -183,7 +210,16 @@ def parse_axis(name: str, text: str) -> tuple[int, ...]:
     return tuple(dict.fromkeys(values))
 
 
-def grid_from_axes(axes: Mapping[str, str], names: Sequence[str] = AXES) -> Grid:
-    """A grid of the user's own: the cross of the axes given as text, the others as at the centre."""
-    values = {name: parse_axis(name, axes[name]) for name in names if name in axes}
-    return Grid("custom", "the cross of the sizes given on the command line", cross(**values))
+SPELLED = (
+    *AXES,
+    *(name for name in GENERAL if name not in PADDING),
+)  # what a grid of the user's own is spelled by, and padding
+
+
+def grid_from_axes(axes: Mapping[str, str]) -> Grid:
+    """A grid of the user's own: the cross of the axes given as text, the others as at the centre; all with the same `padding`,
+    which is said as `ConvShape.with_padding` takes it."""
+    shapes = cross(**{name: parse_axis(name, axes[name]) for name in SPELLED if name in axes})
+    if "padding" in axes:
+        shapes = tuple(dict.fromkeys(shape.with_padding(axes["padding"]) for shape in shapes))
+    return Grid("custom", "the cross of the sizes given on the command line", shapes)

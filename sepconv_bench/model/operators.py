@@ -1,7 +1,8 @@
 """The four operators, each described once: its equation, the convolutions that it is made of, and their weights.
 
 Equations are numbered as in the documentation; sums are cross-correlations over 0-based indices, as in the MobileNet-V1 paper
-(arXiv 1704.04861, section 3.1). Shapes, counts, bytes, the reference, problems and peers are all derived from here.
+(arXiv 1704.04861, section 3.1). They are those of its shapes: with stride s and dilation d a window reads F[s k+d i,s l+d j].
+Shapes, counts, bytes, the reference, problems and peers are all derived from here.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from math import prod
 from types import MappingProxyType
 
 from sepconv_bench.errors import ShapeError
-from sepconv_bench.model.shapes import ConvShape
+from sepconv_bench.model.shapes import ConvShape, Property
 
 
 @dataclass(frozen=True)
@@ -26,16 +27,14 @@ class Weight:
     def layout(self) -> str:
         return f"({', '.join(self.axes)})"
 
-    def shape(self, shape: ConvShape) -> tuple[int, ...]:
-        return tuple(getattr(shape, axis) for axis in self.axes)
-
 
 @dataclass(frozen=True)
 class Convolution:
-    """One convolution: a window over each channel by itself (depthwise: M groups) or over all of them (one group).
+    """One convolution: a window over each channel by itself (depthwise: M groups) or over all of them (one group, or the
+    shape's).
 
-    `windowed`: the window is D_K x D_K and moves by the shape's stride; else it is one pixel and moves by 1.
-    `contraction` is the sum as einsum takes it, from windows of F (b k l m i j, or b k l m) and the weights.
+    `windowed`: the window is the shape's, and with it stride, dilation and padding; else it is one pixel and moves by 1.
+    `contraction` is the sum as einsum takes it, from windows of F (b k l m i j, or b k l m) and the weights of one group.
     """
 
     weight: Weight
@@ -43,28 +42,54 @@ class Convolution:
     depthwise: bool
     contraction: str
 
-    def window(self, shape: ConvShape) -> int:
-        """Width of the window."""
-        return shape.D_K if self.windowed else 1
+    def window(self, shape: ConvShape) -> tuple[int, int]:
+        """Rows and columns of the window."""
+        return shape.window if self.windowed else (1, 1)
 
-    def stride(self, shape: ConvShape) -> int:
-        return shape.stride if self.windowed else 1
+    def strides(self, shape: ConvShape) -> tuple[int, int]:
+        return shape.strides if self.windowed else (1, 1)
+
+    def dilations(self, shape: ConvShape) -> tuple[int, int]:
+        return shape.dilations if self.windowed else (1, 1)
+
+    def padding(self, shape: ConvShape) -> tuple[int, int, int, int]:
+        """Rows above and below, and columns left and right of its input."""
+        return shape.padding if self.windowed else (0, 0, 0, 0)
 
     def groups(self, shape: ConvShape) -> int:
-        return shape.M if self.depthwise else 1
+        if self.depthwise:
+            return shape.M
+        return shape.groups if self.windowed else 1
+
+    def in_channels(self, shape: ConvShape) -> int:
+        """Pointwise mixes what depthwise gives: `multiplier` maps of each channel."""
+        return shape.M if self.windowed else shape.M * shape.multiplier
 
     def out_channels(self, shape: ConvShape) -> int:
-        return shape.M if self.depthwise else shape.N
+        return shape.M * shape.multiplier if self.depthwise else shape.N
 
-    def in_width(self, shape: ConvShape) -> int:
-        return shape.D_F if self.windowed else shape.D_G
+    def in_map(self, shape: ConvShape) -> tuple[int, int]:
+        """Rows and columns of its input, without padding."""
+        return shape.F_map if self.windowed else shape.G_map
+
+    def seen(self, shape: ConvShape) -> tuple[int, int]:
+        """Rows and columns that windows see: of the input and of its padding."""
+        return shape.seen if self.windowed else shape.G_map
+
+    def weight_shape(self, shape: ConvShape) -> tuple[int, ...]:
+        """Of depthwise the outputs of one channel follow each other: (D_K, D_K_w, M x multiplier)."""
+        N = self.out_channels(shape)
+        if not self.windowed:
+            return self.in_channels(shape), N
+        return (*self.window(shape), N) if self.depthwise else (*self.window(shape), shape.M // shape.groups, N)
 
     def terms(self, shape: ConvShape) -> int:
         """Products that are added up in one output."""
-        return self.window(shape) ** 2 * (1 if self.depthwise else shape.M)
+        return prod(self.window(shape)) * (self.in_channels(shape) // self.groups(shape))
 
     def multiplications(self, shape: ConvShape) -> int:
-        return self.terms(shape) * self.out_channels(shape) * shape.batch * shape.D_G**2
+        """Those with the zeros of a padding among them."""
+        return self.terms(shape) * self.out_channels(shape) * shape.batch * prod(shape.G_map)
 
 
 @dataclass(frozen=True)
@@ -90,20 +115,40 @@ class Operator:
         return tuple(one.weight for one in self.convolutions)
 
     def weight_shapes(self, shape: ConvShape) -> tuple[tuple[int, ...], ...]:
-        return tuple(weight.shape(shape) for weight in self.weights)
+        return tuple(one.weight_shape(shape) for one in self.convolutions)
 
     def F_shape(self, shape: ConvShape) -> tuple[int, int, int, int]:
-        """(batch, D_F, D_F, M); of pointwise alone, whose input is the intermediate map, (batch, D_G, D_G, M)."""
-        width = self.convolutions[0].in_width(shape)
-        return (shape.batch, width, width, shape.M)
+        """(batch, D_F, D_F_w, M); of pointwise alone, whose input is the intermediate map, (batch, D_G, D_G_w, M)."""
+        first = self.convolutions[0]
+        return (shape.batch, *first.in_map(shape), first.in_channels(shape))
+
+    def seen_shape(self, shape: ConvShape) -> tuple[int, int, int, int]:
+        """The same with its padding, as windows see it."""
+        first = self.convolutions[0]
+        return (shape.batch, *first.seen(shape), first.in_channels(shape))
 
     def G_shape(self, shape: ConvShape) -> tuple[int, int, int, int]:
-        """(batch, D_G, D_G, N), or M channels for depthwise."""
-        return (shape.batch, shape.D_G, shape.D_G, self.convolutions[-1].out_channels(shape))
+        """(batch, D_G, D_G_w, N), or M x multiplier channels for depthwise."""
+        return (shape.batch, *shape.G_map, self.convolutions[-1].out_channels(shape))
 
     def stride(self, shape: ConvShape) -> int:
-        """Step of the first window over F."""
-        return self.convolutions[0].stride(shape)
+        """Step of the first window over F, down."""
+        return self.convolutions[0].strides(shape)[0]
+
+    def properties(self, shape: ConvShape) -> tuple[Property, ...]:
+        """What a kernel must take beyond the paper's shapes to compute this one."""
+        first = self.convolutions[0]  # the others see single pixels
+        window, groups = first.window(shape), 1 if first.depthwise else first.groups(shape)
+        there: dict[Property, bool] = {
+            "rectangular maps": bool(shape.D_G_w),
+            "padding": any(first.padding(shape)),
+            "dilation": any(D_K > 1 < apart for D_K, apart in zip(window, first.dilations(shape), strict=True)),
+            "groups": groups > 1,
+            "channel multipliers": first.depthwise and shape.multiplier > 1,
+            "rectangular windows": window[0] != window[1],
+            "strides per axis": len(set(first.strides(shape))) > 1,
+        }
+        return tuple(name for name, needed in there.items() if needed)
 
     def terms(self, shape: ConvShape) -> int:
         """Products behind one output, those of an intermediate value counted once."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from math import prod
+from typing import NamedTuple
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -22,11 +23,12 @@ _UNIT = 2.0**-24  # half an ulp of float32 at 1
 def reference_bytes(operator: Operator | str, shape: ConvShape) -> int:
     """Bytes that a Reference takes at most while it computes: every tensor in float64 and its magnitudes, a map four times."""
     operator = get_operator(operator)
-    *inner, last = (shape.batch * shape.D_G**2 * one.out_channels(shape) for one in operator.convolutions)
-    outer = 2 * prod(operator.F_shape(shape)) + 2 * sum(map(prod, operator.weight_shapes(shape))) + 4 * last
+    pixels = prod(shape.G_map)
+    *inner, last = (shape.batch * pixels * one.out_channels(shape) for one in operator.convolutions)
+    outer = 2 * prod(operator.seen_shape(shape)) + 2 * sum(map(prod, operator.weight_shapes(shape))) + 4 * last
     windows = 0
     if any(one.windowed for one in operator.convolutions):
-        windows = 8 * shape.D_K**2 * shape.D_G * shape.M * shape.batch  # of one row of G
+        windows = 8 * prod(shape.window) * shape.G_map[1] * shape.M * shape.multiplier * shape.batch  # of one row of G
     windows = min(windows * shape.D_G, max(windows, _ROWS_BYTES))
     return 8 * (outer + 2 * sum(inner)) + 3 * windows
 
@@ -35,45 +37,87 @@ def convolve(
     operator: Operator | str,
     F: np.ndarray,
     weights: Sequence[np.ndarray],
-    stride: int = 1,
+    stride: int | tuple[int, int] = 1,
     biases: Sequence[np.ndarray] = (),
+    *,
+    dilation: tuple[int, int] = (1, 1),
+    padding: tuple[int, int, int, int] = (0, 0, 0, 0),
 ) -> np.ndarray:
-    """G in float64, shape (batch, D_G, D_G, N), from F (batch, D_F, D_F, M) and the operator's weights.
+    """G in float64, shape (batch, D_G, D_G_w, N), from F (batch, D_F, D_F_w, M) and the operator's weights.
 
-    The operator's convolutions, one on the map that the other has given. With `biases`, one for each of the weights, every map
-    is min(max(sum + bias, 0), 6), as in a MobileNet.
+    The operator's convolutions, one on the map that the other has given. Groups and the channel multiplier are those of the
+    weights' shapes. `padding`: rows of zeros above and below F, columns left and right of it. With `biases`, one for each of
+    the weights, every map is min(max(sum + bias, 0), 6), as in a MobileNet.
     """
-    return _convolve(get_operator(operator), F, weights, stride, biases, lambda G: G.clip(0, 6))
+    strides = stride if isinstance(stride, tuple) else (stride, stride)
+    steps = _Steps(strides, dilation, padding)
+    return _convolve(get_operator(operator), F, weights, steps, biases, lambda G: G.clip(0, 6))
+
+
+class _Steps(NamedTuple):
+    """How the window of the first convolution moves."""
+
+    strides: tuple[int, int] = (1, 1)
+    dilations: tuple[int, int] = (1, 1)
+    padding: tuple[int, int, int, int] = (0, 0, 0, 0)
+
+    @classmethod
+    def of(cls, operator: Operator, shape: ConvShape) -> _Steps:
+        first = operator.convolutions[0]
+        return cls(first.strides(shape), first.dilations(shape), first.padding(shape))
 
 
 def _convolve(
     operator: Operator,
     F: np.ndarray,
     weights: Sequence[np.ndarray],
-    stride: int,
+    steps: _Steps,
     biases: Sequence[np.ndarray],
     epilogue: Callable[[np.ndarray], np.ndarray],
 ) -> np.ndarray:
     G = F
     for number, (one, K) in enumerate(zip(operator.convolutions, weights, strict=True)):
-        G = _sums(one, G, K, stride if one.windowed else 1)
+        G = _sums(one, G, K, steps)
         if len(biases):
             G = epilogue(G + biases[number])
     return G
 
 
-def _sums(convolution: Convolution, F: np.ndarray, K: np.ndarray, stride: int) -> np.ndarray:
+def _sums(convolution: Convolution, F: np.ndarray, K: np.ndarray, steps: _Steps) -> np.ndarray:
     K = K.astype(np.float64)
     if not convolution.windowed:
         return np.einsum(convolution.contraction, F.astype(np.float64), K, optimize=True)
-    D_K = K.shape[0]
-    windows = sliding_window_view(F, (D_K, D_K), axis=(1, 2))[:, ::stride, ::stride]
-    # A few rows of G at a time: the copy of their windows is D_K^2 times the map.
-    rows = max(1, _ROWS_BYTES // (8 * windows[:, 0].size))
+    top, bottom, left, right = steps.padding
+    if any(steps.padding):
+        F = np.pad(F, ((0, 0), (top, bottom), (left, right), (0, 0)))
+    (down, along), (apart, apart_w) = steps.strides, steps.dilations
+    extents = [(size - 1) * dilation + 1 for size, dilation in zip(K.shape[:2], steps.dilations, strict=True)]
+    windows = sliding_window_view(F, extents, axis=(1, 2))[:, ::down, ::along, :, ::apart, ::apart_w]
+    M, N = F.shape[3], K.shape[-1]
+    if convolution.depthwise:
+        return _by_rows(convolution.contraction, windows, K, N // M)
+    # Each group by itself: its input channels, its output channels.
+    inputs = K.shape[2]
+    groups = M // inputs
+    outputs = N // groups
     parts = [
-        np.einsum(convolution.contraction, windows[:, first : first + rows].astype(np.float64), K, optimize=True)
-        for first in range(0, windows.shape[1], rows)
+        _by_rows(
+            convolution.contraction,
+            windows[:, :, :, group * inputs : (group + 1) * inputs],
+            K[..., group * outputs : (group + 1) * outputs],
+        )
+        for group in range(groups)
     ]
+    return parts[0] if groups == 1 else np.concatenate(parts, axis=3)
+
+
+def _by_rows(contraction: str, windows: np.ndarray, K: np.ndarray, multiplier: int = 1) -> np.ndarray:
+    """A few rows of G at a time: the copy of their windows is D_K^2 times the map. Each channel comes `multiplier` times."""
+    rows = max(1, _ROWS_BYTES // (8 * windows[:, 0].size * multiplier))
+    parts = []
+    for first in range(0, windows.shape[1], rows):
+        some = windows[:, first : first + rows].astype(np.float64)
+        parts.append(np.einsum(contraction, some.repeat(multiplier, axis=3) if multiplier > 1 else some, K, optimize=True))
     return np.concatenate(parts, axis=1)
 
 
@@ -82,7 +126,6 @@ def tolerance(
     shape: ConvShape,
     F: np.ndarray,
     weights: Sequence[np.ndarray],
-    stride: int,
     biases: Sequence[np.ndarray] = (),
 ) -> np.ndarray:
     """Largest |G - G64| that float32 rounding explains, for each output.
@@ -93,12 +136,12 @@ def tolerance(
     operator = get_operator(operator)
     # Cut off at 0 and 6, a map differs from the right one by no more than before.
     K, bias = (tuple(np.abs(array) for array in arrays) for arrays in (weights, biases))
-    magnitude = _convolve(operator, np.abs(F), K, stride, bias, lambda G: G)
+    magnitude = _convolve(operator, np.abs(F), K, _Steps.of(operator, shape), bias, lambda G: G)
     return (8 + 2 * np.sqrt(operator.terms(shape))) * _UNIT * magnitude + np.finfo(np.float32).tiny
 
 
 class Reference:
-    """The right answer to one operator on one set of arrays, and the verdict on a kernel's answer.
+    """The right answer to one operator on one set of arrays, and the verdict on a kernel's answer. F comes without its padding.
 
     With `images`, numbers within the batch, those alone are computed and compared; of the others G must be finite.
     """
@@ -113,12 +156,12 @@ class Reference:
         images: Sequence[int] | None = None,
     ) -> None:
         operator = get_operator(operator)
-        stride = operator.stride(shape)
         self.images = range(len(F)) if images is None else images
         if images is not None:
             F = F[list(images)]
-        self.G = convolve(operator, F, weights, stride, biases)
-        self.tolerance = tolerance(operator, shape, F, weights, stride, biases)
+        strides, dilation, padding = _Steps.of(operator, shape)
+        self.G = convolve(operator, F, weights, strides, biases, dilation=dilation, padding=padding)
+        self.tolerance = tolerance(operator, shape, F, weights, biases)
 
     def error(self, G: np.ndarray) -> float:
         """Worst error of G in units of what rounding explains: at most 1 is right; NaN or Inf in G is infinity."""

@@ -16,20 +16,26 @@ ITEMSIZE = 4  # float32
 
 
 def multiplications(operator: Operator | str, shape: ConvShape) -> int:
-    """Multiplications of one launch: D_K^2 M N D_G^2 for standard, and so on; a batch multiplies them."""
+    """Multiplications of one launch: D_K^2 M N D_G^2 for standard, and so on; a batch multiplies them. Those with the zeros of
+    a padding count, as they do in every published count."""
     return get_operator(operator).multiplications(shape)
 
 
 def cost_ratio(shape: ConvShape) -> Fraction:
-    """Multiplications of separable over those of standard: exactly 1/N + 1/D_K^2."""
+    """Multiplications of separable over those of standard: exactly 1/N + 1/D_K^2.
+
+    In general c g (1/N + 1/(D_K D_K_w)), with c the channel multiplier and g the groups of the standard convolution: of the
+    counts for a pixel, D_K D_K_w c M of depthwise, c M N of pointwise and D_K D_K_w (M/g) N of standard, their quotient.
+    Stride, dilation, padding and the sizes of the maps are the same for both and cancel.
+    """
     return Fraction(SEPARABLE.multiplications(shape), STANDARD.multiplications(shape))
 
 
 def bytes_moved(passes: Iterable[Operator | str], shape: ConvShape) -> int:
-    """Bytes of every tensor once in each pass, float32.
+    """Bytes of every tensor once in each pass, float32; a padding is none of them.
 
     Separable in two passes, depthwise and pointwise, writes and reads the intermediate map; in one pass, itself, it does
-    without those 2 x 4 M D_G^2 bytes.
+    without those 2 x 4 M D_G^2 bytes, times the channel multiplier.
     """
     return ITEMSIZE * sum(get_operator(one).elements(shape) for one in passes)
 

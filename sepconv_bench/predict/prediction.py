@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from math import ceil
 from statistics import median
@@ -29,9 +29,10 @@ from threadpoolctl import threadpool_limits
 from sepconv_bench.errors import ResultsError
 from sepconv_bench.model import theory
 from sepconv_bench.model.attribution import fixed_cost
-from sepconv_bench.model.shapes import AXES, ConvShape
+from sepconv_bench.model.shapes import AXES, FIELDS, GENERAL, ConvShape
 from sepconv_bench.results.cell import Cell, Roofs, bandwidth
 from sepconv_bench.results.fastest import fastest_pairs
+from sepconv_bench.results.rows import said
 
 CONFIDENCE = 0.90
 FEWEST = 12  # cells, below which there is nothing to cross-validate
@@ -39,6 +40,8 @@ _MOST = 500  # cells that a process is fitted to; its cost is their cube
 _FOLDS = 10
 _DRAWS = 4000  # of the process, for the interval of a sum
 _SIDES = ("standard", "separable")
+_INPUTS = (*AXES, "dilation", "multiplier", "groups")  # padding costs a kernel of ours nothing
+_ONE_SIDED = ("D_K_w", "stride_w")
 
 
 @dataclass(frozen=True)
@@ -91,7 +94,8 @@ class Model:
             {side: np.array([roof[side] for roof in roofs]) for side in _SIDES},
             {side: np.array([seconds[side] for _, seconds in known]) for side in _SIDES},
         )
-        self._range = {axis: (2.0**low, 2.0**high) for axis, low, high in zip(AXES, *self._limits(), strict=True)}
+        self._range = {axis: (2.0**low, 2.0**high) for axis, low, high in zip(_INPUTS, *self._limits(), strict=True)}
+        self._unlike = {name for cell, _ in known for name in _ONE_SIDED if getattr(cell.shape, name)}
         self._processes = {side: _Process(self._measured, side) for side in _SIDES}
         held_out = _cross_validated(self._measured, self._processes)
         self._stretch = {what: _quantile(misses.scores) for what, misses in held_out.items()}
@@ -106,7 +110,9 @@ class Model:
         asked = self._asked(shapes)
         logs = {side: self._processes[side].at(asked) for side in _SIDES}
         seconds = {side: np.exp(logs[side].mean) for side in _SIDES}
-        columns: dict[str, object] = {axis: [getattr(shape, axis) for shape in shapes] for axis in AXES}
+        columns: dict[str, object] = {name: [shape.resolved[name] for shape in shapes] for name in FIELDS}
+        unsaid = set(GENERAL) - set(said(pd.DataFrame(columns)))
+        columns = {name: values for name, values in columns.items() if name not in unsaid}
         columns["theory_speedup"] = [float(1 / theory.cost_ratio(shape)) for shape in shapes]
         for side in _SIDES:
             columns |= _with_ends(side, "_s", seconds[side], self._stretch[side] * logs[side].deviation)
@@ -137,7 +143,10 @@ class Model:
         return _Measured(np.array([_sizes(shape) for shape in shapes]), by_side, {})
 
     def _outside(self, shape: ConvShape) -> str:
-        beyond = [axis for axis, (low, high) in self._range.items() if not low * 0.99 <= getattr(shape, axis) <= high * 1.01]
+        sizes = zip(self._range.items(), _sizes(shape), strict=True)
+        beyond = [axis for (axis, (low, high)), log in sizes if not low * 0.99 <= 2.0**log <= high * 1.01]
+        # Other kernels may be the fastest there.
+        beyond += [name for name in _ONE_SIDED if getattr(shape, name) and name not in self._unlike]
         return " ".join(beyond)
 
 
@@ -240,7 +249,9 @@ def _roofs(shape: ConvShape, machine: Roofs) -> dict[str, float]:
 
 
 def _sizes(shape: ConvShape) -> list[float]:
-    return [float(np.log2(size)) for size in asdict(shape).values()]
+    """Logarithms of _INPUTS; of two axes their mean."""
+    both = {"D_K": shape.window, "D_G": shape.G_map, "stride": shape.strides, "dilation": shape.dilations}
+    return [float(np.mean(np.log2(both.get(name, getattr(shape, name))))) for name in _INPUTS]
 
 
 def _with_ends(name: str, unit: str, values: np.ndarray, reach: np.ndarray) -> dict[str, np.ndarray]:

@@ -13,7 +13,7 @@ from sepconv_bench.errors import ResultsError
 from sepconv_bench.measure.records import Fingerprint
 from sepconv_bench.model.declaration import OURS, USER
 from sepconv_bench.model.operators import OPERATORS
-from sepconv_bench.model.shapes import AXES
+from sepconv_bench.model.shapes import FIELDS
 from sepconv_bench.report.plain import in_markdown
 from sepconv_bench.report.view import TextTable, markdown_table
 from sepconv_bench.results.store import Results
@@ -30,12 +30,12 @@ def ladder(results: Results) -> str:
     if times.empty:
         raise ResultsError(f"{results.path} holds no measured cell yet; `sepconv-bench run --resume` goes on measuring")
     # A kernel that was measured on a shape with several lists of kernels counts once, as it was measured last.
-    times = times.drop_duplicates([*AXES, "kernel"], keep="last")
+    times = times.drop_duplicates([*FIELDS, "kernel"], keep="last")
     times = times.assign(peer=times.library.mask(times.library.isin([OURS, USER])))
     shown = list(dict.fromkeys(times.peer.dropna()))
     headings = ["", "GFLOP/s", "% of peak", *(f"beside {library}" for library in shown)]
     table = TextTable(headings, [True] + [False] * (len(headings) - 1), _rungs(times, beside, shown))
-    cells = len(times[[*AXES]].drop_duplicates())
+    cells = len(times[[*FIELDS]].drop_duplicates())
     machine = results.runs()[-1].machine
     lines = [
         markdown_table(table),
@@ -56,7 +56,7 @@ def _rungs(times: pd.DataFrame, beside: pd.DataFrame, shown: Sequence[str]) -> l
         for library in shown:
             theirs = of_operator[of_operator.peer == library]
             if len(theirs):
-                fastest = theirs.loc[theirs.groupby([*AXES]).time_s.idxmin()]
+                fastest = theirs.loc[theirs.groupby([*FIELDS]).time_s.idxmin()]
                 ways = theirs.kernel.nunique()
                 name = f"*{operator}, {library}*" if ways == 1 else f"*{operator}, {library}, the best of {ways} ways*"
                 rows.append([name, *_rates(fastest), *[""] * len(shown)])

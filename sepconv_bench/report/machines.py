@@ -13,7 +13,7 @@ import pandas as pd
 from sepconv_bench import files
 from sepconv_bench.errors import ResultsError
 from sepconv_bench.measure.records import Level
-from sepconv_bench.model.shapes import AXES, ConvShape
+from sepconv_bench.model.shapes import FIELDS, ConvShape
 from sepconv_bench.report.drawn import FIGURES, drawn
 from sepconv_bench.report.templates import rendered
 from sepconv_bench.report.view import view
@@ -21,7 +21,7 @@ from sepconv_bench.results import columns
 from sepconv_bench.results.store import Results
 from sepconv_bench.results.tables import ratios, timings
 
-_SHAPE = [*AXES]
+_SHAPE = [*FIELDS]
 
 
 def write_comparison(found: Sequence[Results], folder: Path) -> Path:
@@ -59,17 +59,17 @@ def side_by_side(found: Sequence[Results], names: Sequence[str]) -> pd.DataFrame
         best = pairs[pairs.best]
         times = timings(results)
         for side in ("standard", "separable"):
-            key = [*AXES, "run", "kernel"]
+            key = [*FIELDS, "run", "kernel"]
             seconds = times[[*key, "time_s"]].drop_duplicates(key, keep="last")
             seconds = seconds.rename(columns={"kernel": f"{side}_kernel", "time_s": f"{side}_s"})
-            best = best.merge(seconds, on=[*AXES, "run", f"{side}_kernel"], how="left")
+            best = best.merge(seconds, on=[*FIELDS, "run", f"{side}_kernel"], how="left")
         frames.append(best.assign(machine=name))
     table = pd.concat(frames, ignore_index=True)
     everywhere = table.groupby(_SHAPE).machine.transform("nunique") == len(found)
     table = table[everywhere]
     if table.empty:
         raise ResultsError(f"{', '.join(str(results.path) for results in found)} have no pair of kernels on a shape in common")
-    return table.sort_values(["theory_speedup", *AXES], kind="stable").reset_index(drop=True)
+    return table.sort_values(["theory_speedup", *FIELDS], kind="stable").reset_index(drop=True)
 
 
 def describe_machines(table: pd.DataFrame) -> list[str]:

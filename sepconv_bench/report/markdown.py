@@ -12,10 +12,11 @@ from sepconv_bench.report.drawn import FIGURES, DrawnFigure
 from sepconv_bench.report.plain import in_markdown
 from sepconv_bench.report.view import markdown_table, view
 from sepconv_bench.results.columns import RATIOS
+from sepconv_bench.results.rows import said
 
 _PICTURES = ("speedup", "why", "network")
 _MOST_ROWS = 100
-_COLUMNS = (*AXES, "theory_speedup", "speedup", ("speedup_lo", "speedup_hi"), "eta_standard", "eta_separable", "grade")
+_COLUMNS = ("theory_speedup", "speedup", ("speedup_lo", "speedup_hi"), "eta_standard", "eta_separable", "grade")
 
 
 def report(
@@ -30,7 +31,8 @@ def report(
             lines += [f"## {figure.heading}", "", f"![{in_markdown(figure.caption)}]({FIGURES}/{figure.stem}.png)", ""]
     best = pairs[pairs.best]
     if len(best):
-        table = markdown_table(view(RATIOS, best.head(_MOST_ROWS), _COLUMNS))
+        shown = best.head(_MOST_ROWS)
+        table = markdown_table(view(RATIOS, shown, (*AXES, *said(shown), *_COLUMNS)))
         lines += ["## The fastest kernels of each shape", "", table, ""]
     if len(best) > _MOST_ROWS:
         lines += [f"{len(best) - _MOST_ROWS} more shapes are in `sepconv-bench export DIR`.", ""]

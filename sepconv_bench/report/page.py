@@ -24,6 +24,7 @@ from sepconv_bench.report.templates import rendered
 from sepconv_bench.report.view import TextTable, view
 from sepconv_bench.results.columns import RATIOS, TIMINGS, WHY, Table
 from sepconv_bench.results.records import Run
+from sepconv_bench.results.rows import said
 from sepconv_bench.results.store import Results
 from sepconv_bench.results.tables import layers, network, ratios, sums, timings, why
 
@@ -33,11 +34,11 @@ _SCRIPT = "page.js"
 _MOST_ROWS = 5000  # of a table on the page; what is beyond is a download
 _ROWS_AT_FIRST = 200  # of a table, where scripts run: a browser lays out thousands for seconds
 _SPEEDUPS = (
-    *(*AXES, "theory_speedup", "roofline_speedup", "speedup", ("speedup_lo", "speedup_hi"), "eta_standard", "eta_separable"),
+    *("theory_speedup", "roofline_speedup", "speedup", ("speedup_lo", "speedup_hi"), "eta_standard", "eta_separable"),
     *("standard_kernel", "separable_kernel", "grade", "remark", "explanation"),
 )
-_TIMES = ("kernel", *AXES, "time_s", ("time_lo_s", "time_hi_s"), "gflops", "eta", "samples", "compile_s")
-_FAILURES = ("kernel", *AXES, "status", "reason")
+_TIMES = ("time_s", ("time_lo_s", "time_hi_s"), "gflops", "eta", "samples", "compile_s")
+_FAILURES = ("status", "reason")
 
 
 @dataclass(frozen=True)
@@ -95,6 +96,7 @@ def _render(
     machine = runs[-1].machine
     script = Path(__file__).with_name(_SCRIPT).read_text(encoding="utf-8")
     times = tables.timings
+    failed = times[~times.status.isin(["ok", "unsupported"])]
     return rendered(
         "page.html.j2",
         machine=machine,
@@ -105,7 +107,7 @@ def _render(
         network={"verdict": of_network, "figures": whole, "layers": layer_view(tables.layers)},
         speedups=_speedups(tables, {row: place for figure in shown for row, place in figure.places.items()}),
         times=_times(times),
-        failures=view(TIMINGS, times[~times.status.isin(["ok", "unsupported"])], _FAILURES),
+        failures=view(TIMINGS, failed, ("kernel", *AXES, *said(failed), *_FAILURES)),
         failed_parts=[row for _, row in tables.network[~tables.network.status.isin(["ok", "unsupported"])].iterrows()],
         rows_at_first=_ROWS_AT_FIRST,
         script=Markup(script),  # ours, and not to be escaped
@@ -125,7 +127,7 @@ class _Listed:
 def _speedups(tables: _Tables, places: Mapping[Hashable, tuple[float, float]]) -> _Listed:
     explained = tables.ratios.assign(explanation=tables.why.explanation.to_numpy())
     kept = (explained if len(explained) <= _MOST_ROWS else explained[explained.best]).head(_MOST_ROWS)
-    shown = view(Table("", (*RATIOS.columns, WHY["explanation"])), kept, _SPEEDUPS)
+    shown = view(Table("", (*RATIOS.columns, WHY["explanation"])), kept, (*AXES, *said(kept), *_SPEEDUPS))
     rows = [
         _Row(cells, best, f"speedup-{number}", places.get(number))
         for number, best, cells in zip(kept.index, kept.best, shown.rows, strict=True)
@@ -136,5 +138,5 @@ def _speedups(tables: _Tables, places: Mapping[Hashable, tuple[float, float]]) -
 def _times(times: pd.DataFrame) -> _Listed:
     right = times[times.status == "ok"]
     kept = right.head(_MOST_ROWS)
-    shown = view(TIMINGS, kept.assign(compile_s=kept.compile_s.replace(0, np.nan)), _TIMES)
+    shown = view(TIMINGS, kept.assign(compile_s=kept.compile_s.replace(0, np.nan)), ("kernel", *AXES, *said(kept), *_TIMES))
     return _Listed(shown, shown.rows, len(right) - len(kept))

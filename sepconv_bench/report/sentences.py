@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from sepconv_bench.measure.grades import GRADES
-from sepconv_bench.model.shapes import OPTIONAL_AXES
+from sepconv_bench.model.shapes import FIELDS, OPTIONAL_AXES, ConvShape
 from sepconv_bench.results.sums import BEST_PAIR
 
 _FACTORS = {
@@ -92,8 +92,12 @@ def explained(why: pd.DataFrame) -> pd.DataFrame:
 
 
 def describe_shape(row: pd.Series) -> str:
-    more = "".join(f", {name} {int(row[name])}" for name in OPTIONAL_AXES if row[name] != 1)
-    return f"{int(row.D_K)} x {int(row.D_K)}, {int(row.M)} to {int(row.N)}, {int(row.D_G)} x {int(row.D_G)}{more}"
+    size = {name: int(row[name]) for name in FIELDS}
+    general = ConvShape(**size).general
+    more = "".join(f", {name} {size[name]}" for name in OPTIONAL_AXES if size[name] != 1)
+    more += "".join(f", {name} {value}" for name, value in general.items() if name not in ("D_K_w", "D_G_w"))
+    channels = f"{size['M']} to {size['N']}"
+    return f"{size['D_K']} x {size['D_K_w']}, {channels}, {size['D_G']} x {size['D_G_w']}{more}"
 
 
 def _share_of_gap(best: pd.DataFrame) -> str:

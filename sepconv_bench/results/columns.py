@@ -107,6 +107,22 @@ SHAPE = (
     integer("stride", "pixels from one window to the next", "pixels"),
     integer("batch", "images of a launch"),
 )
+GENERAL = (
+    integer("D_K_w", "columns of the window, D_K being its rows", "pixels"),
+    integer("D_G_w", "columns of the output map, D_G being its rows", "pixels"),
+    integer("stride_w", "pixels from one window to the next along a row", "pixels"),
+    integer("dilation", "pixels from one tap of a window to the next, down", "pixels"),
+    integer("dilation_w", "the same along a row", "pixels"),
+    *(
+        integer(f"pad_{side}", f"{lines} of zeros {where} the input map, as many as windows see", "pixels")
+        for side, lines, where in (
+            *(("top", "rows", "above"), ("bottom", "rows", "below")),
+            *(("left", "columns", "left of"), ("right", "columns", "right of")),
+        )
+    ),
+    integer("multiplier", "maps that depthwise gives of each channel"),
+    integer("groups", "groups of the standard convolution"),
+)
 KERNEL = text("kernel", "name of the kernel, `<device>.<operator>.<variant>`")
 OPERATOR = text("operator", "standard, depthwise, pointwise or separable")
 VARIANT = text("variant", "which kernel of its operator and device")
@@ -133,7 +149,7 @@ RATIO = (
     number("ratio_lo", "lower end of its 95 % interval"),
     number("ratio_hi", "upper end of its 95 % interval"),
 )
-THEORY_SPEEDUP = times("theory_speedup", "what the multiplications promise, 1 / (1/N + 1/D_K^2)", "promised")
+THEORY_SPEEDUP = times("theory_speedup", "what the multiplications promise, 1 / theory_ratio", "promised")
 PAIR = (
     text("standard_kernel", "name of the standard kernel", "standard"),
     text("separable_kernel", "name of the separable kernel", "separable"),
@@ -154,7 +170,7 @@ NETWORK = (
 TIMINGS = Table(
     "a kernel and cell",
     (
-        *(MACHINE, KERNEL, OPERATOR, text("device", "cpu or cuda"), VARIANT, LIBRARY, *SHAPE, *TIME),
+        *(MACHINE, KERNEL, OPERATOR, text("device", "cpu or cuda"), VARIANT, LIBRARY, *SHAPE, *GENERAL, *TIME),
         integer("samples", "rounds in which it was timed"),
         integer("blocks", "blocks of rounds, each on fresh buffers"),
         integer("launches", "launches of a sample; none where it was not timed", dtype="Int64"),
@@ -176,8 +192,8 @@ TIMINGS = Table(
 RATIOS = Table(
     "a pair of kernels and cell",
     (
-        *(MACHINE, *SHAPE, *PAIR, *RATIO),
-        number("theory_ratio", "1/N + 1/D_K^2"),
+        *(MACHINE, *SHAPE, *GENERAL, *PAIR, *RATIO),
+        number("theory_ratio", "1/N + 1/D_K^2; in general multiplier x groups x (1/N + 1/(D_K D_K_w))"),
         *(*SPEEDUP, THEORY_SPEEDUP),
         times("roofline_speedup", "what perfect kernels of these passes would reach on this machine", "roofline"),
         share("eta_standard", "share of the peak that the standard kernel attains", "η standard"),
@@ -189,7 +205,7 @@ RATIOS = Table(
 WHY = Table(
     "a pair of kernels and cell",
     (
-        *(MACHINE, *SHAPE, *PAIR, THEORY_SPEEDUP),
+        *(MACHINE, *SHAPE, *GENERAL, *PAIR, THEORY_SPEEDUP),
         number("roofline", "factor of memory bandwidth: what perfect kernels would reach over what is promised"),
         number("standard", "factor of the standard kernel: 1 / its efficiency"),
         number("separable", "factor of the separable kernel: its efficiency"),
@@ -284,7 +300,7 @@ LAYERS = Table(
 SAMPLES = Table(
     "a sample",
     (
-        *SHAPE,
+        *(*SHAPE, *GENERAL),
         text("kernel", "name of the kernel; ceiling.fma is the machine's multiply-add peak"),
         integer("block", "number of the block: one draw of buffers"),
         integer("round", "number of the round in its block, in which every open kernel was timed once"),

@@ -11,10 +11,10 @@ from msgspec import structs
 from sepconv_bench.model import theory
 from sepconv_bench.model.declaration import OURS
 from sepconv_bench.model.networks import WHOLE, mobilenet_v1, multiply_adds
+from sepconv_bench.model.shapes import AXES
 from sepconv_bench.results import columns
 from sepconv_bench.results.cell import NOTHING, Cell
 from sepconv_bench.results.records import NetworkPart
-from sepconv_bench.results.rows import sizes
 from sepconv_bench.results.store import Results
 
 
@@ -77,7 +77,7 @@ def layers(results: Results) -> pd.DataFrame:
         row = {
             "machine": cell.run.machine.machine,
             **structs.asdict(network),
-            **sizes(cell.shape),
+            **{axis: getattr(cell.shape, axis) for axis in AXES},
             "standard_multiply_adds": counts[0],
             "separable_multiply_adds": counts[1],
             "theory_speedup": counts[0] / counts[1],

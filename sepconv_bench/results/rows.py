@@ -2,13 +2,31 @@
 
 from __future__ import annotations
 
+import pandas as pd
+
 from sepconv_bench.model.pairing import Pair
-from sepconv_bench.model.shapes import AXES, ConvShape
+from sepconv_bench.model.shapes import GENERAL, SECOND_AXES, USUAL, ConvShape
 from sepconv_bench.results.cell import Cell
 
 
 def sizes(shape: ConvShape) -> dict[str, int]:
-    return {axis: getattr(shape, axis) for axis in AXES}
+    """All that the shape says; second axes as they are, also where they are as the first."""
+    return shape.resolved
+
+
+def _unusual(frame: pd.DataFrame, name: str) -> pd.Series:
+    """Which rows say something of this field that a shape of the paper does not."""
+    return frame[name] != (frame[SECOND_AXES[name]] if name in SECOND_AXES else USUAL[name])
+
+
+def said(frame: pd.DataFrame) -> tuple[str, ...]:
+    """The general fields that some row of a table with shapes makes use of: the others need not be shown."""
+    return tuple(name for name in GENERAL if _unusual(frame, name).any())
+
+
+def of_the_paper(frame: pd.DataFrame) -> pd.DataFrame:
+    """The rows whose shape is one of the paper's: square, valid, undilated, one stride, no groups, no multiplier."""
+    return frame[~pd.concat([_unusual(frame, name) for name in GENERAL], axis=1).any(axis=1)]
 
 
 def pair_columns(cell: Cell, pair: Pair, best: bool) -> dict[str, object]:

@@ -1,7 +1,8 @@
 """The results file: its tables, and how those of earlier versions become today's.
 
-Version 4 stores from which process each block came. Version 3 stores with each outcome what its kernel declared. Version 2
-stored its name alone; what the kernels of that time were is known, and `declared_in_version_2` says it.
+Version 5 stores all that a shape may say; before, all were square, valid and undilated. Version 4 stores from which process
+each block came. Version 3 stores with each outcome what its kernel declared. Version 2 stored its name alone; what the kernels
+of that time were is known, and `declared_in_version_2` says it.
 """
 
 from __future__ import annotations
@@ -15,22 +16,18 @@ import msgspec
 
 from sepconv_bench.model.declaration import OURS, USER, Declaration
 from sepconv_bench.model.operators import OPERATORS
+from sepconv_bench.model.shapes import FIELDS, USUAL
 
 APPLICATION = 0x5E9C04B0  # says in the file's header that it is ours
-VERSION = 4
-READABLE = (2, 3, 4)
-SCHEMA = """
-CREATE TABLE runs (
-    id INTEGER PRIMARY KEY,
-    machine TEXT NOT NULL,   -- JSON: the fingerprint
-    settings TEXT NOT NULL,  -- JSON: grid, kernels, rules, seed
-    ceilings TEXT NOT NULL   -- JSON: peak, bandwidth by footprint
-);
-CREATE TABLE cells (
+VERSION = 5
+READABLE = (2, 3, 4, 5)
+_CELLS = f"""(
     id INTEGER PRIMARY KEY,
     run INTEGER NOT NULL REFERENCES runs (id),
     D_K INTEGER NOT NULL, M INTEGER NOT NULL, N INTEGER NOT NULL, D_G INTEGER NOT NULL,
     stride INTEGER NOT NULL, batch INTEGER NOT NULL,
+    -- what else a shape says: 0 of a second axis is "as the first"
+    {", ".join(f"{name} INTEGER NOT NULL DEFAULT {usual}" for name, usual in USUAL.items())},
     network TEXT NOT NULL,   -- JSON: of a part of MobileNet-V1 the alpha, resolution and batch; else empty
     part TEXT NOT NULL,      -- conv, block1, ..., classifier, whole (its shape is that of conv); else empty
     kernels TEXT NOT NULL,   -- the names asked for, in order, with commas
@@ -40,8 +37,16 @@ CREATE TABLE cells (
     steal_s REAL,            -- CPU seconds that the hypervisor took meanwhile
     peak_flop INTEGER,       -- FLOP in one launch of ceiling.fma
     processes TEXT NOT NULL, -- JSON: how many of the blocks, in order, come from each visit; empty where it is not known
-    UNIQUE (D_K, M, N, D_G, stride, batch, network, part, kernels)
+    UNIQUE ({", ".join(FIELDS)}, network, part, kernels)
+)"""
+SCHEMA = f"""
+CREATE TABLE runs (
+    id INTEGER PRIMARY KEY,
+    machine TEXT NOT NULL,   -- JSON: the fingerprint
+    settings TEXT NOT NULL,  -- JSON: grid, kernels, rules, seed
+    ceilings TEXT NOT NULL   -- JSON: peak, bandwidth by footprint
 );
+CREATE TABLE cells {_CELLS};
 CREATE TABLE outcomes (
     cell INTEGER NOT NULL REFERENCES cells (id),
     kernel TEXT NOT NULL,
@@ -65,7 +70,9 @@ _LIBRARIES: Mapping[str, str] = MappingProxyType({"numpy": "numpy", "torch": "to
 _OURS = ("loops", "parallel", "tiled", "fused", "plan")
 
 # Columns that came later: the version that brought them, and what an earlier file has in their place.
-_LATER: Mapping[str, tuple[int, str]] = MappingProxyType({"declared": (3, "''"), "processes": (4, "''")})
+_LATER: Mapping[str, tuple[int, str]] = MappingProxyType(
+    {"declared": (3, "''"), "processes": (4, "''")} | {name: (5, str(usual)) for name, usual in USUAL.items()}
+)
 
 
 def selected(columns: Sequence[str], version: int) -> str:
@@ -104,5 +111,12 @@ def migrate(connection: sqlite3.Connection, version: int) -> None:
             if declared is not None:
                 text = msgspec.json.encode(declared).decode()
                 connection.execute("UPDATE outcomes SET declared = ? WHERE kernel = ?", (text, name))
-    connection.execute("ALTER TABLE cells ADD COLUMN processes TEXT NOT NULL DEFAULT ''")
+    if version < 4:
+        connection.execute("ALTER TABLE cells ADD COLUMN processes TEXT NOT NULL DEFAULT ''")
+    # What makes a cell one of a kind is more than it was, which only a new table can say.
+    names = ", ".join(name for _, name, *_ in connection.execute("PRAGMA table_info(cells)"))
+    connection.execute(f"CREATE TABLE cells_new {_CELLS}")
+    connection.execute(f"INSERT INTO cells_new ({names}) SELECT {names} FROM cells")
+    connection.execute("DROP TABLE cells")
+    connection.execute("ALTER TABLE cells_new RENAME TO cells")
     connection.execute(f"PRAGMA user_version = {VERSION}")

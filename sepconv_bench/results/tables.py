@@ -17,7 +17,7 @@ from sepconv_bench.errors import ResultsError
 from sepconv_bench.model import theory
 from sepconv_bench.model.declaration import Declaration
 from sepconv_bench.model.operators import OPERATORS
-from sepconv_bench.model.shapes import AXES, ConvShape
+from sepconv_bench.model.shapes import FIELDS, ConvShape
 from sepconv_bench.results import columns
 from sepconv_bench.results.cell import NOTHING
 from sepconv_bench.results.fastest import fastest_pairs
@@ -157,7 +157,7 @@ def samples(results: Results) -> pd.DataFrame:
         for number, block in enumerate(blocks)
     ]
     counts = [len(block) for *_, block in found]
-    rows = {axis: np.repeat([shape[axis] for shape, *_ in found], counts) for axis in AXES}
+    rows = {axis: np.repeat([shape[axis] for shape, *_ in found], counts) for axis in FIELDS}
     rows["kernel"] = np.repeat(np.array([kernel for _, kernel, *_ in found], object), counts)
     rows["block"] = np.repeat([number for *_, number, _ in found], counts)
     rows["round"] = np.concatenate([np.arange(count) for count in counts]) if counts else np.empty(0, int)

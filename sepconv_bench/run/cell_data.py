@@ -42,7 +42,7 @@ class CellData:
             needed += reference_bytes(operator, replace(self._shape, batch=len(images)))
             require_memory(needed, f"{operator} on {self._shape}, a kernel's copy of it and the reference's float64")
             problem = Problem.draw(operator, self._shape, self._rng)
-            reference = Reference(operator, self._shape, problem.F, problem.weights, images=images)
+            reference = Reference(operator, self._shape, problem.interior, problem.weights, images=images)
             self._drawn[operator.name] = (_on_gpu(problem) if self._on_gpu else problem), reference
         return self._drawn[operator.name]
 

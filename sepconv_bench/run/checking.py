@@ -24,6 +24,10 @@ AWKWARD = (
     ConvShape(4, 16, 1, 8, stride=2),
     ConvShape(7, 2, 65, 11),
     ConvShape(3, 65, 129, 14, stride=2),
+    # And what real layers say beside: a kernel that does not take it is not asked.
+    ConvShape(3, 17, 20, 5, D_G_w=9, pad_top=1, pad_right=1),
+    ConvShape(3, 4, 6, 5, stride=2, D_K_w=1, D_G_w=8, stride_w=1, dilation=3, dilation_w=2, pad_left=2),
+    ConvShape(2, 6, 9, 4, dilation=2, multiplier=3, groups=3).with_padding("same"),
 )
 
 

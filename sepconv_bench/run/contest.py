@@ -80,7 +80,7 @@ class KernelContender(Contender):
 
     @classmethod
     def of(cls, kernel: Kernel, drawn: Callable[[], tuple[Problem, Reference]]) -> KernelContender:
-        return cls(kernel.declaration, drawn, kernel.bind, kernel.unpack, kernel.supports)
+        return cls(kernel.declaration, drawn, kernel.bind, kernel.unpack, kernel.refuses)
 
     def prepare(self) -> None:
         self._drawn()

@@ -10,7 +10,6 @@ import os
 import sys
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import astuple
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -94,7 +93,7 @@ class _Worker:
         return protocol.Checked(Contest(contenders, rng, self._mark).checked(job.kernel))
 
     def _measure_cell(self, job: protocol.MeasureCell) -> protocol.CellTimed:
-        rng = np.random.default_rng([job.seed, *astuple(job.shape)])
+        rng = np.random.default_rng([job.seed, *job.shape.key])
         contenders = CellData(job.shape, rng, self._device).contenders(job.kernels)
         visited = self._visited.setdefault((job.shape, job.kernels), Visited()) if job.visits > 1 else None
         return self._timed(job.shape, contenders, job.rules, rng, visits=job.visits, visited=visited)

@@ -36,6 +36,7 @@ from sepconv_bench.kernels.cpu.layout import (
 from sepconv_bench.kernels.cpu.product import Output, Prefetch, Terms, product_tiles
 from sepconv_bench.kernels.cpu.registers import LINE_FLOATS, Tile, Vectors, host_vectors
 from sepconv_bench.kernels.cpu.shares import share_of, shares_of
+from sepconv_bench.kernels.cpu.tiled import TAKES
 from sepconv_bench.kernels.problem import Problem
 from sepconv_bench.kernels.registry import Launch, kernel
 from sepconv_bench.model.declaration import OURS
@@ -185,7 +186,7 @@ def _separable(
     return separable
 
 
-@kernel("cpu.separable.fused", library=OURS, passes=("separable",), like="tiled")
+@kernel("cpu.separable.fused", library=OURS, passes=("separable",), like="tiled", takes=TAKES)
 def separable(problem: Problem) -> Launch:
     return bind_separable(problem.F, problem.K_hat, problem.K_tilde, problem.G, problem.stride)
 

@@ -78,8 +78,8 @@ def sizes_of(D_K: int, M: int, N: int, stride: int, G: np.ndarray) -> Sizes:
 
 def joined_rows(array: np.ndarray) -> np.ndarray:
     """A map that is dense but for its images, with the rows of each image as one."""
-    batch, D, _, channels = array.shape
-    return np.lib.stride_tricks.as_strided(array, (batch, 1, D * D, channels), array.strides)
+    batch, rows, width, channels = array.shape
+    return np.lib.stride_tricks.as_strided(array, (batch, 1, rows * width, channels), array.strides)
 
 
 def aligned(floats: int) -> np.ndarray:

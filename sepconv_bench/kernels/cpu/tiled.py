@@ -20,24 +20,27 @@ from sepconv_bench.kernels.cpu.registers import host_vectors
 from sepconv_bench.kernels.problem import Problem
 from sepconv_bench.kernels.registry import Launch, kernel
 from sepconv_bench.model.declaration import OURS
+from sepconv_bench.model.shapes import Property
+
+TAKES: tuple[Property, ...] = ("rectangular maps", "padding")
 
 
-@kernel("cpu.standard.tiled", library=OURS)
+@kernel("cpu.standard.tiled", library=OURS, takes=TAKES)
 def standard(problem: Problem) -> Launch:
     return bind_standard(problem.F, problem.K, problem.G, problem.stride)
 
 
-@kernel("cpu.depthwise.tiled", library=OURS)
+@kernel("cpu.depthwise.tiled", library=OURS, takes=TAKES)
 def depthwise(problem: Problem) -> Launch:
     return bind_depthwise(problem.F, problem.K_hat, problem.G, problem.stride)
 
 
-@kernel("cpu.pointwise.tiled", library=OURS)
+@kernel("cpu.pointwise.tiled", library=OURS, takes=TAKES)
 def pointwise(problem: Problem) -> Launch:
     return bind_pointwise(problem.F, problem.K_tilde, problem.G)
 
 
-@kernel("cpu.separable.tiled", library=OURS)
+@kernel("cpu.separable.tiled", library=OURS, takes=TAKES)
 def separable(problem: Problem) -> Launch:
     """Depthwise into a map that is allocated here, then pointwise: two passes."""
     return bind_two_passes(problem.F, problem.K_hat, problem.K_tilde, problem.G, problem.stride)

@@ -23,10 +23,10 @@ THREADS, _BLOCKS = 128, 8
 @cache
 def loops_pass(convolution: Convolution, shape: ConvShape, F: Layout, G: Layout) -> Pass:
     """`run(F, K, G)` of one convolution."""
-    by_channel, D_K, N = convolution.depthwise, convolution.window(shape), convolution.out_channels(shape)
+    by_channel, D_K, N = convolution.depthwise, convolution.window(shape)[0], convolution.out_channels(shape)
     OUTPUTS = np.uint32(shape.batch * shape.D_G**2 * N)
     CHANNELS, D_G, MAP = np.uint32(N), np.uint32(shape.D_G), np.uint32(shape.D_G**2)
-    STRIDE = np.uint32(convolution.stride(shape))
+    STRIDE = np.uint32(convolution.strides(shape)[0])
     F_IMAGE, F_ROW, F_PIXEL = (np.uint32(step) for step in (F.image, F.row, F.pixel))
     G_IMAGE, G_ROW, G_PIXEL = (np.uint32(step) for step in (G.image, G.row, G.pixel))
     ROW_STEPS, PIXEL_STEPS = (np.uint32(D_K * step) for step in (F.row, F.pixel))

@@ -13,7 +13,7 @@ import numpy as np
 
 from sepconv_bench import gpu
 from sepconv_bench.kernels.device_array import DeviceArray
-from sepconv_bench.kernels.problem import Problem
+from sepconv_bench.kernels.problem import GroupedConvolution, Problem
 from sepconv_bench.kernels.registry import Launch, kernel
 from sepconv_bench.model.operators import OPERATORS
 from sepconv_bench.model.shapes import ConvShape
@@ -54,13 +54,13 @@ def _bind(problem: Problem, layout: torch.memory_format) -> Launch:
     configure()
     conv2d = torch.conv2d
 
-    def step(weight: Tensor, stride: int, groups: int) -> Callable[[Tensor], Tensor]:
-        weight = weight.contiguous(memory_format=layout)
-        return lambda x: conv2d(x, weight, None, stride, 0, 1, groups)
+    def step(one: GroupedConvolution) -> Callable[[Tensor], Tensor]:
+        weight = _tensor(one.weight).contiguous(memory_format=layout)
+        return lambda x: conv2d(x, weight, None, one.strides[0], 0, 1, one.groups)
 
     with torch.inference_mode():
         F = _tensor(problem.F).permute(0, 3, 1, 2).contiguous(memory_format=layout)
-        steps = [step(_tensor(one.weight), one.stride, one.groups) for one in problem.convolutions]
+        steps = [step(one) for one in problem.convolutions]
 
     def launch() -> Tensor:
         x = F

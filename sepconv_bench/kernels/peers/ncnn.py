@@ -18,18 +18,23 @@ import numpy as np
 from sepconv_bench.kernels.problem import GroupedConvolution, Problem, require_memory
 from sepconv_bench.kernels.registry import Launch, kernel
 from sepconv_bench.model.operators import OPERATORS, STANDARD
+from sepconv_bench.model.shapes import PROPERTIES
 
 if TYPE_CHECKING:
     from ncnn import Mat, Net
 
 _MAGIC = "7767517"  # of its text format
 _RAW_FLOATS = b"\0\0\0\0"  # the tag before weights that are not compressed
+# Its convolutions of more than one group and more than one channel in each give other numbers.
+_TAKES = tuple(name for name in PROPERTIES if name != "groups")
 _NARROW = ("use_fp16_packed", "use_fp16_storage", "use_fp16_arithmetic", "use_bf16_packed", "use_bf16_storage")
 
 
 def _layer(number: int, one: GroupedConvolution) -> str:
-    N, _, D_K, _ = one.weight.shape
-    facts = f"0={N} 1={D_K} 3={one.stride} 6={one.weight.size}"
+    N, _, D_K, D_K_w = one.weight.shape
+    top, bottom, left, right = one.padding
+    facts = f"0={N} 1={D_K_w} 11={D_K} 3={one.strides[1]} 13={one.strides[0]} 6={one.weight.size}"
+    facts += f" 2={one.dilations[1]} 12={one.dilations[0]} 4={left} 15={right} 14={top} 16={bottom}"
     kind = "Convolution" if one.groups == 1 else "ConvolutionDepthWise"
     groups = "" if one.groups == 1 else f" 7={one.groups}"
     return f"{kind} convolution{number} 1 1 map{number} map{number + 1} {facts}{groups}"
@@ -74,7 +79,7 @@ def _bound(problem: Problem, winograd: bool) -> Launch:
     copies = 3 * (problem.F.size + problem.G.size) + 3 * sum(weight.size for weight in problem.weights)
     require_memory(4 * copies, "the net of ncnn and its maps")
     net = _net(problem, winograd)
-    images = np.ascontiguousarray(problem.F.transpose(0, 3, 1, 2))
+    images = np.ascontiguousarray(problem.interior.transpose(0, 3, 1, 2))
     maps = [Mat(image) for image in images]
     last = f"map{len(problem.convolutions)}"
 
@@ -96,7 +101,7 @@ def _unpack(given: list[Mat], G: np.ndarray) -> None:
         np.copyto(target, np.array(image).transpose(1, 2, 0))
 
 
-_ncnn = partial(kernel, unpack=_unpack, needs=("ncnn",), library="ncnn")
+_ncnn = partial(kernel, unpack=_unpack, needs=("ncnn",), library="ncnn", takes=_TAKES)
 for _operator in OPERATORS.values():
     if _operator is not STANDARD:
         _ncnn(f"cpu.{_operator}.ncnn")(_direct)

@@ -6,7 +6,7 @@ launch. Latency mode, one stream, float32. OpenVINO is imported when a kernel is
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 import numba
@@ -15,6 +15,7 @@ import numpy as np
 from sepconv_bench.kernels.problem import GroupedConvolution, Problem, require_memory
 from sepconv_bench.kernels.registry import Launch, kernel
 from sepconv_bench.model.operators import OPERATORS
+from sepconv_bench.model.shapes import PROPERTIES
 
 if TYPE_CHECKING:
     from openvino import Core, InferRequest, Node
@@ -43,18 +44,19 @@ def _settings() -> dict[str, Any]:
 def _node(x: Node, one: GroupedConvolution) -> Node:
     from openvino import opset15
 
-    strides, none, dilations = [one.stride] * 2, [0, 0], [1, 1]
+    top, bottom, left, right = one.padding
+    steps = list(one.strides), [top, left], [bottom, right], list(one.dilations)
     if one.groups == 1:
-        return opset15.convolution(x, opset15.constant(one.weight), strides, none, none, dilations)
-    # (groups, outputs of a group, inputs of a group, D_K, D_K)
+        return opset15.convolution(x, opset15.constant(one.weight), *steps)
+    # (groups, outputs of a group, inputs of a group, D_K, D_K_w)
     weight = one.weight.reshape(one.groups, -1, *one.weight.shape[1:])
-    return opset15.group_convolution(x, opset15.constant(weight), strides, none, none, dilations)
+    return opset15.group_convolution(x, opset15.constant(weight), *steps)
 
 
 def _compiled(problem: Problem) -> InferRequest:
     from openvino import Model, opset15
 
-    F = opset15.parameter(problem.F.shape, np.float32)
+    F = opset15.parameter(problem.interior.shape, np.float32)
     x = opset15.transpose(F, np.array(_TO_CHANNELS_FIRST))
     for one in problem.convolutions:
         x = _node(x, one)
@@ -74,7 +76,7 @@ def _bind(problem: Problem) -> Launch:
     from openvino import Tensor
 
     request = _compiled(problem)
-    arrays = F, G = _dense(problem.F), _dense(problem.G)
+    arrays = F, G = _dense(problem.interior), _dense(problem.G)
     request.set_input_tensor(Tensor(F, shared_memory=True))
     request.set_output_tensor(Tensor(G, shared_memory=True))
     infer = request.infer
@@ -92,5 +94,6 @@ def _unpack(given: np.ndarray, G: np.ndarray) -> None:
         np.copyto(G, given)
 
 
+_openvino = partial(kernel, unpack=_unpack, needs=("openvino",), library="openvino", algorithm="chosen", takes=PROPERTIES)
 for _operator in OPERATORS:
-    kernel(f"cpu.{_operator}.openvino", unpack=_unpack, needs=("openvino",), library="openvino", algorithm="chosen")(_bind)
+    _openvino(f"cpu.{_operator}.openvino")(_bind)

@@ -7,20 +7,22 @@ torch is imported when a kernel is bound, never before.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
 import numba
 import numpy as np
 
-from sepconv_bench.kernels.problem import Problem, require_memory
+from sepconv_bench.kernels.problem import GroupedConvolution, Problem, require_memory
 from sepconv_bench.kernels.registry import Launch, kernel
 from sepconv_bench.model.operators import OPERATORS
-from sepconv_bench.model.shapes import ConvShape
+from sepconv_bench.model.shapes import PROPERTIES, ConvShape
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+Step = Callable[["Tensor"], "Tensor"]
 
 
 def _unpack(given: Tensor, G: np.ndarray) -> None:
@@ -56,17 +58,29 @@ def _tensor(array: np.ndarray) -> Tensor:
 
 
 def _map(problem: Problem) -> Tensor:
-    """F (batch, M, D_F, D_F), channels_last."""
+    """F (batch, M, D_F, D_F_w), channels_last."""
     import torch
 
     torch.set_num_threads(numba.get_num_threads())
-    return _tensor(problem.F).permute(0, 3, 1, 2)
+    return _tensor(problem.interior).permute(0, 3, 1, 2)
 
 
-def _convolutions(problem: Problem) -> Iterator[tuple[Tensor, int, int]]:
-    """Weights, stride and groups of each of the operator's convolutions."""
-    for one in problem.convolutions:
-        yield _tensor(one.weight), one.stride, one.groups
+def _padded(one: GroupedConvolution) -> tuple[tuple[int, int], tuple[int, int, int, int] | None]:
+    """Padding as a convolution of torch takes it, the same on both sides, and what is left for torch to pad before: the last
+    column, the first, and the rows so."""
+    top, bottom, left, right = one.padding
+    if (top, left) == (bottom, right):
+        return (top, left), None
+    return (0, 0), (left, right, top, bottom)
+
+
+def _padding_first(before: tuple[int, int, int, int] | None, step: Step) -> Step:
+    """What has more padding on one side pads in each launch, as a layer of torch does."""
+    if before is None:
+        return step
+    from torch.nn.functional import pad
+
+    return lambda x: step(pad(x, before))
 
 
 def _eager(problem: Problem) -> Launch:
@@ -75,13 +89,15 @@ def _eager(problem: Problem) -> Launch:
 
     conv2d = torch.conv2d
 
-    def step(weight: Tensor, stride: int, groups: int) -> Callable[[Tensor], Tensor]:
-        weight = weight.contiguous(memory_format=torch.channels_last)
-        return lambda x: conv2d(x, weight, None, stride, 0, 1, groups)
+    def step(one: GroupedConvolution) -> Step:
+        weight = _tensor(one.weight).contiguous(memory_format=torch.channels_last)
+        padding, before = _padded(one)
+        steps = one.strides, padding, one.dilations, one.groups
+        return _padding_first(before, lambda x: conv2d(x, weight, None, *steps))
 
     # Nothing that is computed from tensors made in inference mode is recorded for gradients, in whatever mode.
     with torch.inference_mode():
-        return _in_turn(_map(problem), *(step(*convolution) for convolution in _convolutions(problem)))
+        return _in_turn(_map(problem), *map(step, problem.convolutions))
 
 
 def _prepacked(problem: Problem) -> Launch:
@@ -89,24 +105,31 @@ def _prepacked(problem: Problem) -> Launch:
     import torch
 
     with torch.inference_mode():
-        F, D_G = _map(problem), problem.shape.D_G
-        first, *second = _convolutions(problem)
-        steps = [_prepacked_step(*first, size=tuple(F.shape))]
-        for convolution in second:
-            steps.append(_prepacked_step(*convolution, size=(len(F), problem.shape.M, D_G, D_G)))
+        F = _map(problem)
+        first, *second = problem.convolutions
+        steps = [_prepacked_step(first, tuple(F.shape))]
+        for one in second:
+            steps.append(_prepacked_step(one, (len(F), one.weight.shape[1], *problem.shape.G_map)))
         return _in_turn(F, *steps)
 
 
-def _prepacked_step(weight: Tensor, stride: int, groups: int, size: tuple[int, ...]) -> Callable[[Tensor], Tensor]:
+def _prepacked_step(one: GroupedConvolution, size: tuple[int, ...]) -> Step:
+    """Of an input of `size`, (batch, M, rows, columns)."""
     import torch
 
-    padding, strides, dilation = [0, 0], [stride, stride], [1, 1]
-    packed = torch.ops.mkldnn._reorder_convolution_weight(weight.contiguous(), padding, strides, dilation, groups, size)
+    sides, before = _padded(one)
+    if before is not None:
+        left, right, top, bottom = before
+        size = (*size[:2], size[2] + top + bottom, size[3] + left + right)
+    padding, strides, dilation = list(sides), list(one.strides), list(one.dilations)
+    weight = _tensor(one.weight).contiguous()
+    packed = torch.ops.mkldnn._reorder_convolution_weight(weight, padding, strides, dilation, one.groups, size)
     convolution = torch.ops.mkldnn._convolution_pointwise.default
-    return lambda x: convolution(x, packed, None, padding, strides, dilation, groups, "none", [], "")
+    steps = padding, strides, dilation, one.groups
+    return _padding_first(before, lambda x: convolution(x, packed, None, *steps, "none", [], ""))
 
 
-def _in_turn(F: Tensor, first: Callable[[Tensor], Tensor], second: Callable[[Tensor], Tensor] | None = None) -> Launch:
+def _in_turn(F: Tensor, first: Step, second: Step | None = None) -> Launch:
     if second is None:
         return lambda: first(F)
     return lambda: second(first(F))
@@ -117,7 +140,7 @@ def _linear(problem: Problem) -> Launch:
     import torch
 
     with torch.inference_mode():
-        rows = _map(problem).permute(0, 2, 3, 1).reshape(-1, problem.shape.M)
+        rows = _map(problem).permute(0, 2, 3, 1).reshape(-1, len(problem.K_tilde))
         weight = _tensor(problem.K_tilde).T.contiguous()
         packed = torch.ops.mkl._mkl_reorder_linear_weight(weight, len(rows))
     linear = torch.ops.mkl._mkl_linear.default
@@ -128,19 +151,20 @@ def _matmul(problem: Problem) -> Launch:
     """Pointwise as a product of matrices, written into G; weights of depthwise packed for oneDNN."""
     import torch
 
-    mm, M, separable = torch.mm, problem.shape.M, len(problem.convolutions) > 1
+    mm, M, separable = torch.mm, len(problem.K_tilde), len(problem.convolutions) > 1
     with torch.inference_mode():
         F, weight = _map(problem), _tensor(problem.K_tilde)
         if separable:
-            depthwise = _prepacked_step(*next(_convolutions(problem)), size=tuple(F.shape))
-        rows = F.permute(0, 2, 3, 1).reshape(-1, M)
+            depthwise = _prepacked_step(problem.convolutions[0], tuple(F.shape))
+        else:
+            rows = F.permute(0, 2, 3, 1).reshape(-1, M)
     out = _tensor(problem.G).view(-1, problem.shape.N)  # one made in inference mode could not be written into outside of it
     if not separable:
         return lambda: mm(rows, weight, out=out)
     return lambda: mm(depthwise(F).permute(0, 2, 3, 1).reshape(-1, M), weight, out=out)
 
 
-_torch = partial(kernel, needs=("torch",), library="torch", algorithm="chosen")
+_torch = partial(kernel, needs=("torch",), library="torch", algorithm="chosen", takes=PROPERTIES)
 for _operator in OPERATORS.values():
     _torch(f"cpu.{_operator}.torch", unpack=_unpack)(_eager)
 for _operator in OPERATORS.values():

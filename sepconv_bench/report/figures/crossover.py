@@ -10,7 +10,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter
 
 from sepconv_bench.model import theory
-from sepconv_bench.model.shapes import AXES, ConvShape
+from sepconv_bench.model.shapes import FIELDS, ConvShape
 from sepconv_bench.report.figures.points import panels
 from sepconv_bench.report.figures.style import (
     MEASURED_GREY,
@@ -72,5 +72,5 @@ def crossover(ratios: pd.DataFrame) -> Figure | None:
 
 def _multiply_adds(row: pd.Series) -> float:
     """Of the standard layer, in millions."""
-    shape = ConvShape(*(int(row[name]) for name in AXES))
+    shape = ConvShape(*(int(row[name]) for name in FIELDS))
     return theory.multiplications("standard", shape) / 1e6

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from sepconv_bench.model.shapes import AXES, ConvShape
+from sepconv_bench.model.shapes import FIELDS, ConvShape
 from sepconv_bench.report.figures.style import (
     LOOKS,
     SPEEDUP,
@@ -19,7 +19,7 @@ from sepconv_bench.report.figures.style import (
     styled,
 )
 
-_SHAPE = [*AXES]
+_SHAPE = [*FIELDS]
 
 
 @styled

@@ -21,12 +21,14 @@ from sepconv_bench.report.figures.style import (
     styled,
 )
 from sepconv_bench.report.plain import in_figure
+from sepconv_bench.results.rows import of_the_paper
 
 
 @styled
 def over(ratios: pd.DataFrame, axis: str) -> Figure | None:
     """Speedup over one of D_K, M, N, D_G with the theory's curves, a panel a comparison, the other sizes fixed."""
     by = "N" if axis == "D_K" else "D_K"
+    ratios = of_the_paper(ratios)  # its curves are theirs
     rows, fixed = _slice(ratios, axis, by)
     parts = panels(rows, best=True)
     if not parts:

@@ -14,12 +14,13 @@ from sepconv_bench.report.figures.style import (
     log_axis,
     styled,
 )
+from sepconv_bench.results.rows import of_the_paper
 
 
 @styled
 def plane(ratios: pd.DataFrame) -> Figure | None:
     """The promise over N and D_K as ground, and on it the measured speedups of the fastest kernels in the same colours."""
-    best = ratios[ratios.best] if len(ratios) else ratios
+    best = of_the_paper(ratios[ratios.best] if len(ratios) else ratios)
     if best.empty or best.N.nunique() < 2 or best.D_K.nunique() < 2:
         return None
     figure, axes = plt.subplots(figsize=(7.6, 5.2))
