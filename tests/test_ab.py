@@ -41,7 +41,7 @@ SLOWER = "return lambda: [launch() for _ in range(3)]"
 WRONG = "return lambda: (launch(), problem.G.fill(0))"
 CRASH = "import os; os.abort()"
 CRASH_LATER = "import os; return os.abort"
-# What the process of a revision imports. A page and a table are no part of it, and matplotlib and pandas take longest to install.
+# What the process of a revision imports. It draws no page: matplotlib and pandas take longest to install.
 NEEDED = ("msgspec", "numba", "numpy", "psutil", "scipy")
 
 pytestmark = pytest.mark.skipif(not (ROOT / ".git").exists(), reason="needs the repository, not only its files")

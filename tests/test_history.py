@@ -93,10 +93,8 @@ def recorded(tmp_path_factory) -> Path:
 def _as_of(written: Path, commit: str, seconds: str) -> None:
     text = written.read_text()
     stored = json.loads(text)
-    for old, new in (
-        (f'"commit_hash": "{stored["commit_hash"]}"', f'"commit_hash": "{commit}"'),
-        (str(stored["date"]), f"{seconds}000"),
-    ):
+    commit_line = '"commit_hash": "{}"'.format
+    for old, new in ((commit_line(stored["commit_hash"]), commit_line(commit)), (str(stored["date"]), f"{seconds}000")):
         assert text.count(old) == 1
         text = text.replace(old, new)
     written.with_name(written.name.replace(stored["commit_hash"][:8], commit[:8])).write_text(text)
