@@ -30,8 +30,8 @@ QUICK = ("--time-limit", "0.1", "--target", "0.5")
 
 # By how long they take, the longest first.
 _LONG = (
-    *("sweep", "ab", "tile", "asv", "cuda_compiled", "mobilenet_door", "kernels", "cli", "peers", "faults", "cuda_simulated"),
-    *("trust", "history", "compile_once", "fleet", "mobilenet"),
+    *("mobilenet_door", "sweep", "ab", "asv", "tile", "cuda_simulated", "trust", "peers", "cli", "mobilenet", "kernels"),
+    *("fleet", "cuda_compiled", "faults", "history", "compile_once", "page"),
 )
 _all = False  # --all was given
 
