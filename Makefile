@@ -37,10 +37,8 @@ types: $(VENV)/.installed-dev
 imports: $(VENV)/.installed-dev
 	$(BIN)/lint-imports
 
-# One more than the two cores that they are meant for: a fifth of the time is waiting for processes that are slept on or ended.
-PROCESSES ?= 3
 pytest: $(VENV)/.installed-dev
-	$(BIN)/pytest --numprocesses $(PROCESSES) --dist loadfile --no-loadscope-reorder --failed-first $(PYTEST_OPTIONS)
+	$(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder --failed-first $(PYTEST_OPTIONS)
 
 asv: $(VENV)/.installed-dev
 	$(BIN)/asv machine --yes
