@@ -16,6 +16,10 @@ report-commit: $(VENV)/.installed
 	@folder=reports/$$(readlink results/latest | sed -E 's/-[0-9]{4}-[0-9]{2}-[0-9]{2}(-[0-9]+)?$$//') && mkdir -p $$folder && \
 	cp results/latest/results.sqlite $$folder/ && $(BIN)/sepconv-bench report $$folder && git add $$folder && echo "now: git commit"
 
+# What is imported is compiled once: where Python is told to keep no byte code, as in many containers, the hundreds of processes that
+# the tests start would each compile all that they import.
+test test-all pytest: export PYTHONDONTWRITEBYTECODE =
+
 test: $(VENV)/.installed-dev
 	@$(MAKE) --no-print-directory --jobs 2 lint types imports pytest
 
@@ -34,7 +38,7 @@ imports: $(VENV)/.installed-dev
 	$(BIN)/lint-imports
 
 pytest: $(VENV)/.installed-dev
-	$(BIN)/pytest --numprocesses 2 --dist loadfile --failed-first $(PYTEST_OPTIONS)
+	$(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder --failed-first $(PYTEST_OPTIONS)
 
 asv: $(VENV)/.installed-dev
 	$(BIN)/asv machine --yes

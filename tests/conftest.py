@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+import quick
 from hypothesis import settings
 from hypothesis import strategies as st
 
 from sepconv_bench.cli import main
-from sepconv_bench.report.figures import saving
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -30,8 +30,21 @@ QUICK = ("--time-limit", "0.1", "--target", "0.5")
 
 # By how long they take, the longest first.
 _LONG = (
-    *("sweep", "ab", "tile", "asv", "cuda_compiled", "mobilenet_door", "kernels", "cli", "peers", "faults", "cuda_simulated"),
-    *("trust", "history", "compile_once", "fleet", "mobilenet"),
+    *(
+        "mobilenet_door",
+        "sweep",
+        "tile",
+        "fleet",
+        "cuda_simulated",
+        "ab",
+        "asv",
+        "cli",
+        "mobilenet",
+        "peers",
+        "faults",
+        "trust",
+    ),
+    *("cuda_compiled", "kernels", "page", "history", "compile_once", "noise"),
 )
 _all = False  # --all was given
 
@@ -135,18 +148,36 @@ def door(capfd: pytest.CaptureFixture[str], svg_alone: None) -> Callable[..., su
 @pytest.fixture
 def svg_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """A report that is drawn in this process writes one file a figure, in a third of the time."""
-    monkeypatch.setattr(saving, "KINDS", {"svg": saving.KINDS["svg"]})
+    quick.svg_alone(monkeypatch)
 
 
 @pytest.fixture(scope="session")
-def swept(tmp_path_factory: pytest.TempPathFactory, sepconv: Callable[..., subprocess.CompletedProcess]) -> Path:
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of this run of the tests, the same one for all processes that share it."""
+    folder = tmp_path_factory.getbasetemp()
+    return folder.parent if os.environ.get("PYTEST_XDIST_WORKER") else folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def kept_ceilings(shared: Path) -> Iterator[Path]:
+    """Where the ceilings are kept that a sweep in this process takes, too, once somebody has measured them."""
+    with pytest.MonkeyPatch.context() as patched:
+        quick.ceilings_once(shared / "ceilings", patched)
+        yield shared / "ceilings"
+
+
+@pytest.fixture(scope="session")
+def quickly(kept_ceilings: Path) -> list[str]:
+    """What starts the command line in a process of its own that a test may kill: see quick.py."""
+    return [sys.executable, quick.__file__, str(kept_ceilings)]
+
+
+@pytest.fixture(scope="session")
+def swept(shared: Path, sepconv: Callable[..., subprocess.CompletedProcess]) -> Path:
     """A folder with the results and the report of six small cells: two rungs, stride and batch among them.
 
     Processes that share the tests share it: whoever comes first measures.
     """
-    shared = tmp_path_factory.getbasetemp()
-    if os.environ.get("PYTEST_XDIST_WORKER"):
-        shared = shared.parent
     folder = shared / "swept"
     with (shared / "swept.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

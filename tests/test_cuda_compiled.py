@@ -77,7 +77,7 @@ def assert_sound(one: Pass, code: MachineCode) -> None:
     assert code.count("FFMA") > 0
 
 
-@pytest.mark.sampled(each="tile")
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize(("shape", "cc"), [(WIDE, AMPERE), (WIDE, HOPPER), (ODD, HOPPER)])
 @pytest.mark.parametrize("tile", TILES, ids=lambda tile: f"{tile.BP}x{tile.BN}")
 def test_a_tile_is_nothing_but_multiply_adds_and_vectors(tile, shape, cc):
@@ -92,7 +92,7 @@ def test_a_tile_is_nothing_but_multiply_adds_and_vectors(tile, shape, cc):
     assert code.count("STG.E.128") == (tile.TP * tile.TN // 4 if shape is WIDE else 0)
 
 
-@pytest.mark.sampled(each="tile")
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(("D_K", "cc"), [(3, AMPERE), (3, HOPPER), (7, AMPERE), (7, HOPPER)])
 @pytest.mark.parametrize("tile", FUSED_TILES, ids=lambda tile: f"{tile.BP}x{tile.BN}")
 def test_a_tile_that_filters_still_fits_into_registers(tile, D_K, cc):
@@ -103,7 +103,7 @@ def test_a_tile_that_filters_still_fits_into_registers(tile, D_K, cc):
     assert code.count("LDG.E.128") >= 3  # F, the window's weights, K_tilde
 
 
-@pytest.mark.sampled(each="strip")
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("D_K", [1, 3, 5, 7])
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("strip", STRIPS, ids=str)
@@ -150,7 +150,7 @@ def mobilenet() -> list[list[Pass]]:
 
 # Of each kind of kernel one: other steps differ from these in their sizes alone. Of fused, how many quads of G_hat a thread
 # filters a slice.
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize(("step", "splits", "quads"), [(1, 1, 0), (2, 1, 1), (3, 1, 2), (7, 8, 2), (13, 16, 2)])
 def test_a_step_of_mobilenet_is_nothing_but_registers_and_vectors(mobilenet, step, splits, quads):
     product, *summed = mobilenet[step]
@@ -197,7 +197,7 @@ def test_sums_of_splits_and_loops_compile_too():
     assert summed.count("LDG.E.128") == 4
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("kernel", ["cuda.standard.tiled", "cuda.separable.tiled", "cuda.separable.fused"])
 @pytest.mark.parametrize(
     "shape", [ConvShape(3, 512, 512, 14), ConvShape(3, 32, 64, 112), ConvShape(5, 64, 64, 28, batch=8)], ids=str

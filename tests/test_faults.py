@@ -110,11 +110,11 @@ def test_a_file_on_a_full_disk_stays_as_it_was(full_disk, swept, door):
     assert sorted(path.name for path in full_disk.iterdir()) == ["more", "precious.md"]
 
 
-def test_a_run_that_finds_no_more_room_keeps_its_cells_and_goes_on_later(tmp_path, door):
+def test_a_run_that_finds_no_more_room_keeps_its_cells_and_goes_on_later(tmp_path, quickly, door):
     def limited() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, 40_000))
 
-    command = [sys.executable, "-m", "sepconv_bench", *SMALL, "--output", str(tmp_path / "out")]
+    command = [*quickly, *SMALL, "--output", str(tmp_path / "out")]
     done = subprocess.run(command, preexec_fn=limited, capture_output=True, text=True, check=False)
     assert done.returncode == 2, done.stderr
     assert done.stderr.count("\n") == 1
@@ -177,9 +177,9 @@ def test_a_report_leaves_other_peoples_figures_alone(swept, tmp_path, door):
 # ---------------------------------------------------------------------------------------------- signals
 
 
-def _until(folder: Path, line: str, *more: str) -> subprocess.Popen:
+def _until(quickly: list[str], folder: Path, line: str, *more: str) -> subprocess.Popen:
     heeded: Callable[[], None] = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
-    command = [sys.executable, "-m", "sepconv_bench", *SMALL, *more, "--output", str(folder)]
+    command = [*quickly, *SMALL, *more, "--output", str(folder)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=heeded)
     for said in process.stdout:
         if said.startswith(line):
@@ -187,9 +187,9 @@ def _until(folder: Path, line: str, *more: str) -> subprocess.Popen:
     return process
 
 
-def test_a_signal_for_all_is_not_taken_for_a_kernels_fault(tmp_path):
+def test_a_signal_for_all_is_not_taken_for_a_kernels_fault(tmp_path, quickly):
     """As when a machine is shut down: a worker that ended before the run would leave a sound kernel recorded as failed."""
-    process = _until(tmp_path, "[1/", "--time-limit", "2")
+    process = _until(quickly, tmp_path, "[1/", "--time-limit", "1")
     (worker,) = psutil.Process(process.pid).children()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGTERM):
         worker.send_signal(number)
@@ -201,8 +201,8 @@ def test_a_signal_for_all_is_not_taken_for_a_kernels_fault(tmp_path):
 
 
 @pytest.mark.exhaustive
-def test_an_impatient_user_is_told_once(tmp_path):
-    process = _until(tmp_path, "[1/", "--time-limit", "2")
+def test_an_impatient_user_is_told_once(tmp_path, quickly):
+    process = _until(quickly, tmp_path, "[1/", "--time-limit", "1")
     (worker,) = psutil.Process(process.pid).children()
     for number in (signal.SIGINT, signal.SIGINT, signal.SIGTERM, signal.SIGINT):
         process.send_signal(number)

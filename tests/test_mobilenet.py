@@ -48,7 +48,7 @@ def in_torch(layers, weights, x):
     return maps, torch.softmax(logits, 1).numpy()
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize(
     ("alpha", "resolution", "batch", "separable"),
     [

@@ -19,6 +19,7 @@ from sepconv_bench.model.networks import mobilenet_v1, multiply_adds
 from sepconv_bench.network.image import read_image
 from sepconv_bench.network.plan import Plan
 from sepconv_bench.network.weights import random_weights, read_weights
+from sepconv_bench.report.figures import saving
 from sepconv_bench.report.network import layer_view
 from sepconv_bench.results.store import open_results
 from sepconv_bench.results.tables import layers, network, ratios
@@ -44,10 +45,11 @@ def folder(tmp_path_factory, everything):
     folder, tools = tmp_path_factory.mktemp("mobilenet") / "here", tmp_path_factory.mktemp("tools")
     (tools / "git").symlink_to(shutil.which("git"))
     with pytest.MonkeyPatch.context() as changed:
+        changed.setattr(saving, "KINDS", {kind: saving.KINDS[kind] for kind in ("png", "svg")})
         if not everything:
             changed.setenv("PATH", str(tools))
             changed.delenv("CXX", raising=False)
-        main(["mobilenet", *SMALL, "--time-limit", "0.4", "--threads", "2", "--output", str(folder)])
+        main(["mobilenet", *SMALL, "--time-limit", "0.1", "--threads", "2", "--output", str(folder)])
     return folder
 
 

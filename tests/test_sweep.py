@@ -34,7 +34,7 @@ SHAPES = cross(D_K=(1, 3), M=(2,), N=(2, 4, 6), D_G=(4,))
 NUMPY = ("--kernels", "cpu.*.numpy")
 
 FAULTY = """
-import ctypes, os
+import ctypes, os, time
 import numpy as np
 from sepconv_bench import kernel
 
@@ -48,7 +48,7 @@ def crashes(problem):
 def hangs(problem):
     def launch():
         while True:
-            pass
+            time.sleep(0.1)
     return launch
 
 @kernel("cpu.pointwise.wrong")
@@ -115,15 +115,16 @@ def cells(folder: Path) -> Counter:
 
 
 @pytest.fixture(scope="module")
-def faulty(tmp_path_factory: pytest.TempPathFactory, sepconv: Callable) -> tuple[pd.DataFrame, subprocess.CompletedProcess]:
+def faulty(tmp_path_factory: pytest.TempPathFactory, quickly: list[str]) -> tuple[pd.DataFrame, subprocess.CompletedProcess]:
     folder = tmp_path_factory.mktemp("faulty")
     plugin = folder / "faulty.py"
     plugin.write_text(FAULTY)
     names = "crashes,hangs,wrong,forgets,scribbles,huge,raises,quits,exits,stops,no_launch,picky,numpy".replace(",", ",cpu.*.")
-    done = sepconv(
-        *("run", "--M", "2,4", "--N", "3,5", "--D_G", "5", "--plugin", plugin, "--kernels", f"cpu.*.{names}"),
-        *("--timeout", "2", "--output", folder / "out", *QUICK),
-    )
+    command = [
+        *(*quickly, "run", "--M", "2,4", "--N", "3,5", "--D_G", "5", "--plugin", str(plugin), "--kernels", f"cpu.*.{names}"),
+        *("--timeout", "2", "--output", str(folder / "out"), *QUICK),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
     return timings(folder / "out"), done
@@ -177,18 +178,20 @@ def test_what_failed_is_said_while_it_runs(faulty):
     assert "cpu.standard.crashes failed (it crashed its process with SIGSEGV)" in faulty[1].stdout
 
 
-def _run(folder: Path, *more: str) -> subprocess.Popen:
-    command = [sys.executable, "-m", "sepconv_bench", "run", *AXES, *NUMPY, *QUICK, "--output", str(folder), "--resume", *more]
+@pytest.fixture
+def started(quickly: list[str], tmp_path: Path) -> Callable[[], subprocess.Popen]:
+    """Starts a run into the test's folder, or goes on with it."""
+    command = [*quickly, "run", *AXES, *NUMPY, *QUICK, "--output", str(tmp_path), "--resume"]
     # Whoever runs these tests in the background may ignore Ctrl-C; the sweep then would, too.
     heeded = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=heeded)
+    return lambda: subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=heeded)
 
 
-def test_killed_at_random_moments_and_resumed_it_ends_with_every_cell_once(tmp_path: Path):
+def test_killed_at_random_moments_and_resumed_it_ends_with_every_cell_once(started: Callable, tmp_path: Path):
     rng = random.Random(7)
     killed = Counter()
     for attempt in range(6):
-        process = _run(tmp_path)
+        process = started()
         # A few lines on, then a random moment: most moments of so short a sweep lie before its first cell.
         lines = list(itertools.islice(process.stdout, rng.choice((0, 2, 3, 4, 5))))
         try:
@@ -210,8 +213,8 @@ def test_killed_at_random_moments_and_resumed_it_ends_with_every_cell_once(tmp_p
     assert (tmp_path / "index.html").exists()
 
 
-def test_interrupted_it_says_how_to_go_on_and_resumes(tmp_path: Path, door: Callable):
-    process = _run(tmp_path)
+def test_interrupted_it_says_how_to_go_on_and_resumes(started: Callable, tmp_path: Path, door: Callable):
+    process = started()
     for line in process.stdout:
         if line.startswith("[1/"):
             break
@@ -224,7 +227,7 @@ def test_interrupted_it_says_how_to_go_on_and_resumes(tmp_path: Path, door: Call
     assert (tmp_path / "index.html").exists(), "what is there is drawn"
     before = cells(tmp_path)
     assert 1 <= len(before) < len(SHAPES)
-    process = _run(tmp_path)
+    process = started()
     output, errors = process.communicate(timeout=120)
     assert process.returncode == 0, errors
     assert sum(line.startswith("[") and "theory" in line for line in output.splitlines()) == len(SHAPES) - len(before)
@@ -236,10 +239,10 @@ def test_interrupted_it_says_how_to_go_on_and_resumes(tmp_path: Path, door: Call
 @pytest.mark.skipif(
     sys.platform != "linux", reason="only Linux ends a child with its parent; elsewhere it ends at its next answer"
 )
-def test_a_kernel_that_hangs_does_not_outlive_a_sweep_that_is_killed(tmp_path: Path):
+def test_a_kernel_that_hangs_does_not_outlive_a_sweep_that_is_killed(quickly: list[str], tmp_path: Path):
     plugin = tmp_path / "faulty.py"
     plugin.write_text(FAULTY.replace("while True:", "print('hanging', flush=True)\n        while True:"))
-    command = [sys.executable, "-m", "sepconv_bench", "run", *AXES, "--plugin", str(plugin), "--kernels", "cpu.depthwise.hangs"]
+    command = [*quickly, "run", *AXES, "--plugin", str(plugin), "--kernels", "cpu.depthwise.hangs"]
     process = subprocess.Popen(
         [*command, "--output", str(tmp_path / "out")], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
     )
@@ -254,8 +257,8 @@ def test_a_kernel_that_hangs_does_not_outlive_a_sweep_that_is_killed(tmp_path: P
     assert not alive
 
 
-def test_a_killed_worker_costs_no_cell(tmp_path: Path):
-    process = _run(tmp_path)
+def test_a_killed_worker_costs_no_cell(started: Callable, tmp_path: Path):
+    process = started()
     for line in process.stdout:
         if line.startswith("[2/"):
             break

@@ -45,7 +45,7 @@ def python(source: str, *arguments: str, **environment: str) -> subprocess.Compl
 # ---------------------------------------------------------------------------------------------- what the compiler made
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("prefetches", [False, True])
 @pytest.mark.parametrize("NV", [1, 2, 3, 4])
 def test_the_inner_loop_of_a_product_is_its_multiply_adds_with_nothing_on_the_stack(NV, prefetches):
@@ -57,6 +57,7 @@ def test_the_inner_loop_of_a_product_is_its_multiply_adds_with_nothing_on_the_st
     assert len(loop.lines) <= tile.MR * tile.NV + tile.MR + tile.NV + 6 + 3 * prefetches
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(("D_K", "stride"), [(3, 1), (3, 2), (5, 1)])
 def test_the_inner_loop_of_a_depthwise_tile_is_its_multiply_adds_with_nothing_on_the_stack(D_K, stride):
     """A row of taps: MR x NV x D_K multiply-adds."""
@@ -121,7 +122,7 @@ EDGES = [
 ]
 
 
-@pytest.mark.sampled(14)
+@pytest.mark.sampled(each="name")
 @pytest.mark.parametrize("shape", EDGES, ids=str)
 @pytest.mark.parametrize("name", TILED)
 def test_every_edge_of_tiles_panels_and_vectors_is_right(name, shape):
@@ -193,8 +194,10 @@ def test_a_map_that_is_stored_past_the_caches_is_written_whole(shape):
 @on_x86
 @pytest.mark.parametrize("nontemporal", [False, True])
 def test_only_non_temporal_stores_go_past_the_caches(nontemporal):
+    """One store of a sum of nine taps, however often the compiler unrolls the loop."""
     loop = roll_loop(Tile(4, 1, LANES), nontemporal)
-    assert sum("movntps" in line for line in loop.lines) == nontemporal * 4
+    assert loop.multiply_adds >= 4 * 9
+    assert sum("movntps" in line for line in loop.lines) == nontemporal * loop.multiply_adds / 9
 
 
 FENCES = Path(__file__).parents[1] / "experiments" / "fences.py"
@@ -207,7 +210,7 @@ def fenced(names: Sequence[str], shapes: Sequence[ConvShape], **environment: str
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="mprotect of a page as Linux has it")
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("shape", EDGES, ids=str)
 def test_nothing_is_read_or_written_beside_the_arrays(shape, everything):
     """Every array lies against a page that may not be touched, and so does all that ours allocate: one float beside it ends the

@@ -97,16 +97,15 @@ def _install(checkout: Path, commit: str, folder: Path, cache: Path, log: Callab
         key = hashlib.sha256("\0".join(wanted).encode()).hexdigest()[:16]
         environment = cache / "environments" / key
         python = environment / "bin" / "python"
+        install = (python, "-m", "pip", "install", "--quiet", "--no-compile")  # what is imported, Python compiles
         if not (environment / "whole").exists():
             log("installing its requirements, once for all revisions that have the same")
             shutil.rmtree(environment, ignore_errors=True)
             _run(sys.executable, "-m", "venv", environment)
-            _run(
-                python, "-m", "pip", "install", "--quiet", "--no-compile", *limits, source
-            )  # what is imported, Python compiles
+            _run(*install, *limits, source)
             _run(python, "-m", "pip", "uninstall", "--quiet", "--yes", "sepconv-bench")
             (environment / "whole").touch()
-        _run(python, "-m", "pip", "install", "--quiet", "--no-deps", "--target", folder / "package", source)
+        _run(*install, "--no-deps", "--target", folder / "package", source)
     finally:
         _git(checkout, "worktree", "remove", "--force", str(source))
     return python
