@@ -122,6 +122,8 @@ class Model:
         logs = process.at(_Measured(sizes, {operator: roofs}, {}))
         frame = pd.DataFrame(_with_ends("time", "_s", np.exp(logs.mean), stretch * logs.deviation))
         limits = dict(zip(AXES, zip(2.0**low, 2.0**high, strict=True), strict=True))
+        if operator == "depthwise":
+            del limits["N"]
         return frame.assign(outside=[_beyond(shape, limits) for shape in shapes])
 
     def _part(self, operator: str) -> tuple[_Process, float, np.ndarray, np.ndarray]:

@@ -25,7 +25,7 @@ INPUT = (1, 3, 224, 224)  # of a model that does not say its own
 
 
 def read_named(text: str, sizes: tuple[int, ...] | None = None) -> Scanned:
-    """`module:callable`, a function or class that gives a module when it is called without arguments; also of the current folder."""
+    """`module:callable`, also of the current folder: a function or class that gives a torch module without arguments."""
     installed("torch", "torch", "a torch model")
     where, _, what = text.partition(":")
     with _current_folder():
