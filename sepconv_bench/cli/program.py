@@ -22,6 +22,7 @@ from sepconv_bench.cli.predict import predict
 from sepconv_bench.cli.progress import INTERRUPTED
 from sepconv_bench.cli.report import report
 from sepconv_bench.cli.run import run
+from sepconv_bench.cli.scan import scan
 from sepconv_bench.errors import InputError, Stopped
 from sepconv_bench.measure.clocks import MOST_THREADS
 
@@ -40,7 +41,7 @@ def cli(context: click.Context) -> None:
         click.echo(context.get_help())
 
 
-for _command in (run, mobilenet, report, export, ladder, check, predict, ab, compare, list_, machine):
+for _command in (run, mobilenet, report, export, ladder, check, predict, scan, ab, compare, list_, machine):
     cli.add_command(_command)
 
 

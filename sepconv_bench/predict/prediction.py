@@ -83,9 +83,7 @@ class Model:
             )
         kept = np.random.default_rng(0).permutation(len(known))[:_MOST]
         known = [known[number] for number in sorted(kept)]
-        last = known[-1][0]
-        peak = median(cell.peak for cell, _ in known)
-        self._machine = Roofs(peak, partial(bandwidth, last.run.ceilings.levels, peak))
+        self._machine = machine_roofs([cell for cell, _ in known])
         roofs = [_roofs(cell.shape, cell.roofs) for cell, _ in known]
         self._measured = _Measured(
             np.array([_sizes(cell.shape) for cell, _ in known]),
@@ -99,15 +97,6 @@ class Model:
         self._stretch = {what: _quantile(misses.scores) for what, misses in held_out.items()}
         self.accuracy = _accuracy(held_out["speedup"])
         self._cells, self._device = cells, device
-
-    @property
-    def machine(self) -> Roofs:
-        """The peak in the median of the cells, and the bandwidth of the last run relative to it."""
-        return self._machine
-
-    def fixed_cost(self, side: str) -> float:
-        """Seconds of the fastest kernels of standard or separable that do not shrink with the work."""
-        return self._processes[side].fixed
 
     def times(self, operator: str, shapes: Sequence[ConvShape]) -> pd.DataFrame:
         """One row a shape: seconds of the fastest kernel of any operator, with the ends of its 90 % interval, and the sizes
@@ -212,7 +201,7 @@ class _Process:
         # A size that never varies explains nothing here, and what it would do elsewhere is not known.
         self._varies = np.ptp(inputs, axis=0) > 0
         self._centre, self._scale = inputs.mean(axis=0), inputs.std(axis=0)
-        self.fixed = fixed_cost(measured.seconds[side].tolist(), measured.roofs[side].tolist())
+        self._fixed = fixed_cost(measured.seconds[side].tolist(), measured.roofs[side].tolist())
         smooth = ConstantKernel(1.0, (1e-2, 1e2)) * RBF(np.full(int(self._varies.sum()), 2.0), (0.3, 30.0))
         kernel = smooth + WhiteKernel(0.05, (1e-4, 1.0))
         if like is not None and like.kernel_.get_params()["k1__k2__length_scale"].shape == (self._varies.sum(),):
@@ -226,7 +215,7 @@ class _Process:
         return ((inputs - self._centre)[:, self._varies]) / self._scale[self._varies]
 
     def _base(self, asked: _Measured) -> np.ndarray:
-        return np.log(self.fixed + asked.roofs[self._side])
+        return np.log(self._fixed + asked.roofs[self._side])
 
     def at(self, asked: _Measured) -> _Logs:
         mean, deviation = self.regressor.predict(self._scaled(asked.inputs(self._side)), return_std=True)
@@ -278,6 +267,12 @@ def _fastest(cells: Sequence[Cell], device: str) -> Iterator[tuple[Cell, Mapping
             yield one.cell, dict(zip(_SIDES, one.seconds, strict=True))
 
 
+def machine_roofs(cells: Sequence[Cell]) -> Roofs:
+    """The peak in the median of the cells that have one, and the bandwidth of the last of them relative to it."""
+    peak = median(cell.peak for cell in cells)
+    return Roofs(peak, partial(bandwidth, cells[-1].run.ceilings.levels, peak))
+
+
 def canonical(operator: str, shape: ConvShape) -> ConvShape:
     """The shape with what does not matter to depthwise or pointwise at its least: depthwise has no N, pointwise no window."""
     if operator == "depthwise":
@@ -289,10 +284,8 @@ def fastest_times(cells: Sequence[Cell], operator: str, device: str) -> dict[Con
     """Seconds of the fastest kernel of an operator by canonical shape, of the last cell that has it."""
     found = {}
     for cell in cells:
-        timed = [
-            name for name in cell.times if (cell.declared[name].operator, cell.declared[name].device) == (operator, device)
-        ]
-        if timed:
+        kernels = (cell.declared[name] for name in cell.times)
+        if timed := [one.name for one in kernels if (one.operator, one.device) == (operator, device)]:
             found[canonical(operator, cell.shape)] = cell.times[min(timed, key=lambda name: cell.times[name].value)]
     return found
 

@@ -21,7 +21,7 @@ _OTHERS = {
 
 
 def read_tflite(path: Path, sizes: tuple[int, ...] | None = None) -> Scanned:
-    """The convolutions of a .tflite file, which knows its sizes: those given, (batch, channels, height, width), must be its own."""
+    """The convolutions of a .tflite file. It knows its sizes: those given (batch, channels, height, width) must be its own."""
     for module in ("ai_edge_litert", "flatbuffers"):
         installed(module, "tflite", "a .tflite file")
     from ai_edge_litert import schema_py_generated as schema
