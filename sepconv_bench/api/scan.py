@@ -11,11 +11,13 @@ import pandas as pd
 
 from sepconv_bench.errors import InputError, ShapeError
 from sepconv_bench.model import theory
+from sepconv_bench.model.operators import OPERATORS
+from sepconv_bench.model.scanned import Asked, ModelConvolution, NotCovered, Scanned, asked, separable_pairs
 from sepconv_bench.model.shapes import ConvShape
 from sepconv_bench.network.readers import read
-from sepconv_bench.network.scanned import Asked, ModelConvolution, NotCovered, Scanned, asked, separable_pairs
 from sepconv_bench.predict.advice import Advice, Case, Total, advise
 from sepconv_bench.predict.knowledge import Knowledge, Sides, Value
+from sepconv_bench.predict.prediction import canonical
 from sepconv_bench.report.scanned import Scan
 from sepconv_bench.results import columns, store
 from sepconv_bench.run import folders
@@ -66,6 +68,18 @@ def told(model: Scanned, results: str | Path | None = None, device: str = "cpu")
         knowledge = Knowledge(opened.cells(), device)
         table, total = _table(entries, knowledge)
         return Scan(model.source, model.input, table, total, knowledge.accuracy, folder)
+
+
+def shapes_to_measure(model: Scanned) -> list[tuple[tuple[str, ...], list[ConvShape]]]:
+    """What to measure so that nothing of a scan is predicted: operators, and the shapes on which to time their kernels."""
+    entries = [entry for entry in distinct(model) if entry.asked is not None]
+    whole = [entry.pair or entry.asked.shape for entry in entries if entry.operator == "standard" or entry.pair]  # type: ignore[union-attr]
+    timed = {canonical("pointwise", shape) for shape in whole}
+    wanted: list[tuple[tuple[str, ...], list[ConvShape]]] = [(tuple(OPERATORS), whole)]
+    for operator in ("depthwise", "pointwise"):
+        shapes = [entry.asked.shape for entry in entries if entry.operator == operator and entry.pair is None]  # type: ignore[union-attr]
+        wanted.append(((operator,), [shape for shape in shapes if shape not in timed]))
+    return wanted
 
 
 def distinct(model: Scanned) -> list[Entry]:
@@ -185,7 +199,7 @@ def _compared(one: _Known) -> dict[str, object]:
 def _advice(one: _Known, knowledge: Knowledge, model_s: float) -> Advice:
     entry = one.entry
     if entry.operator == "pointwise":
-        return Advice("", "1 x 1 already: it has no window to separate")
+        return Advice("", "1 x 1 already: nothing to separate")
     if one.sides is None:
         return Advice("", "already depthwise, and no pointwise one takes its map")
     if one.then is not None:

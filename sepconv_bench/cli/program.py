@@ -12,6 +12,7 @@ import click
 from sepconv_bench.cli.ab import ab
 from sepconv_bench.cli.check import check
 from sepconv_bench.cli.compare import compare
+from sepconv_bench.cli.explain import explain
 from sepconv_bench.cli.export import export
 from sepconv_bench.cli.ladder import ladder
 from sepconv_bench.cli.list import list_
@@ -41,7 +42,7 @@ def cli(context: click.Context) -> None:
         click.echo(context.get_help())
 
 
-for _command in (run, mobilenet, report, export, ladder, check, predict, scan, ab, compare, list_, machine):
+for _command in (run, mobilenet, report, export, ladder, check, predict, scan, explain, ab, compare, list_, machine):
     cli.add_command(_command)
 
 

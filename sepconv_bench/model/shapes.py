@@ -7,7 +7,9 @@ N output channels, D_F input width, D_G output width.
 from __future__ import annotations
 
 import operator
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from typing import Any
 
 from sepconv_bench.errors import ShapeError
 
@@ -38,6 +40,19 @@ class ConvShape:
     def D_F(self) -> int:
         """Width of the input map: (D_G - 1) stride + D_K."""
         return (self.D_G - 1) * self.stride + self.D_K
+
+    @classmethod
+    def from_torch(cls, layer: Any, input_size: int | Sequence[int]) -> ConvShape:
+        """The shape of a torch.nn.Conv2d on an input of that size: (batch, channels, height, width), (height, width), or the
+        width of a square. Of a depthwise layer N is M. ShapeError where the suite has no such shape, and says why.
+
+        >>> from torch import nn
+        >>> ConvShape.from_torch(nn.Conv2d(64, 128, 3, stride=2, padding=1), 56)
+        ConvShape(D_K=3, M=64, N=128, D_G=28, stride=2, batch=1)
+        """
+        from sepconv_bench.model.scanned import asked, from_layer
+
+        return asked(from_layer(layer, input_size)).shape
 
     def __str__(self) -> str:
         sizes = {axis: getattr(self, axis) for axis in AXES}

@@ -54,6 +54,20 @@ def read_layers(path: Path) -> tuple[pd.DataFrame, list[ConvShape]]:
     return table[[name for name in columns if name not in AXES]], shapes
 
 
+def shapes_of(layers: pd.DataFrame) -> list[ConvShape]:
+    """The shapes of a table's rows, whose columns are named as those of a file. InputError names the row, counted from 0."""
+    columns = [_AXES.get(str(name).strip().casefold(), name) for name in layers.columns]
+    _refuse_header("the table", [str(name) for name in layers.columns], columns)
+    shapes = []
+    axes = [(axis, columns.index(axis)) for axis in AXES if axis in columns]
+    for number, row in enumerate(layers.itertuples(index=False)):
+        try:
+            shapes.append(ConvShape(**{axis: _size(str(row[place])) for axis, place in axes}))  # type: ignore[arg-type]
+        except ShapeError as error:
+            raise InputError(f"row {number} of the table: {error}") from error
+    return shapes
+
+
 def _text(path: Path) -> str:
     try:
         data = path.read_bytes()
@@ -75,7 +89,7 @@ def _rows(text: str) -> Iterator[tuple[int, list[str]]]:
         yield lines[reader.line_num - 1][0], [field.strip() for field in fields]
 
 
-def _refuse_header(path: Path, header: list[str], columns: list[str]) -> None:
+def _refuse_header(path: Path | str, header: list[str], columns: list[str]) -> None:
     if missing := [axis for axis in _NEEDED if axis not in columns]:
         others = {axis: name for name, axis in NAMES.items()}
         lacking = ", ".join(f"{axis} ({others[axis]})" for axis in missing)

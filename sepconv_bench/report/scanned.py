@@ -15,6 +15,7 @@ from sepconv_bench.report.predicted import describe_accuracy
 from sepconv_bench.report.view import TextTable, markdown_table, terminal_table
 
 _TEXT = ("layer", "operator", "replace", "why")
+_BEYOND = "*"  # after a time that is beyond what was measured
 _LONGEST = 44  # letters of a layer's name on a terminal; its end says more than its beginning
 
 
@@ -64,7 +65,7 @@ def _shown(table: pd.DataFrame) -> TextTable:
     frame["channels"] = [f"{one.in_channels} -> {one.out_channels}" for one in rows.itertuples()]
     frame["window"] = [_window(one) for one in rows.itertuples()]
     frame["map"] = [f"{one.output_height} x {one.output_width}" for one in rows.itertuples()]
-    frame["now ms"] = [_ms(seconds) for seconds in rows.now_s]
+    frame["now ms"] = [_ms(one.now_s) + _BEYOND * ("beyond" in one.basis) for one in rows.itertuples()]
     frame["separable ms"] = [_ms(one.separable_s) if one.operator == "standard" else "" for one in rows.itertuples()]
     frame["gain"] = [_gain(one) if one.operator == "standard" else "" for one in rows.itertuples()]
     frame["promised"] = [f"{one.promised:.1f}x" if one.operator == "standard" else "" for one in rows.itertuples()]
@@ -113,6 +114,9 @@ def _how_to_read(scan: Scan) -> list[str]:
     ]
     if scan.accuracy is None:
         return [*lines, f"All times are measured ({scan.folder})."]
+    if (beyond := scan.table[scan.table.basis.str.contains("beyond")]).size:
+        sizes = " ".join(dict.fromkeys(" ".join(basis.partition(": ")[2] for basis in beyond.basis).split()))
+        lines.append(f"{_BEYOND} beyond the sizes that were measured ({sizes}): believe it less.")
     return [*lines, f"Predicted {describe_accuracy(scan.accuracy)} ({scan.folder}). `--measure` measures instead."]
 
 

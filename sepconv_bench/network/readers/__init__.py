@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from sepconv_bench.errors import InputError
-from sepconv_bench.network.scanned import Scanned
+from sepconv_bench.model.scanned import Scanned
 
 _FORMS = (
     "a model is an .onnx or .tflite file, a torch `module:function_or_class`, or the name of a network of torchvision or timm"

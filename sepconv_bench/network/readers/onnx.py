@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from sepconv_bench.errors import InputError
+from sepconv_bench.model.scanned import ModelConvolution, NotCovered, Scanned
 from sepconv_bench.network.readers import installed
-from sepconv_bench.network.scanned import ModelConvolution, NotCovered, Scanned
 
 _KEPT = 1024  # elements of a constant that shape inference may need; what has more is a weight
 _OTHERS = {

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from sepconv_bench.errors import InputError
+from sepconv_bench.model.scanned import ModelConvolution, NotCovered, Scanned, Size
 from sepconv_bench.network.readers import installed
-from sepconv_bench.network.scanned import ModelConvolution, NotCovered, Scanned, Size
 
 _IDENTIFIER = b"TFL3"
 _OTHERS = {

@@ -18,8 +18,8 @@ from math import prod
 from typing import Any
 
 from sepconv_bench.errors import InputError
+from sepconv_bench.model.scanned import ModelConvolution, NotCovered, Scanned
 from sepconv_bench.network.readers import installed
-from sepconv_bench.network.scanned import ModelConvolution, NotCovered, Scanned
 
 INPUT = (1, 3, 224, 224)  # of a model that does not say its own
 

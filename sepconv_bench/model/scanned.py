@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import prod
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sepconv_bench.errors import ShapeError
 from sepconv_bench.model.operators import DEPTHWISE, POINTWISE, STANDARD, Operator
@@ -122,6 +122,43 @@ def asked(layer: ModelConvolution) -> Asked:
     stride = 1 if kind == "pointwise" else layer.stride[0]
     shape = ConvShape(layer.kernel[0], layer.in_channels, layer.out_channels, layer.output[0], stride, layer.batch)
     return Asked({"standard": STANDARD, "depthwise": DEPTHWISE, "pointwise": POINTWISE}[kind], shape)
+
+
+def from_layer(layer: Any, input_size: int | Sequence[int]) -> ModelConvolution:
+    """A torch.nn.Conv2d on an input of (batch, channels, height, width), (height, width) or a square's width; ShapeError where
+    it is none, or does not fit."""
+    sizes = (input_size, input_size) if isinstance(input_size, int) else tuple(input_size)
+    facts = ("in_channels", "out_channels", "kernel_size", "stride", "padding", "dilation", "groups")
+    if not all(hasattr(layer, name) for name in facts) or len(layer.kernel_size) != 2 or getattr(layer, "transposed", False):
+        raise ShapeError(f"{type(layer).__name__} is no two-dimensional convolution, as torch.nn.Conv2d")
+    batch, channels = sizes[:2] if len(sizes) == 4 else (1, layer.in_channels)
+    if len(sizes) not in (2, 4) or channels != layer.in_channels:
+        fits = f"a width, (height, width) or (batch, {layer.in_channels}, height, width) fits"
+        raise ShapeError(f"the input is {input_size}; {fits}")
+    reach = tuple(step * (width - 1) for step, width in zip(layer.dilation, layer.kernel_size, strict=True))
+    if isinstance(layer.padding, str):
+        sums = reach if layer.padding == "same" else (0, 0)
+        pads = (sums[0] // 2, sums[1] // 2, sums[0] - sums[0] // 2, sums[1] - sums[1] // 2)
+    else:
+        pads = (*layer.padding, *layer.padding)
+    height, width = (
+        (size + pads[axis] + pads[axis + 2] - reach[axis] - 1) // layer.stride[axis] + 1 for axis, size in enumerate(sizes[-2:])
+    )
+    if min(height, width) < 1:
+        raise ShapeError(f"an input of {_by((sizes[-2], sizes[-1]))} is smaller than the window of {_by(layer.kernel_size)}")
+    return ModelConvolution(
+        type(layer).__name__,
+        layer.in_channels,
+        layer.out_channels,
+        layer.kernel_size,
+        (sizes[-2], sizes[-1]),
+        (height, width),
+        layer.stride,
+        pads,
+        layer.dilation,
+        layer.groups,
+        batch,
+    )
 
 
 def separable_pairs(layers: Sequence[ModelConvolution]) -> dict[int, int]:
