@@ -199,8 +199,7 @@ def test_a_scan_that_measures_predicts_nothing(here, door, monkeypatch):
     """Few kernels, so that it takes seconds; the second time nothing is left to do."""
     from sepconv_bench.api import run as running
 
-    monkeypatch.setattr(running, "SLOW", ())
-    monkeypatch.setattr("sepconv_bench.kernels.registry.kernel_names", lambda operator, device: [f"cpu.{operator}.numpy"])
+    monkeypatch.setattr(running, "worth_timing", lambda operators, device: ",".join(f"cpu.{one}.numpy" for one in operators))
     words = ("scan", "net_scan:net", "--input", "1,16,16,16", "--measure", "--time-limit", "0.2", "--from", "mine")
     done = door(*words)
     assert done.returncode == 0, done.stderr
@@ -259,7 +258,7 @@ def test_results_load_as_tables(committed):
     results.ratios["speedup"] = 0
     assert results.ratios.speedup.gt(0).all(), "a caller's change is the caller's own"
     assert repr(results).startswith(f"results in {committed}: 30 shapes on ")
-    assert results._repr_html_().count("<tr") == 13
+    assert 10 < results._repr_html_().count("<tr") < 16, "a table of thousands of rows would fill the notebook"
 
 
 def test_figures_take_axes_and_give_them(committed):

@@ -335,6 +335,7 @@ def test_sizes_of_an_input_are_read():
 
 @pytest.mark.parametrize("padding", [0, 1, (2, 2), "same", "valid"])
 @pytest.mark.parametrize("D_K", [1, 3, 4])
+@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel lengths")
 def test_the_shape_of_a_torch_layer_is_that_of_its_output(padding, D_K):
     made = nn.Conv2d(8, 16, D_K, stride=1 if padding == "same" else 2, padding=padding)
     shape = ConvShape.from_torch(made, (2, 8, 13, 13))

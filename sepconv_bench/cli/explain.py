@@ -38,7 +38,7 @@ def explain(
     """
     from sepconv_bench.model.shapes import ConvShape
 
-    given = {name.upper() if name.upper() in ("M", "N", "D_K", "D_G") else name: size for name, size in sizes.items()}
+    given = dict(sizes)
     if input_size is not None:
         if given["D_G"] is not None:
             raise InputError("--input-size came together with --D_G; one of them says how large the map is")

@@ -112,6 +112,8 @@ def _how_to_read(scan: Scan) -> list[str]:
         " many times as fast a depthwise and a pointwise one in its place would be, with an interval; promised: by their"
         f" multiply-adds. yes: it surely gains, and saves {LEAST_SAVING:.0%} of the time or more; unclear: it may as well lose."
     ]
+    if scan.total.now_s == 0:
+        return []
     if scan.accuracy is None:
         return [*lines, f"All times are measured ({scan.folder})."]
     if (beyond := scan.table[scan.table.basis.str.contains("beyond")]).size:

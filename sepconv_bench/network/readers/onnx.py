@@ -42,9 +42,12 @@ def read_onnx(path: Path, sizes: tuple[int, ...] | None = None) -> Scanned:
         raise
     except DecodeError as error:
         raise InputError(f"{path} is not an ONNX file: {error}") from error
-    except (OSError, ValueError, RuntimeError, TypeError) as error:  # onnx has errors of its own below these
+    except (OSError, ValueError, RuntimeError, TypeError, onnx.shape_inference.InferenceError) as error:
         raise InputError(f"{path} cannot be read as an ONNX file: {error}") from error
-    return Scanned(str(path), taken, tuple(_Graph(model.graph).layers()))
+    try:
+        return Scanned(str(path), taken, tuple(_Graph(model.graph).layers()))
+    except (IndexError, ValueError, TypeError, ZeroDivisionError) as error:  # a node that lacks what its operator has
+        raise InputError(f"{path} is damaged: {error}") from error
 
 
 def _without_values(tensor: Any) -> None:
