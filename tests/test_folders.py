@@ -12,10 +12,10 @@ import pytest
 from conftest import QUICK
 from msgspec.structs import replace
 
-from sepconv_bench.cli import folders
 from sepconv_bench.errors import ResultsError
 from sepconv_bench.measure.machine import default_threads, machine_name
 from sepconv_bench.results import store
+from sepconv_bench.run import folders
 
 ROOT = Path(__file__).parents[1]
 HERE = machine_name(default_threads())

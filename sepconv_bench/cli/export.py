@@ -25,8 +25,8 @@ def export(folder: Path | None, table: str, form: str, output: Path | None) -> N
     """Write a table of the results in DIR: timings, ratios, why each is not what was promised, our kernels beside the peers,
     the sums over VGG-16 or Inception-V1 where every cell of their grids is there, MobileNet-V1's parts (network: each kernel's
     time, layers: side by side), or every sample behind the first five. DIR is the latest of this machine unless it is given."""
-    from sepconv_bench.cli import folders
     from sepconv_bench.results import store, tables
+    from sepconv_bench.run import folders
 
     with store.open_results(folders.to_read(folder)) as results:
         text = tables.written(tables.table(results, table), form)

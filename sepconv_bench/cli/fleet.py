@@ -25,8 +25,8 @@ def run_on_hosts(
     """Measure on all hosts of a Dask cluster: with `share` into one folder, else each into its own, and compare them."""
     if importlib.util.find_spec("distributed") is None:
         raise InputError("--cluster needs dask.distributed; `pip install 'sepconv-bench[fleet]'` brings it")
-    from sepconv_bench.cli import folders
     from sepconv_bench.results import store
+    from sepconv_bench.run import folders
     from sepconv_bench.run.fleet.coordinator import measure
 
     above = folders.OWN if share else folders.OWN / "fleet"

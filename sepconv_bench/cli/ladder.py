@@ -21,9 +21,9 @@ def ladder(folder: Path | None, into: Path | None) -> None:
     """The table of rungs from the results in DIR: GFLOP/s, share of the peak, beside each peer. In Markdown.
 
     DIR is the latest of this machine unless it is given."""
-    from sepconv_bench.cli import folders
     from sepconv_bench.report import ladder as rungs
     from sepconv_bench.results.store import open_results
+    from sepconv_bench.run import folders
 
     with open_results(folders.to_read(folder)) as results:
         table = rungs.ladder(results)

@@ -68,10 +68,10 @@ def mobilenet(
     sepconv-bench mobilenet --image cat.jpg --weights mine.safetensors
     sepconv-bench mobilenet --device cuda                          on an NVIDIA GPU
     """
-    from sepconv_bench.cli import folders
     from sepconv_bench.measure.machine import allowed_threads
     from sepconv_bench.model.networks import ALPHAS, RESOLUTIONS
     from sepconv_bench.results import store
+    from sepconv_bench.run import folders
     from sepconv_bench.run.network_sweep import NetworkSettings, sweep_networks
 
     alphas, resolutions = _some_of("alpha", alpha, ALPHAS), _some_of("resolution", resolution, RESOLUTIONS)

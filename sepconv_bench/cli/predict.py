@@ -48,12 +48,12 @@ def predict(
     """
     import pandas as pd
 
-    from sepconv_bench.cli import folders
     from sepconv_bench.predict.layers import read_layers
     from sepconv_bench.predict.prediction import Model
     from sepconv_bench.report import predicted as words
     from sepconv_bench.results import store
     from sepconv_bench.results.tables import written
+    from sepconv_bench.run import folders
 
     given = {axis: text for axis, text in axes.items() if text is not None}
     ways = [f"--{name}" for name in given] + ["--network"] * bool(network) + ["--csv"] * bool(layers_file)

@@ -12,6 +12,7 @@ import click
 from sepconv_bench.cli.ab import ab
 from sepconv_bench.cli.check import check
 from sepconv_bench.cli.compare import compare
+from sepconv_bench.cli.explain import explain
 from sepconv_bench.cli.export import export
 from sepconv_bench.cli.ladder import ladder
 from sepconv_bench.cli.list import list_
@@ -22,6 +23,7 @@ from sepconv_bench.cli.predict import predict
 from sepconv_bench.cli.progress import INTERRUPTED
 from sepconv_bench.cli.report import report
 from sepconv_bench.cli.run import run
+from sepconv_bench.cli.scan import scan
 from sepconv_bench.errors import InputError, Stopped
 from sepconv_bench.measure.clocks import MOST_THREADS
 
@@ -40,7 +42,7 @@ def cli(context: click.Context) -> None:
         click.echo(context.get_help())
 
 
-for _command in (run, mobilenet, report, export, ladder, check, predict, ab, compare, list_, machine):
+for _command in (run, mobilenet, report, export, ladder, check, predict, scan, explain, ab, compare, list_, machine):
     cli.add_command(_command)
 
 

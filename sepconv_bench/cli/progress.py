@@ -50,8 +50,10 @@ def progress() -> Iterator[Callable]:
 
 
 @contextmanager
-def stopped_cleanly(folders: Sequence[Path], grid: Grid) -> Iterator[None]:
+def stopped_cleanly(folders: Sequence[Path], grid: Grid, by_itself: bool = False) -> Iterator[None]:
     """When the user stops the command: say how far it came and what goes on, draw what there is, and exit with 130.
+
+    `by_itself`: the same command goes on, and there is no report of its own.
 
     The reports of several hosts would take a minute to draw; `report` does it when they are asked for.
     """
@@ -61,9 +63,9 @@ def stopped_cleanly(folders: Sequence[Path], grid: Grid) -> Iterator[None]:
         held = {folder: _cells_there(folder, grid) for folder in folders}
         told = [f"{cells} of {len(grid.shapes)} cells are in {folder}" for folder, cells in held.items()]
         words: list[str] = click.get_current_context().obj
-        again = shlex.join([PROGRAM, *words, *([] if "--resume" in words else ["--resume"])])
+        again = shlex.join([PROGRAM, *words, *([] if by_itself or "--resume" in words else ["--resume"])])
         say(f"stopped; {', '.join(told) or 'nothing was measured yet'}; `{again}` goes on")
-        if len(folders) == 1 and held[folders[0]]:
+        if len(folders) == 1 and held[folders[0]] and not by_itself:
             from sepconv_bench.results import store
 
             with store.open_results(folders[0]) as results:

@@ -31,7 +31,7 @@ def report(given: tuple[Path, ...], asv_results: Path | None, output: Path | Non
     sepconv-bench report reports/here reports/there
     sepconv-bench report --asv .asv/results
     """
-    from sepconv_bench.cli import folders
+    from sepconv_bench.run import folders
 
     if asv_results is not None:
         if given:

@@ -71,9 +71,9 @@ def run(
     sepconv-bench run --device cuda --grid gpu            on an NVIDIA GPU
     sepconv-bench run --cluster tcp://HOST:8786           on every host of a Dask cluster
     """
-    from sepconv_bench.cli import folders
     from sepconv_bench.measure.machine import allowed_threads
     from sepconv_bench.results import store
+    from sepconv_bench.run import folders
     from sepconv_bench.run.sweep import Settings, sweep
 
     if cold and device != "cuda":

@@ -11,7 +11,7 @@ import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from types import MappingProxyType
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from sepconv_bench.errors import ShapeError
 
@@ -201,6 +201,19 @@ class ConvShape:
             *(windows[0], M, N, D_G, strides[0], batch, windows[1], D_G_w, strides[1], *dilations),
             *(top, bottom, left, right, multiplier, groups),
         )
+
+    @classmethod
+    def from_torch(cls, layer: Any, input_size: int | Sequence[int]) -> ConvShape:
+        """The shape of a torch.nn.Conv2d on an input of that size: (batch, channels, height, width), (height, width), or the
+        width of a square. Of a depthwise layer N is M. ShapeError where the suite has no such shape, and says why.
+
+        >>> from torch import nn
+        >>> ConvShape.from_torch(nn.Conv2d(64, 128, 3, stride=2, padding=1), 56)
+        ConvShape(D_K=3, M=64, N=128, D_G=28, stride=2, batch=1)
+        """
+        from sepconv_bench.model.scanned import asked, from_layer
+
+        return asked(from_layer(layer, input_size)).shape
 
     def __str__(self) -> str:
         sizes = {axis: getattr(self, axis) for axis in AXES}

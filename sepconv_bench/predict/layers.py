@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,9 +44,7 @@ def read_layers(path: Path) -> tuple[pd.DataFrame, list[ConvShape]]:
     if not rows:
         raise InputError(f"{path} names no layer; its first line must name {','.join(_NEEDED)}")
     (_, header), *layers = rows
-    columns = [_AXES.get(name.casefold(), name) for name in header]
-    if "D_G" in columns:  # which says it already
-        columns = [name if column == "D_F" else column for name, column in zip(header, columns, strict=True)]
+    columns = _columns(header)
     _refuse_header(path, header, columns)
     if not layers:
         raise InputError(f"{path} names no layer")
@@ -63,6 +61,29 @@ def read_layers(path: Path) -> tuple[pd.DataFrame, list[ConvShape]]:
     full = [[*fields, *[""] * len(columns)][: len(columns)] for _, fields in layers]
     table = pd.DataFrame(full, columns=columns)
     return table[[name for name in columns if name not in used]], shapes
+
+
+def shapes_of(layers: pd.DataFrame) -> list[ConvShape]:
+    """The shapes of a table's rows, whose columns are named as those of a file. InputError names the row, counted from 0."""
+    header = [str(name) for name in layers.columns]
+    columns = _columns(header)
+    _refuse_header("the table", header, columns)
+    shapes = []
+    for number, row in enumerate(layers.itertuples(index=False)):
+        fields = ("" if pd.isna(field) else str(field) for field in row)
+        try:
+            shapes.append(_shape(dict(zip(columns, fields, strict=True))))
+        except ShapeError as error:
+            raise InputError(f"row {number} of the table: {error}") from error
+    return shapes
+
+
+def _columns(header: Sequence[str]) -> list[str]:
+    """What each column says; D_F nothing where D_G says it already."""
+    columns = [_AXES.get(name.strip().casefold(), name) for name in header]
+    if "D_G" in columns:
+        columns = [name if column == "D_F" else column for name, column in zip(header, columns, strict=True)]
+    return columns
 
 
 def _text(path: Path) -> str:
@@ -86,7 +107,7 @@ def _rows(text: str) -> Iterator[tuple[int, list[str]]]:
         yield lines[reader.line_num - 1][0], [field.strip() for field in fields]
 
 
-def _refuse_header(path: Path, header: list[str], columns: list[str]) -> None:
+def _refuse_header(path: Path | str, header: list[str], columns: list[str]) -> None:
     if missing := [axis for axis in _NEEDED if axis not in columns and not (axis == "D_G" and "D_F" in columns)]:
         others = {axis: name for name, axis in NAMES.items()}
         lacking = ", ".join(f"{axis} ({others[axis]})" for axis in missing)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from math import ceil
 from statistics import median
@@ -27,6 +27,7 @@ from sklearn.model_selection import KFold
 from threadpoolctl import threadpool_limits
 
 from sepconv_bench.errors import ResultsError
+from sepconv_bench.measure.records import Estimate
 from sepconv_bench.model import theory
 from sepconv_bench.model.attribution import fixed_cost
 from sepconv_bench.model.shapes import AXES, FIELDS, GENERAL, ConvShape
@@ -85,9 +86,7 @@ class Model:
             )
         kept = np.random.default_rng(0).permutation(len(known))[:_MOST]
         known = [known[number] for number in sorted(kept)]
-        last = known[-1][0]
-        peak = median(cell.peak for cell, _ in known)
-        self._machine = Roofs(peak, partial(bandwidth, last.run.ceilings.levels, peak))
+        self._machine = machine_roofs([cell for cell, _ in known])
         roofs = [_roofs(cell.shape, cell.roofs) for cell, _ in known]
         self._measured = _Measured(
             np.array([_sizes(cell.shape) for cell, _ in known]),
@@ -97,9 +96,42 @@ class Model:
         self._range = {axis: (2.0**low, 2.0**high) for axis, low, high in zip(_INPUTS, *self._limits(), strict=True)}
         self._unlike = {name for cell, _ in known for name in _ONE_SIDED if getattr(cell.shape, name)}
         self._processes = {side: _Process(self._measured, side) for side in _SIDES}
+        self._parts: dict[str, tuple[_Process, float, np.ndarray, np.ndarray]] = {}
         held_out = _cross_validated(self._measured, self._processes)
         self._stretch = {what: _quantile(misses.scores) for what, misses in held_out.items()}
         self.accuracy = _accuracy(held_out["speedup"])
+        self._cells, self._device = cells, device
+
+    def times(self, operator: str, shapes: Sequence[ConvShape]) -> pd.DataFrame:
+        """One row a shape: seconds of the fastest kernel of any operator, with the ends of its 90 % interval, and the sizes
+        beyond those measured. ResultsError where too few shapes of depthwise or pointwise were timed."""
+        if operator in _SIDES:
+            process, stretch, low, high = self._processes[operator], self._stretch[operator], *self._limits()
+        else:
+            process, stretch, low, high = self._part(operator)
+        shapes = [canonical(operator, shape) for shape in shapes]
+        sizes = np.array([_sizes(shape) for shape in shapes])
+        roofs = np.array([theory.roofline_time([operator], shape, *self._machine) for shape in shapes])
+        logs = process.at(_Measured(sizes, {operator: roofs}, {}))
+        frame = pd.DataFrame(_with_ends("time", "_s", np.exp(logs.mean), stretch * logs.deviation))
+        limits = dict(zip(_INPUTS, zip(2.0**low, 2.0**high, strict=True), strict=True))
+        if operator == "depthwise":
+            del limits["N"]
+        return frame.assign(outside=[_beyond(shape, limits) for shape in shapes])
+
+    def _part(self, operator: str) -> tuple[_Process, float, np.ndarray, np.ndarray]:
+        """Of depthwise or pointwise: the process, how far to stretch its intervals, and the least and greatest sizes."""
+        if operator not in self._parts:
+            found = fastest_times(self._cells, operator, self._device)
+            if len(found) < FEWEST:
+                raise ResultsError(f"{len(found)} shapes have a {operator} kernel timed; a prediction takes {FEWEST} or more")
+            sizes = np.array([_sizes(shape) for shape in found])
+            roofs = np.array([theory.roofline_time([operator], shape, *self._machine) for shape in found])
+            measured = _Measured(sizes, {operator: roofs}, {operator: np.array([one.value for one in found.values()])})
+            process = _Process(measured, operator)
+            stretch = _quantile(_cross_validated(measured, {operator: process})[operator].scores)
+            self._parts[operator] = process, stretch, sizes.min(axis=0), sizes.max(axis=0)
+        return self._parts[operator]
 
     def _limits(self) -> tuple[np.ndarray, np.ndarray]:
         return self._measured.sizes.min(axis=0), self._measured.sizes.max(axis=0)
@@ -143,11 +175,9 @@ class Model:
         return _Measured(np.array([_sizes(shape) for shape in shapes]), by_side, {})
 
     def _outside(self, shape: ConvShape) -> str:
-        sizes = zip(self._range.items(), _sizes(shape), strict=True)
-        beyond = [axis for (axis, (low, high)), log in sizes if not low * 0.99 <= 2.0**log <= high * 1.01]
-        # Other kernels may be the fastest there.
-        beyond += [name for name in _ONE_SIDED if getattr(shape, name) and name not in self._unlike]
-        return " ".join(beyond)
+        # Other kernels may be the fastest where the second axis is another.
+        beyond = [name for name in _ONE_SIDED if getattr(shape, name) and name not in self._unlike]
+        return " ".join(filter(None, (_beyond(shape, self._range), *beyond)))
 
 
 @dataclass(frozen=True)
@@ -211,14 +241,16 @@ _NORMAL = 1.6448536269514722  # standard deviations within which a normal deviat
 
 def _cross_validated(measured: _Measured, processes: Mapping[str, _Process]) -> dict[str, _Misses]:
     """What is missed, of each side and of the speedup, by processes that have not seen the cell."""
-    errors = {side: np.empty(len(measured)) for side in _SIDES}
-    deviations = {side: np.empty(len(measured)) for side in _SIDES}
+    errors = {side: np.empty(len(measured)) for side in processes}
+    deviations = {side: np.empty(len(measured)) for side in processes}
     for kept, out in KFold(_FOLDS, shuffle=True, random_state=0).split(measured.sizes):
-        for side in _SIDES:
+        for side in processes:
             predicted = _Process(measured.part(kept), side, processes[side].regressor).at(measured.part(out))
             errors[side][out] = predicted.mean - np.log(measured.seconds[side][out])
             deviations[side][out] = predicted.deviation
-    misses = {side: _Misses(errors[side], deviations[side]) for side in _SIDES}
+    misses = {side: _Misses(errors[side], deviations[side]) for side in processes}
+    if len(processes) == 1:
+        return misses
     together = (errors["standard"] - errors["separable"], np.hypot(deviations["standard"], deviations["separable"]))
     return misses | {"speedup": _Misses(*together)}
 
@@ -241,6 +273,35 @@ def _fastest(cells: Sequence[Cell], device: str) -> Iterator[tuple[Cell, Mapping
     for one in fastest_pairs([cell for cell in cells if np.isfinite(cell.peak)]):
         if one.device == device:
             yield one.cell, dict(zip(_SIDES, one.seconds, strict=True))
+
+
+def machine_roofs(cells: Sequence[Cell]) -> Roofs:
+    """The peak in the median of the cells that have one, and the bandwidth of the last of them relative to it."""
+    peak = median(cell.peak for cell in cells)
+    return Roofs(peak, partial(bandwidth, cells[-1].run.ceilings.levels, peak))
+
+
+def canonical(operator: str, shape: ConvShape) -> ConvShape:
+    """The shape with what does not matter to depthwise or pointwise at its least: depthwise has no N, pointwise no window."""
+    if operator == "depthwise":
+        return replace(shape, N=shape.M)
+    return replace(shape, D_K=1, stride=1) if operator == "pointwise" else shape
+
+
+def fastest_times(cells: Sequence[Cell], operator: str, device: str) -> dict[ConvShape, Estimate]:
+    """Seconds of the fastest kernel of an operator by canonical shape, of the last cell that has it."""
+    found = {}
+    for cell in cells:
+        kernels = (cell.declared[name] for name in cell.times)
+        if timed := [one.name for one in kernels if (one.operator, one.device) == (operator, device)]:
+            found[canonical(operator, cell.shape)] = cell.times[min(timed, key=lambda name: cell.times[name].value)]
+    return found
+
+
+def _beyond(shape: ConvShape, limits: Mapping[str, tuple[float, float]]) -> str:
+    """The sizes of a shape beyond those measured."""
+    sizes = dict(zip(_INPUTS, _sizes(shape), strict=True))
+    return " ".join(axis for axis, (low, high) in limits.items() if not low * 0.99 <= 2.0 ** sizes[axis] <= high * 1.01)
 
 
 def _roofs(shape: ConvShape, machine: Roofs) -> dict[str, float]:

@@ -297,6 +297,51 @@ LAYERS = Table(
         RUN,
     ),
 )
+SCAN = Table(
+    "a distinct convolution of a model, or a layer of it that is not covered",
+    (
+        text("layer", "its name in the model, of the first where several are alike"),
+        text("layers", "the names of all that are alike"),
+        integer("times", "how often the model runs it"),
+        text("operator", "standard, depthwise, pointwise, grouped; or what the model calls what is not covered"),
+        integer("in_channels", "channels that go in", dtype="Int64"),
+        integer("out_channels", "channels that come out", dtype="Int64"),
+        *(
+            integer(f"{what}_{side}", f"{side} of the {meaning}", "pixels", dtype="Int64")
+            for what, meaning in (("kernel", "window"), ("input", "input map"), ("output", "output map"), ("stride", "step"))
+            for side in ("height", "width")
+        ),
+        *(integer(f"dilation_{side}", f"pixels between taps, {side}", "pixels", dtype="Int64") for side in ("height", "width")),
+        integer("groups", "groups of channels", dtype="Int64"),
+        integer("batch", "images of a launch", dtype="Int64"),
+        integer("multiply_adds", "multiply-adds of one; none where its sizes are not known", dtype="Int64"),
+        integer("parameters", "weights of one", dtype="Int64"),
+        *(
+            milliseconds(name, meaning)
+            for name, meaning in (
+                ("now_s", "time of one as it stands, by the fastest kernel known here"),
+                ("now_lo_s", "lower end of its interval"),
+                ("now_hi_s", "upper end of its interval"),
+                (
+                    "standard_s",
+                    "time of one as a standard convolution; of a depthwise one together with the pointwise after it",
+                ),
+                (
+                    "separable_s",
+                    "time of one as a separable convolution; of a depthwise one as it stands, with the pointwise after it",
+                ),
+            )
+        ),
+        times("gain", "standard over separable, as they would be here"),
+        times("gain_lo", "lower end of its interval"),
+        times("gain_hi", "upper end of its interval"),
+        times("promised", "what the multiply-adds promise, 1 / (1/N + 1/D_K^2)"),
+        share("share", "share of all the model's convolutions' time, of all that are alike"),
+        text("basis", "measured (95 % intervals), predicted (90 %), or predicted beyond what was measured, with the sizes"),
+        text("worth_replacing", "yes, no, unclear; empty where it is no standard convolution or not covered"),
+        text("reason", "why"),
+    ),
+)
 SAMPLES = Table(
     "a sample",
     (
@@ -313,6 +358,8 @@ TABLES: Mapping[str, Table] = {
     **{"network": NETWORKS, "layers": LAYERS, "samples": SAMPLES},
 }
 
+OTHERS: Mapping[str, Table] = {"scan": SCAN}  # which are no table of a results file
+
 
 def documented() -> str:
     """docs/tables.md."""
@@ -320,9 +367,10 @@ def documented() -> str:
         "# The tables",
         "",
         "`sepconv-bench export DIR --table NAME` writes them as CSV, JSON or Parquet. Every number is computed from the",
-        "samples in the results file. This page is written by `python -m sepconv_bench.results.columns > docs/tables.md`.",
+        "samples in the results file; `scan` is what `sepconv-bench scan MODEL` writes. This page is written by",
+        "`python -m sepconv_bench.results.columns > docs/tables.md`.",
     ]
-    for name, table in TABLES.items():
+    for name, table in {**TABLES, **OTHERS}.items():
         rows = [(f"`{column.name}`", column.dtype, column.unit, column.meaning) for column in table.columns]
         frame = pd.DataFrame(rows, columns=["column", "type", "unit", "meaning"])
         lines += ["", f"## {name}", "", f"One row for {table.row}.", "", frame.to_markdown(index=False)]

@@ -8,6 +8,7 @@ from textwrap import fill
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
@@ -30,6 +31,12 @@ def headline(ratios: pd.DataFrame) -> Figure | None:
     if best.empty:
         return None
     figure, axes = plt.subplots(figsize=(7.2, 6.0))
+    headline_on(axes, best)
+    return figure
+
+
+def headline_on(axes: Axes, best: pd.DataFrame) -> None:
+    """The figure on axes that are there: rows of `ratios` that are `best`, at least one."""
     looks = looks_of(best.D_K)
     speedup_axes(axes, [best])
     x = spread(best)
@@ -53,7 +60,6 @@ def headline(ratios: pd.DataFrame) -> Figure | None:
     axes.legend(
         handles=handles, loc="best" if len(best) < CROWD else "upper left", frameon=True, framealpha=0.9, edgecolor="none"
     )
-    return figure
 
 
 def places(headline: Figure, ratios: pd.DataFrame) -> dict[Hashable, tuple[float, float]]:

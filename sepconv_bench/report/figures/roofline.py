@@ -27,11 +27,22 @@ _OPERATOR_MARKERS = {"standard": "o", "depthwise": "^", "pointwise": "s", "separ
 @styled
 def roofline(timings: pd.DataFrame, ceilings: Ceilings) -> Figure | None:
     """Every kernel and shape under the machine's roof, as a share of the FMA peak timed in the same rounds."""
-    rows = timings[(timings.status == "ok") & timings.eta.notna()]
+    rows = timed(timings)
     if rows.empty:
         return None
-    rows = rows.assign(intensity=2 * rows.multiplications / rows.bytes, label=kernel_labels(rows))
     figure, axes = plt.subplots(figsize=(8.2, 5.6))
+    figure.legend(handles=roofline_on(axes, rows, ceilings), loc="outside lower center", ncols=4, columnspacing=1.4)
+    return figure
+
+
+def timed(timings: pd.DataFrame) -> pd.DataFrame:
+    """The rows of `timings` that can be drawn."""
+    return timings[(timings.status == "ok") & timings.eta.notna()]
+
+
+def roofline_on(axes: Axes, rows: pd.DataFrame, ceilings: Ceilings) -> list[Line2D]:
+    """The figure on axes that are there, of rows as `timed` gives them, at least one; gives what its legend shows."""
+    rows = rows.assign(intensity=2 * rows.multiplications / rows.bytes, label=kernel_labels(rows))
     left = min(rows.intensity.min() / 1.6, 0.5 / max(level.bytes_per_flop for level in ceilings.levels))
     x = np.geomspace(left, rows.intensity.max() * 2.0, 200)
     _roofs(axes, x, ceilings.levels)
@@ -58,8 +69,7 @@ def roofline(timings: pd.DataFrame, ceilings: Ceilings) -> Figure | None:
         if (rows.operator == operator).any()
     ]
     colours = [Line2D([], [], linestyle="", marker="o", color=colour, label=label) for label, (colour, _) in looks.items()]
-    figure.legend(handles=[*roofs, *kinds, *colours], loc="outside lower center", ncols=4, columnspacing=1.4)
-    return figure
+    return [*roofs, *kinds, *colours]
 
 
 def _roofs(axes: Axes, x: np.ndarray, levels: Sequence[Level]) -> None:

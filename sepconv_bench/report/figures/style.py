@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from math import ceil
 from pathlib import Path
 
 import matplotlib
 
-matplotlib.use("Agg")
+if "matplotlib.pyplot" not in sys.modules:  # else somebody draws already, in a notebook say, and chose where
+    matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
 import numpy as np

@@ -110,6 +110,18 @@ def that_goes_on(machine: Fingerprint) -> Path:
     return found or new(machine.machine)
 
 
+def of_this_commit(machine: str) -> Path:
+    """The latest folder of that machine if this commit measured it; else a new one."""
+    from sepconv_bench.measure.machine import commit
+
+    found = latest(machine)
+    if found is not None:
+        with store.open_results(found) as results:
+            if any(run.machine.commit != commit() for run in results.runs()):
+                found = None
+    return found or new(machine)
+
+
 def _link_latest(folder: Path) -> None:
     """The link `latest` to a folder, once there are results in it."""
     if not (folder / store.FILE_NAME).exists():

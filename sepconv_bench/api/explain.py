@@ -1,0 +1,44 @@
+"""explain: one layer, and where its time goes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sepconv_bench.model import attribution, theory
+from sepconv_bench.model.shapes import ConvShape
+from sepconv_bench.predict.knowledge import Knowledge
+from sepconv_bench.report.explained import SIDES, Explained, Parts
+from sepconv_bench.results import store
+from sepconv_bench.run import folders
+
+
+def explain(shape: ConvShape, results: str | Path | None = None, device: str = "cpu") -> Explained:
+    """What a layer should cost, what it costs here as standard and as separable convolution, and which part multiply-adds,
+    bytes, launch and kernel quality take.
+
+    `results`: the folder whose cells to go by, by default the latest of this machine. A shape that it holds is as it was
+    measured, any other is predicted; ResultsError where it holds too few.
+
+    >>> told = explain(ConvShape(3, 64, 64, 28), "reports/intel-xeon-2-threads")
+    >>> round(told.promised, 2), told.speedup.measured
+    (7.89, True)
+    """
+    folder = folders.to_read(None if results is None else Path(results), device)
+    with store.open_results(folder) as opened:
+        knowledge = Knowledge(opened.cells(), device)
+    (sides,) = knowledge.sides([shape])
+    times = {side: knowledge.times(side, [shape])[0] for side in SIDES}
+    seconds = {"standard": sides.standard, "separable": sides.separable}
+    roofs = {side: theory.roofline_time([side], shape, *knowledge.roofs) for side in SIDES}
+    # No kernel's fixed cost is all of its time, not even where it was estimated too high.
+    fixed = {side: min(knowledge.fixed[side], 0.9 * seconds[side]) for side in SIDES}
+    parts = {}
+    for side in SIDES:
+        multiplying = 2 * theory.multiplications(side, shape) / knowledge.roofs.peak
+        rest = seconds[side] - roofs[side] - fixed[side]
+        parts[side] = Parts(multiplying, roofs[side] - multiplying, fixed[side], rest)
+    promised = float(1 / theory.cost_ratio(shape))
+    given = ([one[side] for side in SIDES] for one in (seconds, roofs, fixed))
+    factors = attribution.factors(promised, sides.speedup.value, *given)
+    held = theory.held_by_memory(SIDES, shape, *knowledge.roofs)
+    return Explained(shape, times, sides.speedup, parts, factors, held, knowledge.roofs.peak, knowledge.accuracy, folder)

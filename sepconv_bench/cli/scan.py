@@ -1,0 +1,68 @@
+"""scan: a user's own model, layer by layer."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from sepconv_bench import files
+from sepconv_bench.cli.measuring import SECONDS, measure
+from sepconv_bench.cli.options import File, Folder, Positive, device_option, markdown_option
+
+
+@click.command()
+@click.argument("model")
+@click.option("--input", "sizes", metavar="SIZES", help="Of its input, as 1,3,224,224, where the model does not say.")
+@click.option("--from", "folder", type=Folder(), metavar="DIR", help="The results to go by.  [default: this machine's latest]")
+@device_option
+@click.option("--format", "form", type=click.Choice(["csv", "json", "parquet"]), help="The table so, in place of words.")
+@click.option("--output", type=File(), metavar="FILE", help="The table into a file, as CSV unless --format says else.")
+@markdown_option
+@click.option(
+    "--measure",
+    "measured",
+    is_flag=True,
+    help="Measure its layers here first, identical ones once; goes on where it was stopped.",
+)
+@click.option(
+    "--time-limit", type=Positive(0.01), default=SECONDS, show_default=True, metavar="SECONDS", help="A layer, with --measure."
+)
+def scan(
+    model: str,
+    sizes: str | None,
+    folder: Path | None,
+    device: str,
+    form: str | None,
+    output: Path | None,
+    markdown: Path | None,
+    measured: bool,
+    time_limit: float,
+) -> None:
+    """Which layers of MODEL are worth replacing by depthwise separable ones on this machine, and which are not.
+
+    MODEL is an .onnx or .tflite file, a torch `module:function_or_class`, or the name of a network of torchvision or timm.
+
+    \b
+    sepconv-bench scan mymodel.onnx --input 1,3,224,224
+    sepconv-bench scan mypackage.models:Net --from reports/intel-xeon-2-threads
+    sepconv-bench scan mymodel.onnx --measure
+    sepconv-bench scan resnet50 --format csv --output resnet50.csv
+    """
+    from sepconv_bench.api.scan import shapes_to_measure, told
+    from sepconv_bench.network.readers import parse_sizes, read
+    from sepconv_bench.results.tables import written
+
+    scanned = read(model, None if sizes is None else parse_sizes(sizes))
+    if measured:
+        folder = measure(shapes_to_measure(scanned), folder, device, time_limit)
+    found = told(scanned, folder, device)
+    if form is None:
+        click.echo(str(found))
+    elif output is None:
+        sys.stdout.buffer.write(written(found.table, form))
+    if output is not None:
+        files.write(output, written(found.table, form or "csv"))
+    if markdown is not None:
+        files.write(markdown, found.markdown().encode())

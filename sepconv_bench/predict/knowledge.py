@@ -1,0 +1,102 @@
+"""What a layer takes on a machine: measured where the results hold its shape, else predicted from what they hold."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from sepconv_bench.errors import ResultsError
+from sepconv_bench.model.attribution import fixed_cost
+from sepconv_bench.model.shapes import ConvShape
+from sepconv_bench.model.theory import roofline_time
+from sepconv_bench.predict.prediction import Accuracy, Model, canonical, fastest_times, machine_roofs
+from sepconv_bench.results.cell import Cell, Roofs
+from sepconv_bench.results.fastest import fastest_pairs
+
+
+@dataclass(frozen=True)
+class Value:
+    """A number with its interval: 95 % where it was measured, 90 % where it is predicted. `outside` names the sizes beyond all
+    that were measured."""
+
+    value: float
+    lo: float
+    hi: float
+    measured: bool = False
+    outside: str = ""
+
+
+@dataclass(frozen=True)
+class Sides:
+    """Seconds of the fastest standard and separable kernel of a shape, and the speedup from the one to the other."""
+
+    standard: float
+    separable: float
+    speedup: Value
+
+
+class Knowledge:
+    """A machine's measured cells, ready to be asked about layers. Predictions take as many cells as `Model` does; nothing is
+    predicted of what was measured."""
+
+    def __init__(self, cells: Sequence[Cell], device: str = "cpu") -> None:
+        self._cells, self.device = cells, device
+        self._pairs = {one.cell.shape: one for one in fastest_pairs(cells) if one.device == device}
+
+    @cached_property
+    def model(self) -> Model:
+        """ResultsError where there are too few cells."""
+        return Model(self._cells, self.device)
+
+    @property
+    def accuracy(self) -> Accuracy | None:
+        """What cross-validation found, if anything was predicted."""
+        return self.model.accuracy if "model" in self.__dict__ else None
+
+    @cached_property
+    def roofs(self) -> Roofs:
+        """The machine's, as the cells found them; ResultsError where no peak was timed beside them."""
+        cells = [one.cell for one in self._pairs.values() if np.isfinite(one.cell.peak)]
+        if not cells:
+            raise ResultsError(
+                "no cell has a standard and a separable kernel timed beside the machine's peak; `sepconv-bench run` does"
+            )
+        return machine_roofs(cells)
+
+    @cached_property
+    def fixed(self) -> dict[str, float]:
+        """Seconds of a launch that do not shrink with its work, of the fastest kernels of either side."""
+        found = {}
+        for number, side in enumerate(("standard", "separable")):
+            seconds = [one.seconds[number] for one in self._pairs.values()]
+            found[side] = fixed_cost(seconds, [roofline_time([side], shape, *self.roofs) for shape in self._pairs])
+        return found
+
+    def times(self, operator: str, shapes: Sequence[ConvShape]) -> list[Value]:
+        """Seconds of the fastest kernel of an operator, a value a shape."""
+        known = fastest_times(self._cells, operator, self.device)
+        asked = [canonical(operator, shape) for shape in shapes]
+        missing = [shape for shape in dict.fromkeys(asked) if shape not in known]
+        found = {shape: Value(one.value, one.lo, one.hi, measured=True) for shape, one in known.items()}
+        if missing:
+            for shape, row in zip(missing, self.model.times(operator, missing).itertuples(), strict=True):
+                found[shape] = Value(row.time_s, row.time_lo_s, row.time_hi_s, outside=row.outside)
+        return [found[shape] for shape in asked]
+
+    def sides(self, shapes: Sequence[ConvShape]) -> list[Sides]:
+        """Standard beside separable, a value a shape."""
+        missing = [shape for shape in dict.fromkeys(shapes) if shape not in self._pairs]
+        found: dict[ConvShape, Sides] = {}
+        for shape in set(shapes) & self._pairs.keys():
+            compared = self._pairs[shape]
+            ratio = compared.ratio
+            speedup = Value(1 / ratio.value, 1 / ratio.hi, 1 / ratio.lo if ratio.lo else np.inf, measured=True)
+            found[shape] = Sides(*compared.seconds, speedup)
+        if missing:
+            for shape, row in zip(missing, self.model.predict(missing).itertuples(), strict=True):
+                speedup = Value(row.speedup, row.speedup_lo, row.speedup_hi, outside=row.outside)
+                found[shape] = Sides(row.standard_s, row.separable_s, speedup)
+        return [found[shape] for shape in shapes]
