@@ -14,7 +14,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
 from math import ceil
 from statistics import median
 
@@ -30,8 +29,9 @@ from sepconv_bench.errors import ResultsError
 from sepconv_bench.model import theory
 from sepconv_bench.model.attribution import fixed_cost
 from sepconv_bench.model.shapes import AXES, ConvShape
-from sepconv_bench.results.cell import Cell, Roofs, bandwidth
+from sepconv_bench.results.cell import Cell
 from sepconv_bench.results.fastest import fastest_pairs
+from sepconv_bench.results.roofs import Roofs
 
 CONFIDENCE = 0.90
 FEWEST = 12  # cells, below which there is nothing to cross-validate
@@ -84,7 +84,7 @@ class Model:
         known = [known[number] for number in sorted(kept)]
         last = known[-1][0]
         peak = median(cell.peak for cell, _ in known)
-        self._machine = Roofs(peak, partial(bandwidth, last.run.ceilings.levels, peak))
+        self._machine = Roofs.of(last.run, peak)
         roofs = [_roofs(cell.shape, cell.roofs) for cell, _ in known]
         self._measured = _Measured(
             np.array([_sizes(cell.shape) for cell, _ in known]),
