@@ -104,7 +104,7 @@ def claims(ratios: pd.DataFrame, why: pd.DataFrame, timings: pd.DataFrame) -> di
     found |= {f"over_{axis}": f"Speedup over {axis}" for axis in _AXES}
     timed = timings[(timings.status == "ok") & timings.eta.notna()]
     if len(timed):
-        top = timed.loc[timed.eta.idxmax()]
+        top = timed.nlargest(1, "eta").iloc[0]
         found["roofline"] = f"Nearest to the roof is {top.kernel} with {top.eta:.0%} of the peak"
         best_of = timed.groupby("operator").eta.max()
         found["ladder"] = "The best kernels reach " + ", ".join(f"{eta:.0%} ({name})" for name, eta in best_of.items())

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
 
 from sepconv_bench.model.shapes import AXES
 from sepconv_bench.report.figures import saving
@@ -59,7 +60,7 @@ def drawn(section: str, given: Mapping[str, object], folder: Path, prefix: str =
 def sign(figure: Figure, source: str, table: object) -> None:
     """Say under a figure what it is of: how many shapes, the machine and the day."""
     shapes = ""
-    if isinstance(table, pd.DataFrame) and {*AXES} <= {*table.columns}:
+    if isinstance(table, pd.DataFrame) and {*AXES} <= {*table.columns} and "part" not in table:
         count = len(table[[*AXES]].drop_duplicates())
         shapes = f"n = {count} shape{'s' * (count != 1)}; "
     words = f"{shapes}{in_figure(source)}"
@@ -69,6 +70,6 @@ def sign(figure: Figure, source: str, table: object) -> None:
     # A legend that is outside of the panels has the place that a label of the figure would take: there it says so itself.
     legend = figure.legends[0]
     more = legend.get_title().get_text()
-    legend.set_title("\n".join(filter(None, (more, words))), prop={"size": _SMALL})
+    legend.set_title("\n".join(filter(None, (more, words))), prop=FontProperties(size=_SMALL))
     legend.get_title().set_color(SOFT)
     legend.set_alignment("left")

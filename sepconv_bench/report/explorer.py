@@ -89,8 +89,10 @@ def _short(values: Sequence[float] | Any) -> list[float]:
 
 def _plot(devices: dict[str, dict[str, Any]]) -> dict[str, Any]:
     """Bokeh's plot as JSON: the line of the formula, the measured shapes, and the one that is asked for."""
+    from bokeh.core.types import ID
     from bokeh.embed import json_item
-    from bokeh.models import BasicTickFormatter, ColumnDataSource, Whisker
+    from bokeh.models import BasicTickFormatter, ColumnDataSource, Range1d
+    from bokeh.models.annotations import Whisker
     from bokeh.plotting import figure
 
     values = [
@@ -98,7 +100,8 @@ def _plot(devices: dict[str, dict[str, Any]]) -> dict[str, Any]:
     ]
     low, high = min(values) / 1.15, max(values) * 1.15
     plot = figure(
-        x_axis_type="log", y_axis_type="log", x_range=(low, high), y_range=(low, high), height=420, sizing_mode="stretch_width",
+        x_axis_type="log", y_axis_type="log", x_range=Range1d(low, high), y_range=Range1d(low, high), height=420,
+        sizing_mode="stretch_width",
         toolbar_location=None, tools="", x_axis_label="promised speedup", y_axis_label="predicted and measured speedup",
         background_fill_color=None, border_fill_color=None, outline_line_color=None,
     )  # fmt: skip
@@ -109,17 +112,24 @@ def _plot(devices: dict[str, dict[str, Any]]) -> dict[str, Any]:
         axis.formatter = BasicTickFormatter(use_scientific=False)
     plot.grid.grid_line_color, plot.grid.grid_line_alpha = _NEUTRAL, 0.2
     plot.line([low, high], [low, high], line_color=_NEUTRAL, line_width=1.5, legend_label="as promised")
-    empty: dict[str, list[float]] = {"x": [], "y": []}
+    empty: dict[str, Any] = {"x": [], "y": []}
     measured = ColumnDataSource(empty, name="measured")
     plot.scatter("x", "y", source=measured, size=7, color=STANDARD, alpha=0.5, legend_label="measured shapes")
     asked = ColumnDataSource({**empty, "low": [], "high": []}, name="asked")
-    whisker = {"base": "x", "lower": "low", "upper": "high", "source": asked, "line_width": 2.5, "line_color": SEPARABLE}
+    whisker: dict[str, Any] = {
+        "base": "x",
+        "lower": "low",
+        "upper": "high",
+        "source": asked,
+        "line_width": 2.5,
+        "line_color": SEPARABLE,
+    }
     plot.add_layout(Whisker(**whisker))
     plot.scatter("x", "y", source=asked, size=14, color=SEPARABLE, line_color="#ffffff", legend_label="your shape, predicted")
     plot.legend.location, plot.legend.label_text_color = "top_left", _NEUTRAL
     plot.legend.background_fill_alpha = plot.legend.border_line_alpha = 0
     # Bokeh counts its models over the process: from one here, for the same results to give the same page.
-    item = json.dumps(json_item(plot, "explorer-plot"))
+    item = json.dumps(json_item(plot, ID("explorer-plot")))
     names: dict[str, str] = {}
     return json.loads(
         re.sub(r'"(p\d+|[0-9a-f-]{36})"', lambda found: f'"{names.setdefault(found[1], f"m{len(names)}")}"', item)

@@ -32,8 +32,8 @@ def crossover(ratios: pd.DataFrame) -> Figure | None:
         axes.set_xlim(sizes.min() / 2, sizes.max() * 2)
         axes.set_ylim(min(low / 1.25, 0.8), max(high * 1.25, 1.25))
         axes.axhspan(axes.get_ylim()[0], 1, color=WASH, linewidth=0, zorder=0)
-        for D_K, part in rows.groupby("D_K"):
-            bars(axes, sizes[part.index], part, looks[int(D_K)])
+        for _, part in rows.groupby("D_K"):
+            bars(axes, sizes[part.index], part, looks[int(part.D_K.iloc[0])])
         axes.set_title(f"{in_figure(name)}: loses on {int((rows.speedup < 1).sum())} of {len(rows)}", fontsize=9.5)
         log_axis(axes.yaxis)
         log_axis(axes.xaxis, [10.0**power for power in range(-6, 9) if sizes.min() / 2 <= 10.0**power <= sizes.max() * 2])

@@ -60,5 +60,5 @@ def _dress(panels: Sequence[Axes], labels: Sequence[str], heights: Sequence[floa
     panels[0].set_ylim(min(heights) - 0.7, max(heights) + 0.7)
     for panel, side in zip(panels[1:], ("standard", "separable"), strict=True):
         panel.set_xlim(0, 1.05)
-        panel.set_xlabel(f"share of FMA peak, {side}")
+        panel.set_xlabel(f"share of FMA peak,\n{side}")
         panel.xaxis.set_major_formatter(lambda value, _: f"{value * 100:g} %")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -27,7 +29,9 @@ def plane(ratios: pd.DataFrame) -> Figure | None:
     figure, axes = plt.subplots(figsize=(min(9.4, 2.6 + 0.78 * kept.shape[1]), 1.7 + 0.62 * kept.shape[0]))
     shown = axes.pcolormesh(kept.to_numpy(), vmin=_LEAST, vmax=_MOST, cmap=MAP, edgecolors=GROUND, linewidth=1.5)
     if len(table) <= _MOST_NUMBERS:
-        at = {(D_K, N): (row, column) for row, D_K in enumerate(kept.index) for column, N in enumerate(kept.columns)}
+        at: dict[Any, tuple[int, int]] = {
+            (D_K, N): (row, column) for row, D_K in enumerate(kept.index) for column, N in enumerate(kept.columns)
+        }
         for key, field in table.iterrows():
             row, column = at[key]
             words = f"{field.speedup:.1f} of {field.theory_speedup:.1f}\nn = {int(field.shapes)}"

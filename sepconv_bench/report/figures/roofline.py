@@ -32,16 +32,16 @@ def roofline(timings: pd.DataFrame, run: Run) -> Figure | None:
     footprints, bytes_per_flop = rates(run.ceilings.levels, launched=run.machine.gpu is not None)
     x = np.geomspace(min(rows.intensity.min() / 1.6, 0.5 / max(bytes_per_flop)), rows.intensity.max() * 2.0, 200)
     peak = run.ceilings.peak.value
+    roofs: list[Line2D] = []
     for number, dash in zip(_three(footprints), ((0, ()), (0, (5, 2)), (0, (1, 1.5))), strict=True):
         words = f"roof of {_size(footprints[number])}: {bytes_per_flop[number] * peak / 1e9:.0f} GB/s"
         roof = np.minimum(1, x * bytes_per_flop[number])
-        axes.plot(x, roof, color=INK, linestyle=dash, linewidth=1.3, zorder=2, label=words)
-    roofs, _ = axes.get_legend_handles_labels()
+        roofs += axes.plot(x, roof, color=INK, linestyle=dash, linewidth=1.3, zorder=2, label=words)
     others, small = rows[~fastest], 14 if len(rows) < CROWD else 4
     axes.scatter(others.intensity, others.eta, s=small, color=PEER, alpha=0.6, linewidth=0, zorder=3)
     for operator, part in rows[fastest].groupby("operator", sort=False):
-        look = {"marker": _MARKERS[str(operator)], "color": OPERATORS[str(operator)]}
-        axes.scatter(part.intensity, part.eta, s=2.2 * small, alpha=0.75, linewidth=0, zorder=4, **look)
+        marker, colour = _MARKERS[str(operator)], OPERATORS[str(operator)]
+        axes.scatter(part.intensity, part.eta, s=2.2 * small, marker=marker, color=colour, alpha=0.75, linewidth=0, zorder=4)
     _scales(axes, peak / 1e9)
     axes.set_xlim(x[0], x[-1])
     axes.set_ylim(rows.eta.min() / 1.6, 1.6)
