@@ -31,7 +31,7 @@ def tiles(ratios: pd.DataFrame, layers: pd.DataFrame) -> list[Tile]:
         return _tiles_of_network(whole(layers, largest(layers)))
     n = len(best)
     # A median can only grow with what it is of: it is within the medians of the intervals' ends where each is within its own.
-    ends = f"{best.speedup_lo.median():.1f} to {best.speedup_hi.median():.1f}"
+    ends = f"{best.speedup_lo.median():.2f} to {best.speedup_hi.median():.2f}"
     least, most = (f"{end:.2g}x" for end in (best.speedup.min(), best.speedup.max()))
     kept = (best.speedup / best.theory_speedup).median()
     counted = Counter(best.grade)

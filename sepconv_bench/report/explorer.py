@@ -17,7 +17,7 @@ import numpy as np
 from sepconv_bench.errors import ResultsError
 from sepconv_bench.model.shapes import OPTIONAL_AXES, ConvShape
 from sepconv_bench.predict.prediction import CONFIDENCE, Model
-from sepconv_bench.report.figures.palette import SEPARABLE, STANDARD
+from sepconv_bench.report.figures.palette import EITHER, STANDARD
 from sepconv_bench.results.cell import Cell
 
 _SLIDERS = ("D_K", "M", "N", "D_G")
@@ -122,10 +122,10 @@ def _plot(devices: dict[str, dict[str, Any]]) -> dict[str, Any]:
         "upper": "high",
         "source": asked,
         "line_width": 2.5,
-        "line_color": SEPARABLE,
+        "line_color": EITHER,
     }
     plot.add_layout(Whisker(**whisker))
-    plot.scatter("x", "y", source=asked, size=14, color=SEPARABLE, line_color="#ffffff", legend_label="your shape, predicted")
+    plot.scatter("x", "y", source=asked, size=10, color=EITHER, line_color="#ffffff", legend_label="your shape, predicted")
     plot.legend.location, plot.legend.label_text_color = "top_left", _NEUTRAL
     plot.legend.background_fill_alpha = plot.legend.border_line_alpha = 0
     # Bokeh counts its models over the process: from one here, for the same results to give the same page.

@@ -20,7 +20,7 @@ from sepconv_bench.report.figures.style import SPEEDUP, kernel_labels, legend_be
 PROMISED = "promised speedup  $1/(1/N + 1/D_K^2)$"
 _MOST_PANELS = 4
 _MOST_NAMES = 16  # points that have room for a name
-_NEAR = 0.06  # relative distance of speedups, below which their names would lie on each other
+_NEAR = 0.1  # relative distance of speedups, below which their names would lie on each other
 
 
 @styled

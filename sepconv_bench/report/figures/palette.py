@@ -16,6 +16,7 @@ ON_DARK, ON_LIGHT = "#fefefe", "#101010"
 # The sides of a comparison, the other operators, and everybody else's libraries.
 STANDARD, SEPARABLE, DEPTHWISE, POINTWISE, PEER = "#767d8a", "#5b3fa8", "#c2649a", "#8c5a4a", "#b4bac5"
 OPERATORS = {"standard": STANDARD, "depthwise": DEPTHWISE, "pointwise": POINTWISE, "separable": SEPARABLE}
+EITHER = "#8b6ce0"  # the separable side, where one picture serves both grounds
 # What takes from the promise beside the two kernels, which have the colours of their sides.
 MEMORY, LAUNCH = "#3a9bb5", "#d99a00"
 # Machines, libraries, kernels over time: in their order.
