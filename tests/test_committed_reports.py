@@ -1,4 +1,6 @@
-"""The tables of the committed results are those that they were: compared with what revision 7d67839 made of the same files."""
+"""The tables of the committed results are those that they were: compared with what revision 7d67839 made of the same files, and
+of eta and of all that rooflines say with what they are since eta is taken within the rounds and a launch is no bandwidth.
+"""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from sepconv_bench.report.figures.registry import ENTRIES, Entry
 from sepconv_bench.results.tables import TABLES
 
 # Of each section what its page gives beside the tables.
-GIVEN = {"sweep": {"ceilings"}, "network": set(), "history": {"history", "labels", "newest"}, "machines": {"machines"}}
+GIVEN = {"sweep": {"run"}, "network": set(), "history": {"history", "labels", "newest"}, "machines": {"machines"}}
 
 
 def test_every_figure_is_registered_once_with_what_it_shows():
@@ -23,6 +23,6 @@ def test_every_figure_is_registered_once_with_what_it_shows():
 
 def test_a_figure_with_nothing_to_show_leaves_no_file_of_an_earlier_report(tmp_path, monkeypatch: pytest.MonkeyPatch):
     (tmp_path / "mine.png").write_bytes(b"old")
-    monkeypatch.setattr(drawn, "ENTRIES", (Entry("sweep", "mine", "Mine", "nothing", lambda table: None, ("ratios",)),))
+    monkeypatch.setattr(drawn, "ENTRIES", (Entry("sweep", "mine", "Mine", "Mine", "nothing", lambda table: None, ("ratios",)),))
     assert drawn.drawn("sweep", {"ratios": None}, tmp_path) == []
     assert [*tmp_path.iterdir()] == []

@@ -94,14 +94,14 @@ class Plots:
         """Measured over promised speedup of the fastest kernels, a point a shape; the line is the formula."""
         import matplotlib.pyplot as plt
 
-        from sepconv_bench.report.figures.headline import headline_on
+        from sepconv_bench.report.figures.headline import headline_alone
         from sepconv_bench.report.figures.style import STYLE
 
         best = self._results.ratios.query("best")
         self._refuse_empty(best)
         with plt.style.context(["default", STYLE]):
             ax = ax or plt.subplots(figsize=(7.2, 6.0))[1]
-            headline_on(ax, best)
+            headline_alone(ax, best)
         return ax
 
     def roofline(self, ax: Axes | None = None) -> Axes:
@@ -115,7 +115,7 @@ class Plots:
         self._refuse_empty(rows)
         with plt.style.context(["default", STYLE]):
             ax = ax or plt.subplots(figsize=(8.2, 5.6))[1]
-            handles = roofline_on(ax, rows, self._results._runs[-1].ceilings)
+            handles = roofline_on(ax, rows, self._results._runs[-1])
             ax.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=3)
         return ax
 

@@ -14,7 +14,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from math import ceil
 from statistics import median
 
@@ -28,11 +27,12 @@ from threadpoolctl import threadpool_limits
 
 from sepconv_bench.errors import ResultsError
 from sepconv_bench.measure.records import Estimate
-from sepconv_bench.model import theory
-from sepconv_bench.model.attribution import fixed_cost
+from sepconv_bench.model import attribution, theory
+from sepconv_bench.model.attribution import Factors, fixed_cost
 from sepconv_bench.model.shapes import AXES, FIELDS, GENERAL, ConvShape
-from sepconv_bench.results.cell import Cell, Roofs, bandwidth
+from sepconv_bench.results.cell import Cell
 from sepconv_bench.results.fastest import fastest_pairs
+from sepconv_bench.results.roofs import Roofs
 from sepconv_bench.results.rows import said
 
 CONFIDENCE = 0.90
@@ -43,6 +43,7 @@ _DRAWS = 4000  # of the process, for the interval of a sum
 _SIDES = ("standard", "separable")
 _INPUTS = (*AXES, "dilation", "multiplier", "groups")  # padding costs a kernel of ours nothing
 _ONE_SIDED = ("D_K_w", "stride_w")
+_D_K, _N = _INPUTS.index("D_K"), _INPUTS.index("N")
 
 
 @dataclass(frozen=True)
@@ -153,6 +154,27 @@ class Model:
         columns["outside"] = [self._outside(shape) for shape in shapes]
         return pd.DataFrame(columns)
 
+    def factors(self, shapes: Sequence[ConvShape]) -> list[Factors]:
+        """By shape, what leads from the promised speedup to the predicted one, as `attribution` defines it."""
+        asked = self._asked(shapes)
+        seconds, fixed = {}, {}
+        for side in _SIDES:
+            seconds[side] = np.exp(self._processes[side].at(asked).mean)
+            # A launch that is predicted to be shorter than what any costs has nothing else.
+            fixed[side] = np.minimum(self._processes[side].fixed, 0.99 * seconds[side])
+        found = []
+        for number, shape in enumerate(shapes):
+            of = [[values[side][number] for side in _SIDES] for values in (seconds, asked.roofs, fixed)]
+            promised = float(1 / theory.cost_ratio(shape))
+            found.append(attribution.factors(promised, of[0][0] / of[0][1], *of))
+        return found
+
+    def measured(self) -> pd.DataFrame:
+        """The shapes that it was fitted to: columns theory_speedup and speedup."""
+        promised = 1 / (2.0 ** -self._measured.sizes[:, _N] + 2.0 ** (-2 * self._measured.sizes[:, _D_K]))
+        seconds = self._measured.seconds
+        return pd.DataFrame({"theory_speedup": promised, "speedup": seconds["standard"] / seconds["separable"]})
+
     def total(self, shapes: Sequence[ConvShape]) -> pd.DataFrame:
         """One row, as of `predict`, for all shapes one after the other; a shape counts as often as it comes."""
         asked = self._asked(shapes)
@@ -209,7 +231,7 @@ class _Process:
         # A size that never varies explains nothing here, and what it would do elsewhere is not known.
         self._varies = np.ptp(inputs, axis=0) > 0
         self._centre, self._scale = inputs.mean(axis=0), inputs.std(axis=0)
-        self._fixed = fixed_cost(measured.seconds[side].tolist(), measured.roofs[side].tolist())
+        self.fixed = fixed_cost(measured.seconds[side].tolist(), measured.roofs[side].tolist())
         smooth = ConstantKernel(1.0, (1e-2, 1e2)) * RBF(np.full(int(self._varies.sum()), 2.0), (0.3, 30.0))
         kernel = smooth + WhiteKernel(0.05, (1e-4, 1.0))
         if like is not None and like.kernel_.get_params()["k1__k2__length_scale"].shape == (self._varies.sum(),):
@@ -223,7 +245,7 @@ class _Process:
         return ((inputs - self._centre)[:, self._varies]) / self._scale[self._varies]
 
     def _base(self, asked: _Measured) -> np.ndarray:
-        return np.log(self._fixed + asked.roofs[self._side])
+        return np.log(self.fixed + asked.roofs[self._side])
 
     def at(self, asked: _Measured) -> _Logs:
         mean, deviation = self.regressor.predict(self._scaled(asked.inputs(self._side)), return_std=True)
@@ -278,7 +300,7 @@ def _fastest(cells: Sequence[Cell], device: str) -> Iterator[tuple[Cell, Mapping
 def machine_roofs(cells: Sequence[Cell]) -> Roofs:
     """The peak in the median of the cells that have one, and the bandwidth of the last of them relative to it."""
     peak = median(cell.peak for cell in cells)
-    return Roofs(peak, partial(bandwidth, cells[-1].run.ceilings.levels, peak))
+    return Roofs.of(cells[-1].run, peak)
 
 
 def canonical(operator: str, shape: ConvShape) -> ConvShape:

@@ -40,7 +40,7 @@ def write_history(history: History, folder: Path) -> Path:
 def _section(machine: str, table: pd.DataFrame, folder: Path) -> dict:
     table, labels = numbered(table)
     stem = "".join(letter if letter.isalnum() or letter in "-_" else "_" for letter in machine)
-    given = {"history": table, "labels": labels, "newest": labels[-1]}
+    given = {"history": table, "labels": labels, "newest": labels[-1], "source": f"{machine}, asv"}
     return {
         "machine": machine,
         "verdict": describe_history(table, labels),

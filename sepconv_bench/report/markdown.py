@@ -12,19 +12,16 @@ from sepconv_bench.report.drawn import FIGURES, DrawnFigure
 from sepconv_bench.report.plain import in_markdown
 from sepconv_bench.report.view import markdown_table, view
 from sepconv_bench.results.columns import RATIOS
-from sepconv_bench.results.rows import said
 
 _PICTURES = ("speedup", "why", "network")
 _MOST_ROWS = 100
 _COLUMNS = ("theory_speedup", "speedup", ("speedup_lo", "speedup_hi"), "eta_standard", "eta_separable", "grade")
 
 
-def report(
-    machine: Fingerprint, verdict: Sequence[str], pairs: pd.DataFrame, network: Sequence[str], figures: Sequence[DrawnFigure]
-) -> str:
-    """`pairs` is the table `ratios`; figures are taken from figures/ beside the file."""
-    lines = [f"# What separable convolution buys on {in_markdown(machine.machine)}", ""]
-    lines += [f"* {in_markdown(sentence)}" for sentence in (*verdict, *network)]
+def report(machine: Fingerprint, reason: str, said: Sequence[str], pairs: pd.DataFrame, figures: Sequence[DrawnFigure]) -> str:
+    """`pairs` is the table `ratios`; `reason` and `said` are sentences; figures are taken from figures/ beside the file."""
+    lines = [f"# What separable convolution gains on {in_markdown(machine.machine)}", ""]
+    lines += [f"* {in_markdown(sentence)}" for sentence in (reason, *said) if sentence]
     lines += [""]
     for figure in figures:
         if figure.stem in _PICTURES:

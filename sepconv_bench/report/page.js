@@ -66,7 +66,35 @@ for (const table of document.querySelectorAll("table.sortable")) {
   input.placeholder = "N=64 measured<5 fused";
   label.className = "filter";
   label.append(`Filter ${region.getAttribute("aria-label").toLowerCase()}: `, input, shown);
-  region.before(label);
+  const tools = document.createElement("div");
+  tools.className = "tools";
+  tools.append(label);
+  region.before(tools);
+  // What the filter leaves, in the order of the table; also the rows that are not laid out.
+  const left = () => [table.tHead.rows[0], ...Array.from(rows).filter((row) => !row.hidden)]
+    .map((row) => Array.from(row.cells, (cell) => cell.textContent));
+  const button = (text, act) => {
+    const made = document.createElement("button");
+    made.type = "button";
+    made.textContent = text;
+    made.addEventListener("click", () => act(made));
+    tools.append(made);
+  };
+  if (navigator.clipboard) {
+    button("Copy", (pressed) => {
+      const text = left().map((cells) => cells.join("\t")).join("\n");
+      navigator.clipboard.writeText(text).then(
+        () => { pressed.textContent = "Copied"; }, () => { pressed.textContent = "The browser refuses"; });
+    });
+  }
+  button("Download CSV", () => {
+    const quoted = (cell) => (/[",\n]/.test(cell) ? `"${cell.replaceAll('"', '""')}"` : cell);
+    const link = document.createElement("a");
+    link.href = URL.createObjectURL(new Blob([left().map((cells) => cells.map(quoted).join(",")).join("\n") + "\n"], { type: "text/csv" }));
+    link.download = `${region.getAttribute("aria-label").toLowerCase()}.csv`;
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
+  });
   input.addEventListener("input", show);
   all.type = "button";
   all.className = "all";
@@ -91,6 +119,10 @@ function describe(row) {
   ].join("\n");
 }
 
+// On a phone the contents are folded.
+const contents = document.querySelector(".contents details");
+if (contents && window.matchMedia("(max-width: 60rem)").matches) contents.open = false;
+
 const hint = document.createElement("div");
 hint.className = "hint";
 hint.hidden = true;
@@ -105,7 +137,7 @@ for (const picture of document.querySelectorAll("img.live")) {
     const nearest = points.reduce((best, point) => (away(point) < away(best) ? point : best));
     return away(nearest) <= REACH ? nearest[0] : null;
   };
-  picture.parentElement.querySelector("figcaption").append(" Point at a shape to see it; a click leads to its row.");
+  picture.closest("figure").querySelector("figcaption").append(" Point at a shape to see it; a click leads to its row.");
   picture.addEventListener("pointermove", (event) => {
     const row = under(event);
     hint.hidden = !row;

@@ -16,7 +16,9 @@ from sepconv_bench import files
 from sepconv_bench.errors import ResultsError
 from sepconv_bench.model.shapes import AXES
 from sepconv_bench.report import markdown
+from sepconv_bench.report.claims import Tile, claims, reason, tiles
 from sepconv_bench.report.drawn import FIGURES, DrawnFigure, drawn
+from sepconv_bench.report.explorer import Explorer, explorer
 from sepconv_bench.report.machine_facts import machine_facts
 from sepconv_bench.report.network import describe_network, layer_view
 from sepconv_bench.report.sentences import describe_ratios, describe_reasons, describe_sums
@@ -30,7 +32,7 @@ from sepconv_bench.results.tables import layers, network, ratios, sums, timings,
 
 PAGE = "index.html"
 MARKDOWN = "report.md"
-_SCRIPT = "page.js"
+_SCRIPTS = ("page.js", "explorer.js")
 _MOST_ROWS = 5000  # of a table on the page; what is beyond is a download
 _ROWS_AT_FIRST = 200  # of a table, where scripts run: a browser lays out thousands for seconds
 _SPEEDUPS = (
@@ -53,6 +55,16 @@ class _Tables:
 
 
 @dataclass(frozen=True)
+class _First:
+    """The first screen: four numbers, and why."""
+
+    tiles: Sequence[Tile]
+    reason: str
+    machine: str
+    dates: str
+
+
+@dataclass(frozen=True)
 class _Row:
     """Of the table of speedups: its texts, and of its point where there is one."""
 
@@ -71,15 +83,24 @@ def write_report(results: Results, folder: Path) -> Path:
     tables = _Tables(timings(results), ratios(results), why(results), layers(results), network(results))
     if not runs or (tables.timings.empty and tables.network.empty):
         raise ResultsError(f"{results.path} holds no measured cell yet; `sepconv-bench run --resume` goes on measuring")
-    given = {**vars(tables), "ceilings": runs[-1].ceilings}
+    run, dates = runs[-1], " and ".join(dict.fromkeys(one.machine.time[:10] for one in runs))
+    given = {
+        **vars(tables),
+        "run": run,
+        "source": f"{run.machine.describe()}; measured {dates}",
+        "claims": claims(tables.ratios, tables.why, tables.timings),
+    }
+    first = _First(tiles(tables.ratios, tables.layers), reason(tables.why, tables.layers), run.machine.describe(), dates)
     try:
         (folder / FIGURES).mkdir(parents=True, exist_ok=True)
         shown, whole = (drawn(section, given, folder / FIGURES) for section in ("sweep", "network"))
-        sentences = [*describe_ratios(tables.ratios), *describe_reasons(tables.why), *describe_sums(sums(results))]
+        of_sweep = [*describe_ratios(tables.ratios), *describe_reasons(tables.why), *describe_sums(sums(results))]
         of_network = describe_network(tables.layers, tables.network)
-        files.write(folder / PAGE, _render(runs, tables, sentences, of_network, shown, whole))
-        text = markdown.report(runs[-1].machine, sentences, tables.ratios, of_network, [*shown, *whole])
-        files.write(folder / MARKDOWN, text)
+        # A network that was timed by itself has no pair of a sweep, and need not say so.
+        said = [*(of_sweep if len(tables.ratios) or not of_network else []), *of_network]
+        written = _render(runs, tables, first, said, shown, whole, explorer(results.cells()))
+        files.write(folder / PAGE, written)
+        files.write(folder / MARKDOWN, markdown.report(run.machine, first.reason, said, tables.ratios, [*shown, *whole]))
     except OSError as error:
         raise ResultsError(f"the report cannot be written into {folder}: {error.strerror}") from error
     return folder / PAGE
@@ -88,31 +109,40 @@ def write_report(results: Results, folder: Path) -> Path:
 def _render(
     runs: Sequence[Run],
     tables: _Tables,
-    sentences: Sequence[str],
-    of_network: Sequence[str],
+    first: _First,
+    said: Sequence[str],
     shown: Sequence[DrawnFigure],
     whole: Sequence[DrawnFigure],
+    explored: Explorer | None,
 ) -> str:
     machine = runs[-1].machine
-    script = Path(__file__).with_name(_SCRIPT).read_text(encoding="utf-8")
+    script = "\n".join(Path(__file__).with_name(name).read_text(encoding="utf-8") for name in _SCRIPTS)
+    libraries = [explored.library] if explored else []
     times = tables.timings
     failed = times[~times.status.isin(["ok", "unsupported"])]
     return rendered(
         "page.html.j2",
         machine=machine,
+        first=first,
         facts=machine_facts(machine, runs),
         ceilings=runs[-1].ceilings,
-        verdict=sentences,
+        said=said,
         figures=shown,
-        network={"verdict": of_network, "figures": whole, "layers": layer_view(tables.layers)},
+        network={"figures": whole, "layers": layer_view(tables.layers)},
+        explorer=explored,
         speedups=_speedups(tables, {row: place for figure in shown for row, place in figure.places.items()}),
         times=_times(times),
         failures=view(TIMINGS, failed, ("kernel", *AXES, *said(failed), *_FAILURES)),
         failed_parts=[row for _, row in tables.network[~tables.network.status.isin(["ok", "unsupported"])].iterrows()],
         rows_at_first=_ROWS_AT_FIRST,
-        script=Markup(script),  # ours, and not to be escaped
-        script_hash=f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}",
+        scripts=[Markup(text) for text in (*libraries, script)],  # ours and Bokeh's, and not to be escaped
+        script_hashes=" ".join(f"'sha256-{_hash(text)}'" for text in (*libraries, script)),
+        data=Markup(explored.given) if explored else "",
     )
+
+
+def _hash(text: str) -> str:
+    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from sepconv_bench.measure.grades import GRADES
 from sepconv_bench.model.shapes import FIELDS, OPTIONAL_AXES, ConvShape
 from sepconv_bench.results.sums import BEST_PAIR
 
-_FACTORS = {
+FACTORS = {
     "roofline": "memory bandwidth",
     "overhead": "the fixed cost of a launch",
     "separable": "the separable kernel, further from its roofline than the standard one",
@@ -21,21 +21,23 @@ _FACTORS = {
 
 
 def describe_ratios(pairs: pd.DataFrame) -> list[str]:
-    """What the numbers say, in sentences; every number is a median over shapes."""
+    """What the numbers say, in sentences; each aggregate says which it is."""
     best = pairs[pairs.best]
     if best.empty:
-        return ["No standard kernel was timed beside a separable one, so there is no speedup to speak of."]
+        return ["No standard kernel was timed against a separable one, so there is no speedup to speak of."]
     kept = best.speedup / best.theory_speedup
     sentences = [
         f"{describe_grades(pairs)}. Of the {len(best)} between the fastest kernels {_count_grades(best)}.",
-        f"Fastest against fastest, separable convolution is {best.speedup.median():.1f} times as fast as standard in the median"
-        f" of {len(best)} shapes ({best.speedup.min():.2g}x to {best.speedup.max():.2g}x), where 1/N + 1/D_K² promises"
-        f" {best.theory_speedup.median():.1f} times: {kept.median():.0%} of the promise.",
-        f"Perfect kernels would reach {best.roofline_speedup.median():.1f} times on this machine:"
+        f"Fastest against fastest, separable convolution is {best.speedup.median():.1f} times as fast as standard (median of"
+        f" {len(best)} shapes, {best.speedup.min():.2g}x to {best.speedup.max():.2g}x). 1/N + 1/D_K² promises"
+        f" {best.theory_speedup.median():.1f} times (median of the same shapes). A shape keeps {kept.median():.0%} of its"
+        " promise (median of measured / promised).",
+        f"Perfect kernels on both sides would reach {best.roofline_speedup.median():.1f} times on this machine (median):"
         f" memory bandwidth explains {_share_of_gap(best)}.",
         f"The rest is how well each side uses the machine: the standard kernels reach {best.eta_standard.median():.0%} of its"
-        f" FMA peak, the separable ones {best.eta_separable.median():.0%}. Measured speedup = promised x eta(separable) /"
-        " eta(standard), an identity: a slow standard kernel flatters separable convolution as much as a fast separable one.",
+        f" FMA peak, the separable ones {best.eta_separable.median():.0%} (medians). Measured speedup = promised x"
+        " eta(separable) / eta(standard), an identity: a slow standard kernel flatters separable convolution as much as a fast"
+        " separable one.",
     ]
     slower = int((best.speedup_hi < 1).sum())
     if slower:
@@ -79,7 +81,7 @@ def describe_reasons(why: pd.DataFrame) -> list[str]:
     for where, rows in (("below", best[below]), ("above", best[~below])):
         counted = Counter(rows.dominant[rows.dominant != "none"]).most_common()
         if counted:
-            moved = "; ".join(f"on {count} {_FACTORS[name]}" for name, count in counted)
+            moved = "; ".join(f"on {count} {FACTORS[name]}" for name, count in counted)
             sentences.append(f"What moves the {sum(count for _, count in counted)} shapes {where} their promise most: {moved}.")
     most = best.iloc[int(np.argmax(np.abs(np.log((best.speedup / best.theory_speedup).to_numpy()))))]
     sentences.append(f"Furthest from it is {describe_shape(most)}: {most.explanation}.")
@@ -106,4 +108,4 @@ def _share_of_gap(best: pd.DataFrame) -> str:
     if gap.median() < 0.05:
         return "nothing, for there is hardly a gap"
     share = float(np.clip((explained / gap)[gap > 0].median(), 0, 1))
-    return f"{share:.0%} of the gap" if share >= 0.005 else "none of the gap"
+    return f"{share:.0%} of the gap (median of the shapes below their promise)" if share >= 0.005 else "none of the gap"

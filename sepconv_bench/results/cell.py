@@ -2,39 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import cached_property, partial
+from functools import cached_property
 from itertools import pairwise
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from sepconv_bench.measure.grades import flags, grade, remark
-from sepconv_bench.measure.records import Estimate, Level
+from sepconv_bench.measure.records import Estimate
 from sepconv_bench.measure.statistics import estimate, log_medians, within_rounds
 from sepconv_bench.model import theory
 from sepconv_bench.model.declaration import Declaration
+from sepconv_bench.model.operators import SEPARABLE
 from sepconv_bench.model.pairing import Pair, pairs
 from sepconv_bench.results.records import PEAK, CellMeasured, Outcome, Run, unpacked
+from sepconv_bench.results.roofs import Roofs
 
 if TYPE_CHECKING:
     from sepconv_bench.results.between import Between
 
 NOTHING = Estimate(np.nan, np.nan, np.nan)
 _SHORTEST, _LONGEST = 1e-15, 1e15  # seconds that a launch may have taken
-
-
-class Roofs(NamedTuple):
-    """What roofs in `theory` are made of: FLOP/s, and a function from a footprint in bytes to bytes/s."""
-
-    peak: float
-    bandwidth: Callable[[int], float]
-
-
-def bandwidth(levels: Sequence[Level], peak: float, footprint: int) -> float:
-    """Bytes/s, log-linear between the measured footprints; they were measured relative to a peak, and follow this one."""
-    footprints, bytes_per_flop = zip(*((level.footprint, level.bytes_per_flop) for level in levels), strict=True)
-    return peak * float(np.exp(np.interp(np.log(footprint), np.log(footprints), np.log(bytes_per_flop))))
 
 
 class Cell:
@@ -104,8 +92,24 @@ class Cell:
     @cached_property
     def peak(self) -> float:
         """FLOP/s of the machine's best multiply-add loop, timed in the same rounds as the kernels; NaN if it was not."""
-        blocks = self.samples.get(PEAK)
+        blocks = self._peak_blocks
         return (self.measured.peak_flop or np.nan) / estimate(blocks).value if blocks else float("nan")
+
+    @cached_property
+    def _peak_blocks(self) -> list[np.ndarray]:
+        """Samples of the peak, NaN in a block in which a kernel multiplies faster: nothing can, so the peak was disturbed there
+        (of two stolen CPUs a sample of 0.1 ms loses more than one of 30 ms) and is no roof."""
+        found = []
+        for number, block in enumerate(self.samples.get(PEAK, [])):
+            rates = (self._eta_of(kernel, [block], self.samples[kernel][number : number + 1]).value for kernel in self.times)
+            found.append(np.full(len(block), np.nan) if any(rate > 1 for rate in rates) else block)
+        return found
+
+    def _eta_of(self, kernel: str, peak: list[np.ndarray], kernels: list[np.ndarray]) -> Estimate:
+        """Attained rate over that of the peak's samples, within the rounds."""
+        paired = estimate(within_rounds(peak, kernels))
+        scale = 2 * theory.multiplications(self.declared[kernel].operator, self.shape) / (self.measured.peak_flop or np.nan)
+        return Estimate(scale * paired.value, scale * paired.lo, scale * paired.hi)
 
     def graded(self, kernel: str, over: str = PEAK) -> dict[str, str]:
         """Columns grade, remark and flags of the ratio of a kernel's times to another's, by default the peak's; see
@@ -120,13 +124,20 @@ class Cell:
         return {"grade": grade(found), "remark": remark(found), "flags": " ".join(found)}
 
     def eta(self, kernel: str) -> float:
-        """Attained multiplication rate over peak: FLOP/s over FLOP/s, a multiplication counting for two."""
-        return self.gflops(kernel) * 1e9 / self.peak
+        """Attained multiplication rate over the peak's of the same rounds, a multiplication counting for two FLOP."""
+        if kernel not in self.times or not self._peak_blocks:
+            return float("nan")
+        return self._eta_of(kernel, self._peak_blocks, self.samples[kernel]).value
 
     def roofline_s(self, kernel: str) -> float:
         """Seconds that a perfect kernel of the same passes would need: the peak of these rounds, and the run's bandwidth
         relative to it."""
         return theory.roofline_time(self.declared[kernel].passes, self.shape, *self.roofs)
+
+    def bound_speedup(self, pair: Pair, measured: Estimate) -> float:
+        """T_standard over the roofline of separable in one pass: no separable kernel gains more over this standard one here."""
+        perfect = theory.roofline_time([SEPARABLE], self.shape, *self.roofs)
+        return self.times[pair.separable].value / measured.value / perfect
 
     def held_by_memory(self, kernel: str) -> tuple[str, ...]:
         """The passes of a kernel, as operators, for which memory bandwidth and not the peak is the roof."""
@@ -135,7 +146,7 @@ class Cell:
     @property
     def roofs(self) -> Roofs:
         """FLOP/s of these rounds, and bytes/s by footprint in bytes."""
-        return Roofs(self.peak, partial(bandwidth, self.run.ceilings.levels, self.peak))
+        return Roofs.of(self.run, self.peak)
 
     def gflops(self, kernel: str) -> float:
         """2 x multiplications / time, in 1e9 a second."""

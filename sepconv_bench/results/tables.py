@@ -101,6 +101,7 @@ def ratios(results: Results) -> pd.DataFrame:
                     "speedup_hi": 1 / measured.lo if measured.lo else np.inf,
                     "theory_speedup": float(1 / promised),
                     "roofline_speedup": cell.roofline_s(pair.standard) / cell.roofline_s(pair.separable),
+                    "bound_speedup": cell.bound_speedup(pair, measured),
                     "eta_standard": cell.eta(pair.standard),
                     "eta_separable": cell.eta(pair.separable),
                     "converged": measured.half_width <= cell.target,

@@ -8,11 +8,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
 from sepconv_bench.model.shapes import FIELDS
-from sepconv_bench.report.figures.style import (
-    AXIS_NAMES,
-    facets,
-    styled,
-)
+from sepconv_bench.report.figures.palette import GROUND, MAP, ON_DARK, ON_LIGHT, WASH
+from sepconv_bench.report.figures.style import AXIS_NAMES, facets, styled, title
 
 _SIDES = ("standard", "separable")
 _FEWEST = 4  # channel pairs, below which a map is no map
@@ -33,21 +30,21 @@ def efficiency(timings: pd.DataFrame) -> Figure | None:
         if side not in shares.index.get_level_values(0):
             continue
         table = shares[side].unstack("N").sort_index()
-        shown = axes.pcolormesh(table.to_numpy(), vmin=0, vmax=1, cmap="viridis", edgecolors="white", linewidth=1.5)
+        shown = axes.pcolormesh(table.to_numpy(), vmin=0, vmax=1, cmap=MAP, edgecolors=GROUND, linewidth=1.5)
         if table.size <= _MOST_NUMBERS:
             for (row, column), share in np.ndenumerate(table.to_numpy()):
                 if np.isfinite(share):
-                    colour = "black" if share > 0.55 else "white"
+                    colour = ON_DARK if share > 0.55 else ON_LIGHT
                     axes.text(column + 0.5, row + 0.5, f"{share:.0%}", ha="center", va="center", fontsize=7, color=colour)
         axes.set_xticks(np.arange(table.shape[1]) + 0.5, [str(N) for N in table.columns], rotation=45 * (table.shape[1] > 7))
         axes.set_yticks(np.arange(table.shape[0]) + 0.5, [str(M) for M in table.index])
         axes.grid(visible=False)
-        axes.set_facecolor("#f0f0f0")
+        axes.set_facecolor(WASH)
         axes.set_xlabel(AXIS_NAMES["N"])
         axes.set_title(side)
     grid[0].set_ylabel(AXIS_NAMES["M"])
     if shown is not None:
-        bar = figure.colorbar(shown, ax=list(grid), label="share of the machine's FMA peak, $\\eta$", pad=0.02)
+        bar = figure.colorbar(shown, ax=list(grid), label="share of the FMA peak, $\\eta$;\nmedian of the shapes", pad=0.02)
         bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value * 100:g} %"))
-    figure.suptitle("How much of the peak the fastest kernels reach", x=0.01, ha="left", fontsize=12, fontweight="bold")
+    title(figure, "Share of the peak that the fastest kernels reach, over the channels")
     return figure

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping, Sequence
 from textwrap import fill
 
 import matplotlib.pyplot as plt
@@ -12,62 +12,116 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from sepconv_bench.report.figures.points import interval_handles, points, promise_handle, speedup_axes, spread
-from sepconv_bench.report.figures.saving import CROWD
-from sepconv_bench.report.figures.style import (
-    MEASURED_GREY,
-    SPEEDUP,
-    kernel_labels,
-    look_handles,
-    looks_of,
-    styled,
-)
+from sepconv_bench.model.shapes import AXES
+from sepconv_bench.report.figures.palette import SOFT, Look, of_widths
+from sepconv_bench.report.figures.points import interval_handles, points, promise_handle, speedup_axes
+from sepconv_bench.report.figures.style import SPEEDUP, kernel_labels, legend_below, look_handles, styled, title
+
+PROMISED = "promised speedup  $1/(1/N + 1/D_K^2)$"
+_MOST_PANELS = 4
+_MOST_NAMES = 16  # points that have room for a name
+_NEAR = 0.1  # relative distance of speedups, below which their names would lie on each other
 
 
 @styled
 def headline(ratios: pd.DataFrame) -> Figure | None:
-    """Measured against promised speedup, the fastest standard kernel against the fastest separable one."""
+    """Measured against promised speedup, the fastest standard kernel against the fastest separable one; a panel a D_K, that
+    with the most shapes the widest, for shapes of one D_K promise nearly the same."""
     best = ratios[ratios.best] if len(ratios) else ratios
     if best.empty:
         return None
-    figure, axes = plt.subplots(figsize=(7.2, 6.0))
-    headline_on(axes, best)
+    looks, parts = of_widths(best.D_K), _parts(best)
+    most = max(map(len, parts))
+    widths = [3.0 if len(part) == most else 1.35 for part in parts]
+    size = (min(9.4, 3.2 + 1.55 * sum(widths)), 4.7)
+    figure, (grid,) = plt.subplots(1, len(parts), figsize=size, width_ratios=widths, squeeze=False)
+    for axes, part in zip(grid, parts, strict=True):
+        headline_on(axes, part, looks)
+        if len(parts) == 1 and part.theory_speedup.nunique() == 1:
+            _name(axes, part)
+        if len(parts) > 1:
+            axes.set_title(f"$D_K$ = {part.D_K.iloc[0]}")
+        if axes.get_ylim()[0] < 1:
+            axes.annotate(
+                "separable is slower",
+                (0.98, 1),
+                xycoords=("axes fraction", "data"),
+                xytext=(0, -4),
+                textcoords="offset points",
+                ha="right",
+                va="top",
+                fontsize=8,
+                color=SOFT,
+            )
+    grid[0].set_ylabel(f"measured {SPEEDUP}")
+    if len(parts) > 1:
+        grid[int(np.argmax(widths))].set_xlabel(PROMISED)
+    else:
+        grid[0].set_xlabel(PROMISED)
+    title(figure, "Measured against promised speedup, one point a shape")
+    legend_below(figure, _handles(best, looks)).set_title(_winners(best))
     return figure
 
 
-def headline_on(axes: Axes, best: pd.DataFrame) -> None:
-    """The figure on axes that are there: rows of `ratios` that are `best`, at least one."""
-    looks = looks_of(best.D_K)
-    speedup_axes(axes, [best])
-    x = spread(best)
-    colours = [looks[D_K][0] for D_K in best.D_K]
-    axes.vlines(x, best.speedup, best.roofline_speedup, colors=colours, alpha=0.3, linewidth=0.8, zorder=2)
-    axes.scatter(x, best.roofline_speedup, s=49, marker="_", c=colours, linewidths=1.0, zorder=3)
-    points(axes, best, x, looks)
-    right = (axes.get_xlim()[1], 1)
-    axes.annotate(
-        "separable is slower", right, xytext=(-6, -4), textcoords="offset points", ha="right", va="top", color="#777777"
-    )
-    winners = _winners(best)
-    axes.set_title(
-        "What depthwise separable convolution buys, and what it promises", fontsize=12, pad=12 + 14 * len(winners.splitlines())
-    )
-    axes.text(0, 1.025, winners, transform=axes.transAxes, color="#555555", in_layout=False)
+def headline_alone(axes: Axes, ratios: pd.DataFrame) -> None:
+    """The figure in one panel, on axes that are there; at least one of the rows of `ratios` is `best`."""
+    best = ratios[ratios.best]
+    looks = of_widths(best.D_K)
+    headline_on(axes, best, looks)
+    axes.set_xlabel(PROMISED)
     axes.set_ylabel(f"measured {SPEEDUP}")
-    roofline = [_roofline_handle()] if best.roofline_speedup.notna().any() else []
-    handles = [*look_handles("$D_K$ = ", looks), promise_handle(), *roofline, *interval_handles(best)]
-    # Where there is room; among thousands of points there is none to look for, and the upper left is emptiest.
-    axes.legend(
-        handles=handles, loc="best" if len(best) < CROWD else "upper left", frameon=True, framealpha=0.9, edgecolor="none"
-    )
+    axes.legend(handles=_handles(best, looks), title=_winners(best), loc="best")
+
+
+def _handles(best: pd.DataFrame, looks: Mapping[int, Look]) -> list[Line2D]:
+    """What a legend shows."""
+    bound = [_bound_handle()] if best.bound_speedup.notna().any() else []
+    return [*look_handles("$D_K$ = ", looks), promise_handle(), *bound, *interval_handles(best)]
+
+
+def headline_on(axes: Axes, best: pd.DataFrame, looks: Mapping[int, Look]) -> None:
+    """A panel of the figure, on axes that are there: rows of `ratios` that are `best`, at least one."""
+    speedup_axes(axes, [best])
+    _bounds(axes, best)
+    points(axes, best, looks)
 
 
 def places(headline: Figure, ratios: pd.DataFrame) -> dict[Hashable, tuple[float, float]]:
     """Where the points of a saved `headline` are, by the index of their row: shares of its width from the left, of its height
     from the top."""
-    best = ratios[ratios.best]
-    at = headline.axes[0].transData.transform(np.column_stack([spread(best), best.speedup])) / headline.bbox.size
-    return dict(zip(best.index, ((float(x), 1 - float(y)) for x, y in at), strict=True))
+    found: dict[Hashable, tuple[float, float]] = {}
+    for axes, part in zip(headline.axes, _parts(ratios[ratios.best]), strict=True):
+        at = axes.transData.transform(np.column_stack([part.theory_speedup, part.speedup])) / headline.bbox.size
+        found |= dict(zip(part.index, ((float(x), 1 - float(y)) for x, y in at), strict=True))
+    return found
+
+
+def _parts(best: pd.DataFrame) -> Sequence[pd.DataFrame]:
+    """A part a D_K, or all of them where there are too many for panels."""
+    return [part for _, part in best.groupby("D_K")] if best.D_K.nunique() <= _MOST_PANELS else [best]
+
+
+def _bounds(axes: Axes, part: pd.DataFrame) -> None:
+    """A dash at what no separable kernel can exceed here; one that is far above everything says nothing, and is left out."""
+    seen = part[part.bound_speedup <= axes.get_ylim()[1]]
+    axes.scatter(seen.theory_speedup, seen.bound_speedup, s=90, marker="_", color=SOFT, linewidths=1.0, alpha=0.7, zorder=3)
+
+
+def _name(axes: Axes, part: pd.DataFrame) -> None:
+    """Beside each point in what its shape differs, where all shapes promise the same; what lies together is named together."""
+    differs = [name for name in AXES if part[name].nunique() > 1]
+    if not differs or len(part) > _MOST_NAMES:
+        return
+    sizes = part[differs].apply(lambda row: ", ".join(f"{name} {size}" for name, size in row.items()), axis=1)
+    together = (part.speedup.sort_values().pct_change() > _NEAR).cumsum()
+    for _, group in part.groupby(together):
+        words = "; ".join(sizes[group.sort_values("speedup", ascending=False).index])
+        at = (group.theory_speedup.iloc[0], float(np.sqrt(group.speedup.min() * group.speedup.max())))
+        axes.annotate(words, at, xytext=(9, 0), textcoords="offset points", va="center", fontsize=7.5, color=SOFT)
+
+
+def _bound_handle() -> Line2D:
+    return Line2D([], [], linestyle="", marker="_", markersize=10, color=SOFT, label="bound: a perfect separable kernel")
 
 
 def _winners(best: pd.DataFrame) -> str:
@@ -77,11 +131,4 @@ def _winners(best: pd.DataFrame) -> str:
         counted = kernel_labels(best, f"{side}_").groupby(best[f"{side}_kernel"]).agg(["first", "size"])
         return ", ".join(dict.fromkeys(counted.sort_values("size", ascending=False, kind="stable")["first"]))
 
-    standard, separable = names("standard"), names("separable")
-    return fill(
-        f"the fastest standard kernel ({standard}) against the fastest separable one ({separable}); a point a shape", 80
-    )
-
-
-def _roofline_handle() -> Line2D:
-    return Line2D([], [], linestyle="", marker="_", markersize=10, color=MEASURED_GREY, label="perfect kernels here (roofline)")
+    return fill(f"fastest standard kernel: {names('standard')}; fastest separable kernel: {names('separable')}", 130)

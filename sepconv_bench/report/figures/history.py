@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -14,10 +15,8 @@ from matplotlib.lines import Line2D
 from sepconv_bench.model import theory
 from sepconv_bench.model.declaration import OURS
 from sepconv_bench.report.figures.headline import headline
-from sepconv_bench.report.figures.style import (
-    LOOKS,
-    styled,
-)
+from sepconv_bench.report.figures.palette import INK, RULE, SEPARABLE, Look, of_series
+from sepconv_bench.report.figures.style import styled
 from sepconv_bench.report.history_series import PEAK_RATIO, RATIOS, THEORY, TIMES, describe_parameters, series, shape_of, steps
 from sepconv_bench.report.plain import in_figure
 
@@ -30,23 +29,22 @@ def cost_ratio(table: pd.DataFrame, labels: list[str]) -> Figure | None:
     if not shapes:
         return None
     figure, panels = plt.subplots(1, len(shapes), figsize=(5.2 * len(shapes), 4.2), squeeze=False)
-    pairs = list(dict.fromkeys(str(given.get("pair")) for _, given, _ in found if given.get("pair") != THEORY))
+    looks = of_series(str(given.get("pair")) for _, given, _ in found if given.get("pair") != THEORY)
     for axes, name in zip(panels[0], shapes, strict=True):
         for _, given, rows in found:
             if str(given.get("shape")) != name:
                 continue
             if given.get("pair") == THEORY:
-                axes.axhline(rows.value.iloc[-1], color="#444444", linestyle=(0, (5, 2)), linewidth=1.2)
+                axes.axhline(rows.value.iloc[-1], color=INK, linestyle=(0, (5, 2)), linewidth=1.2)
                 continue
-            colour, marker = LOOKS[pairs.index(str(given.get("pair"))) % len(LOOKS)]
-            _line(axes, rows, rows.value, colour, marker)
+            _line(axes, rows, rows.value, looks[str(given.get("pair"))])
         axes.set_ylim(bottom=0)
         axes.set_title(in_figure(name))
         _runs_axis(axes, labels)
     panels[0][0].set_ylabel("$T_{\\mathrm{separable}}\\,/\\,T_{\\mathrm{standard}}$")
-    handles = [_handle(number, pair) for number, pair in enumerate(pairs)]
-    promised = Line2D([], [], color="#444444", linestyle=(0, (5, 2)), linewidth=1.2, label="promised, $1/N + 1/D_K^2$")
-    figure.legend(handles=[*handles, promised], loc="outside lower center", ncols=len(pairs) + 1)
+    handles = [_handle(pair, look) for pair, look in looks.items()]
+    promised = Line2D([], [], color=INK, linestyle=(0, (5, 2)), linewidth=1.2, label="promised, $1/N + 1/D_K^2$")
+    figure.legend(handles=[*handles, promised], loc="outside lower center", ncols=len(looks) + 1)
     return figure
 
 
@@ -57,24 +55,24 @@ def times(table: pd.DataFrame, labels: list[str]) -> Figure | None:
     operators = list(dict.fromkeys(operator for operator, _, _ in found))
     if not operators or len(labels) < 2:
         return None
-    names = list(dict.fromkeys(describe_parameters(given) for _, given, _ in found))
+    looks = of_series(describe_parameters(given) for _, given, _ in found)
     figure, panels = plt.subplots(1, len(operators), figsize=(3.4 * len(operators), 4.2), squeeze=False, sharey=True)
     for axes, operator in zip(panels[0], operators, strict=True):
         for whose, given, rows in found:
             if whose != operator:
                 continue
-            colour, marker = LOOKS[names.index(describe_parameters(given)) % len(LOOKS)]
+            look = looks[describe_parameters(given)]
             first = rows.value.iloc[0]
-            axes.plot(rows.run, rows.value / first, color=colour, marker=marker, markersize=4, linewidth=1, zorder=3)
+            axes.plot(rows.run, rows.value / first, **_drawn(look, len(rows)), markersize=4, zorder=3)
             for start, end, level in steps(rows.value.to_numpy()) or []:
                 runs = rows.run.iloc[start:end]
-                axes.plot([runs.min() - 0.3, runs.max() + 0.3], [level / first] * 2, color=colour, linewidth=3, alpha=0.3)
-        axes.axhline(1, color="#999999", linewidth=0.9, zorder=1)
+                axes.plot([runs.min() - 0.3, runs.max() + 0.3], [level / first] * 2, color=look.colour, linewidth=3, alpha=0.3)
+        axes.axhline(1, color=RULE, linewidth=0.9, zorder=1)
         axes.yaxis.set_major_formatter(lambda value, _: f"{100 * (value - 1):+.3g}%")
         axes.set_title(in_figure(operator.lower()))
         _runs_axis(axes, labels)
     panels[0][0].set_ylabel("time against the first run")
-    figure.legend(handles=[_handle(number, name) for number, name in enumerate(names)], loc="outside lower center", ncols=2)
+    figure.legend(handles=[_handle(name, look) for name, look in looks.items()], loc="outside lower center", ncols=2)
     return figure
 
 
@@ -91,7 +89,7 @@ def newest_speedups(table: pd.DataFrame) -> Figure | None:
             {
                 **asdict(shape),
                 "theory_speedup": promised,
-                "roofline_speedup": np.nan,  # asv's results hold no bandwidths
+                "bound_speedup": np.nan,  # asv's results hold no bandwidths
                 "speedup": 1 / newest.value,
                 "speedup_lo": 1 / newest.hi,
                 "speedup_hi": 1 / newest.lo,
@@ -116,7 +114,7 @@ def newest_eta(table: pd.DataFrame) -> Figure | None:
     names = [in_figure(f"{operator.lower()}.{describe_parameters(given)}") for operator, given, _ in found]
     figure, axes = plt.subplots(figsize=(8.2, 0.9 + 0.28 * len(names)))
     y = np.arange(len(names))[::-1]
-    axes.barh(y, [1 / newest.value for *_, newest in found], color="#0072B2", height=0.6)
+    axes.barh(y, [1 / newest.value for *_, newest in found], color=SEPARABLE, height=0.6)
     axes.set_yticks(y, names)
     axes.set_xlim(0, max(1.0, *(1 / newest.value for *_, newest in found)))
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
@@ -125,10 +123,15 @@ def newest_eta(table: pd.DataFrame) -> Figure | None:
     return figure
 
 
-def _line(axes: Axes, rows: pd.DataFrame, values: pd.Series, colour: str, marker: str) -> None:
-    axes.plot(rows.run, values, color=colour, marker=marker, markersize=5, linewidth=1, zorder=3)
+def _drawn(look: Look, count: int) -> dict[str, Any]:
+    """Points with a line through them, if there are more than two."""
+    return {"color": look.colour, "marker": look.marker, "linestyle": "-" if count > 2 else "", "linewidth": 1}
+
+
+def _line(axes: Axes, rows: pd.DataFrame, values: pd.Series, look: Look) -> None:
+    axes.plot(rows.run, values, **_drawn(look, len(rows)), markersize=5, zorder=3)
     sure = rows[["lo", "hi"]].notna().all(axis=1)
-    axes.vlines(rows.run[sure], rows.lo[sure], rows.hi[sure], color=colour, linewidth=1.4, zorder=2)
+    axes.vlines(rows.run[sure], rows.lo[sure], rows.hi[sure], color=look.colour, linewidth=1.4, zorder=2)
 
 
 def _runs_axis(axes: Axes, labels: list[str]) -> None:
@@ -142,6 +145,5 @@ def _runs_axis(axes: Axes, labels: list[str]) -> None:
     axes.set_xlim(-0.5, len(labels) - 0.5)
 
 
-def _handle(number: int, label: str) -> Line2D:
-    colour, marker = LOOKS[number % len(LOOKS)]
-    return Line2D([], [], color=colour, marker=marker, markersize=5, linewidth=1, label=in_figure(label))
+def _handle(label: str, look: Look) -> Line2D:
+    return Line2D([], [], color=look.colour, marker=look.marker, markersize=5, linewidth=1, label=in_figure(label))

@@ -10,9 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
 from sepconv_bench.model.declaration import OURS, USER
-from sepconv_bench.report.figures.style import (
-    styled,
-)
+from sepconv_bench.report.figures.palette import GROUND, INK, OPERATORS, PEER
+from sepconv_bench.report.figures.style import styled, title
 
 
 @styled
@@ -29,25 +28,25 @@ def rungs_to_the_peak(timings: pd.DataFrame) -> Figure | None:
     for axes in grid.flat[len(operators) :]:
         axes.remove()
     for axes, operator in zip(grid.flat, operators, strict=False):
-        _bars_of(axes, rows[rows.operator == operator])
+        _bars_of(axes, rows[rows.operator == operator], OPERATORS[operator])
         axes.set_title(operator)
         axes.set_xlim(0, 1.02)
     for axes in grid[-1]:
         if axes.figure is not None:
             axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value * 100:g} %"))
             axes.set_xlabel("share of the FMA peak, $\\eta$")
-    figure.suptitle("The ladder: from the equation to the peak", x=0.01, ha="left", fontsize=12, fontweight="bold")
+    title(figure, "From the equation to the peak: every kernel, median over shapes, least and most")
     return figure
 
 
-def _bars_of(axes: Axes, rows: pd.DataFrame) -> None:
+def _bars_of(axes: Axes, rows: pd.DataFrame, colour: str) -> None:
     shares = rows.groupby("kernel", sort=False).eta.agg(["median", "min", "max"])
     at = np.arange(len(shares))[::-1]
     declared = rows.drop_duplicates("kernel").set_index("kernel").loc[shares.index]
     others = ~declared.library.isin([OURS, USER])
-    colours = ["#9AA3AD" if other else "#0072B2" for other in others]
+    colours = [PEER if other else colour for other in others]
     hatches = ["//" if other else "" for other in others]
-    axes.barh(at, shares["median"], height=0.66, color=colours, hatch=hatches, edgecolor="white")
-    axes.hlines(at, shares["min"], shares["max"], color="#222222", linewidth=1.1, zorder=4)
+    axes.barh(at, shares["median"], height=0.66, color=colours, hatch=hatches, edgecolor=GROUND)
+    axes.hlines(at, shares["min"], shares["max"], color=INK, linewidth=1.1, zorder=4)
     axes.set_yticks(at, list(declared.variant), fontsize=8)
     axes.grid(axis="y", visible=False)

@@ -12,12 +12,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from sepconv_bench.model.shapes import FIELDS, ConvShape
-from sepconv_bench.report.figures.style import (
-    LOOKS,
-    SPEEDUP,
-    log_axis,
-    styled,
-)
+from sepconv_bench.report.figures.palette import INK, RULE, of_series
+from sepconv_bench.report.figures.style import SPEEDUP, log_axis, styled, title
 
 _SHAPE = [*FIELDS]
 
@@ -29,18 +25,17 @@ def machines(table: pd.DataFrame) -> Figure | None:
         return None
     shapes = table[_SHAPE].drop_duplicates().itertuples(index=False, name=None)
     heights = {shape: -number for number, shape in enumerate(shapes)}
-    names = list(dict.fromkeys(table.machine))
+    looks = of_series(table.machine)
     figure, panels = plt.subplots(
         1, 3, figsize=(9.6, 1.9 + 0.25 * len(heights)), sharey=True, width_ratios=[2, 1, 1], squeeze=True
     )
     handles = []
-    for number, machine in enumerate(names):
+    for number, (machine, (colour, marker)) in enumerate(looks.items()):
         rows = table[table.machine == machine]
         # Beside each other within the row, for machines that are alike hide one another.
         middle = np.array([heights[shape] for shape in rows[_SHAPE].itertuples(index=False, name=None)])
-        height = middle + 0.5 * ((len(names) - 1) / 2 - number) / len(names)
-        colour, marker = LOOKS[number % len(LOOKS)]
-        look = {"color": colour, "marker": marker, "s": 22, "linewidths": 0, "zorder": 4}
+        height = middle + 0.5 * ((len(looks) - 1) / 2 - number) / len(looks)
+        look = {"color": colour, "marker": marker, "s": 22, "linewidths": 0, "alpha": 0.8, "zorder": 4}
         handles.append(Line2D([], [], linestyle="", color=colour, marker=marker, label=machine))
         high = rows.speedup_hi.replace(np.inf, np.nan).fillna(rows.speedup)
         panels[0].hlines(height, rows.speedup_lo.replace(0, np.nan).fillna(rows.speedup), high, color=colour, linewidth=1.4)
@@ -48,22 +43,22 @@ def machines(table: pd.DataFrame) -> Figure | None:
         for panel, side in zip(panels[1:], ("standard", "separable"), strict=True):
             panel.scatter(rows[f"eta_{side}"], height, **look)
     promised = table.drop_duplicates(_SHAPE)
-    panels[0].scatter(promised.theory_speedup, list(heights.values()), marker="|", s=110, color="#222222", zorder=3)
+    panels[0].scatter(promised.theory_speedup, list(heights.values()), marker="|", s=110, color=INK, zorder=3)
     _dress(panels, [str(ConvShape(*map(int, shape))) for shape in heights], list(heights.values()))
-    handles.append(Line2D([], [], linestyle="", color="#222222", marker="|", markersize=10, label="promised"))
+    handles.append(Line2D([], [], linestyle="", color=INK, marker="|", markersize=10, label="promised"))
     figure.legend(handles=handles, loc="outside lower center", ncols=min(3, len(handles)), columnspacing=1.4)
-    figure.suptitle("Machines side by side", x=0.01, ha="left", fontsize=12, fontweight="bold")
+    title(figure, "Machines side by side: one row a shape, fastest kernels of each side")
     return figure
 
 
 def _dress(panels: Sequence[Axes], labels: Sequence[str], heights: Sequence[float]) -> None:
     panels[0].set_xscale("log")
     log_axis(panels[0].xaxis)
-    panels[0].axvline(1, color="#999999", linewidth=0.9, zorder=1)
+    panels[0].axvline(1, color=RULE, linewidth=0.9, zorder=1)
     panels[0].set_xlabel(SPEEDUP)
     panels[0].set_yticks(heights, labels)
     panels[0].set_ylim(min(heights) - 0.7, max(heights) + 0.7)
     for panel, side in zip(panels[1:], ("standard", "separable"), strict=True):
         panel.set_xlim(0, 1.05)
-        panel.set_xlabel(f"$\\eta$, {side}")
+        panel.set_xlabel(f"share of FMA peak,\n{side}")
         panel.xaxis.set_major_formatter(lambda value, _: f"{value * 100:g} %")

@@ -12,17 +12,13 @@ from matplotlib.lines import Line2D
 
 from sepconv_bench.model.declaration import OURS
 from sepconv_bench.model.networks import WHOLE
-from sepconv_bench.report.figures.style import (
-    LOOKS,
-    MEASURED_GREY,
-    log_axis,
-    styled,
-)
+from sepconv_bench.report.figures.palette import GROUND, INK, RULE, SEPARABLE, SOFT, STANDARD, of_series
+from sepconv_bench.report.figures.style import log_axis, styled, title
 from sepconv_bench.report.network import CONFIGURATION, largest, whole
 
-_COLOURS = {"standard": LOOKS[1][0], "separable": LOOKS[0][0]}
+_COLOURS = {"standard": STANDARD, "separable": SEPARABLE}
 _NAMES = {"separable": "MobileNet-V1", "standard": "its all-standard counterpart"}
-_PEER_COLOUR = "#222222"
+_PEER_COLOUR = INK
 
 
 @styled
@@ -48,7 +44,7 @@ def end_to_end(layers: pd.DataFrame, network: pd.DataFrame) -> Figure | None:
     axes.set_xlabel("time of a batch (ms)" if rows.batch.iloc[0] > 1 else "time of an image (ms)")
     figure.legend(loc="outside lower center", ncols=2)
     axes.grid(axis="y", visible=False)
-    axes.set_title(_title(rows, f"End to end: the multiply-adds promise {promise:.2f}x"), fontsize=12)
+    title(figure, _title(rows, f"End to end: the multiply-adds promise {promise:.2f}x"))
     return figure
 
 
@@ -63,7 +59,7 @@ def by_layer(layers: pd.DataFrame) -> Figure | None:
     for side, shift in (("standard", -0.2), ("separable", 0.2)):
         times.bar(at + shift, steps[f"{side}_s"] * 1e3, 0.38, color=_COLOURS[side], label=f"{side}, ours")
         peers = steps[f"{side}_s"] * steps[f"{side}_peer_over_ours"] * 1e3
-        times.plot(at + shift, peers, linestyle="", marker="_", markersize=14, markeredgewidth=4, color="white", zorder=4)
+        times.plot(at + shift, peers, linestyle="", marker="_", markersize=14, markeredgewidth=4, color=GROUND, zorder=4)
         times.plot(
             at + shift, peers, linestyle="", marker="_", markersize=13, markeredgewidth=1.6, color=_PEER_COLOUR, zorder=5
         )
@@ -77,7 +73,16 @@ def by_layer(layers: pd.DataFrame) -> Figure | None:
     times.legend(handles=handles, loc="upper center", ncols=3)
     times.set_ylim(top=times.get_ylim()[1] * 2)
     blocks = (steps.standard_multiply_adds != steps.separable_multiply_adds).to_numpy()
-    gains.plot(at[blocks], steps.theory_speedup[blocks], color="#222222", linewidth=1.2, marker="_", label="promised")
+    gains.plot(
+        at[blocks],
+        steps.theory_speedup[blocks],
+        color=INK,
+        linestyle="",
+        marker="_",
+        markersize=13,
+        markeredgewidth=1.6,
+        label="promised",
+    )
     spread = [steps.speedup - steps.speedup_lo, steps.speedup_hi - steps.speedup]
     gains.errorbar(
         at[blocks],
@@ -88,7 +93,7 @@ def by_layer(layers: pd.DataFrame) -> Figure | None:
         marker="o",
         label="measured",
     )
-    gains.axhline(1, color="#999999", linewidth=0.9)
+    gains.axhline(1, color=RULE, linewidth=0.9)
     gains.set_ylim(bottom=0)
     gains.set_ylabel("speedup")
     gains.legend(loc="upper left", bbox_to_anchor=(0, 0.4))
@@ -97,7 +102,7 @@ def by_layer(layers: pd.DataFrame) -> Figure | None:
     labels = [part.replace("block", "") for part in steps.part]
     gains.set_xticks(at, labels)
     gains.set_xlabel("first convolution, blocks, classifier")
-    times.set_title(_title(steps, "MobileNet-V1 and its all-standard counterpart, layer by layer"), fontsize=12)
+    title(figure, _title(steps, "MobileNet-V1 and its all-standard counterpart, layer by layer"))
     return figure
 
 
@@ -109,17 +114,17 @@ def latency(layers: pd.DataFrame) -> Figure | None:
     if len(rows) < 2:
         return None
     figure, axes = plt.subplots(figsize=(7.2, 5.4))
-    alphas = sorted(rows.alpha.unique())
+    looks = of_series(f"{alpha:g}" for alpha in sorted(rows.alpha.unique()))
     for side, filled in (("separable", True), ("standard", False)):
-        for alpha, (colour, marker) in zip(alphas, LOOKS, strict=False):
-            part = rows[rows.alpha == alpha].sort_values("resolution")
+        for alpha, (colour, marker) in looks.items():
+            part = rows[rows.alpha == float(alpha)].sort_values("resolution")
             axes.plot(
                 part[f"{side}_multiply_adds"] / 1e6,
                 part[f"{side}_s"] * 1e3,
                 color=colour,
                 marker=marker,
-                linewidth=0.9,
-                markerfacecolor=colour if filled else "white",
+                linestyle="",
+                markerfacecolor=colour if filled else GROUND,
             )
     axes.set_xscale("log")
     axes.set_yscale("log")
@@ -128,20 +133,17 @@ def latency(layers: pd.DataFrame) -> Figure | None:
     axes.set_xlabel("multiply-adds (millions)")
     axes.set_ylabel("time of a batch (ms)" if rows.batch.iloc[0] > 1 else "time of an image (ms)")
     handles = [
-        Line2D([], [], color=colour, marker=marker, label=rf"$\alpha$ = {alpha:g}")
-        for alpha, (colour, marker) in zip(alphas, LOOKS, strict=False)
+        Line2D([], [], linestyle="", color=colour, marker=marker, label=rf"$\alpha$ = {alpha}")
+        for alpha, (colour, marker) in looks.items()
     ]
     handles += [
-        Line2D([], [], linestyle="", color=MEASURED_GREY, marker="o", label="MobileNet-V1"),
-        Line2D([], [], linestyle="", color=MEASURED_GREY, marker="o", markerfacecolor="white", label="all standard"),
+        Line2D([], [], linestyle="", color=SOFT, marker="o", label="MobileNet-V1"),
+        Line2D([], [], linestyle="", color=SOFT, marker="o", markerfacecolor=GROUND, label="all standard"),
     ]
     axes.legend(handles=handles, loc="upper left")
     resolutions = ", ".join(f"{value}" for value in sorted(rows.resolution.unique()))
-    axes.set_title(f"Latency against multiply-adds, resolutions {resolutions}", fontsize=12)
+    title(figure, f"Latency against multiply-adds, resolutions {resolutions}")
     return figure
-
-
-_NAMES = {"separable": "MobileNet-V1", "standard": "its all-standard counterpart"}
 
 
 def _title(rows: pd.DataFrame, what: str) -> str:

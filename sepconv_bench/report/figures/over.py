@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from sepconv_bench.model.shapes import AXES, OPTIONAL_AXES
+from sepconv_bench.report.figures.palette import RULE, SOFT, of_series, of_widths
 from sepconv_bench.report.figures.points import bars, interval_handles, panels
 from sepconv_bench.report.figures.style import (
     AXIS_NAMES,
-    MEASURED_GREY,
     SPEEDUP,
     facets,
     legend_below,
     log_axis,
     look_handles,
-    looks_of,
     styled,
+    title,
 )
 from sepconv_bench.report.plain import in_figure
 from sepconv_bench.results.rows import of_the_paper
@@ -29,40 +31,35 @@ def over(ratios: pd.DataFrame, axis: str) -> Figure | None:
     """Speedup over one of D_K, M, N, D_G with the theory's curves, a panel a comparison, the other sizes fixed."""
     by = "N" if axis == "D_K" else "D_K"
     ratios = of_the_paper(ratios)  # its curves are theirs
-    rows, fixed = _slice(ratios, axis, by)
+    rows, fixed = sliced(ratios, axis, by)
     parts = panels(rows, best=True)
     if not parts:
         return None
     figure, grid = facets(len(parts), height=3.7)
-    looks = looks_of(rows[by])
+    looks: Mapping = of_widths(rows.D_K) if by == "D_K" else of_series(sorted(rows[by].unique()))
     low = min(rows.speedup_lo.min(), rows.theory_speedup.min())
     high = max(rows.speedup_hi.replace(np.inf, np.nan).max(), rows.theory_speedup.max())
-    for axes, (title, part) in zip(grid, parts, strict=True):
+    for axes, (name, part) in zip(grid, parts, strict=True):
         for value, line in part.groupby(by):
-            line = line.sort_values(axis)
-            colour, marker = looks[value]
-            curve = _theory_curve(line, axis)
-            axes.plot(*curve, color=colour, linestyle=(0, (5, 2)), linewidth=1.2, zorder=2)
-            axes.plot(line[axis], line.speedup, color=colour, alpha=0.5, linewidth=1, zorder=3)
-            bars(axes, line[axis], line, colour, marker)
-        axes.axhline(1, color="#999999", linewidth=0.9, zorder=1)
-        log_axis(axes.xaxis, sorted(rows[axis].unique()))
+            axes.plot(*_theory_curve(line, axis), color=looks[value].colour, linestyle=(0, (5, 2)), linewidth=1.2, zorder=2)
+            bars(axes, line[axis], line, looks[value])
+        axes.axhline(1, color=RULE, linewidth=0.9, zorder=1)
         axes.set_xscale("log")
         axes.set_yscale("log")
         axes.set_ylim(low / 1.25, high * 1.25)
         log_axis(axes.xaxis, sorted(rows[axis].unique()))
         log_axis(axes.yaxis)
         axes.set_xlabel(AXIS_NAMES[axis])
-        axes.set_title(in_figure(title))
-    grid[0].set_ylabel(SPEEDUP)
-    theory = Line2D([], [], color=MEASURED_GREY, linestyle=(0, (5, 2)), linewidth=1.2, label="promised, $1/(1/N + 1/D_K^2)$")
+        axes.set_title(in_figure(name))
+    figure.supylabel(f"measured {SPEEDUP}", fontsize=10)
+    theory = Line2D([], [], color=SOFT, linestyle=(0, (5, 2)), linewidth=1.2, label="promised, $1/(1/N + 1/D_K^2)$")
     legend_below(figure, [*look_handles(f"${by}$ = ", looks), theory, *interval_handles(rows)])
     sizes = ", ".join(f"${name}$ = {value}" for name, value in fixed.items())
-    figure.suptitle(f"Speedup over {AXIS_NAMES[axis]}   ({sizes})", x=0.01, ha="left", fontsize=12, fontweight="bold")
+    title(figure, f"Speedup over {AXIS_NAMES[axis]}   ({sizes})")
     return figure
 
 
-def _slice(ratios: pd.DataFrame, axis: str, by: str) -> tuple[pd.DataFrame, dict[str, int]]:
+def sliced(ratios: pd.DataFrame, axis: str, by: str) -> tuple[pd.DataFrame, dict[str, int]]:
     """The rows of the setting of the other sizes in which `axis` takes most values; none if it takes only one."""
     others = [name for name in AXES if name not in (axis, by)]
     if ratios.empty:
@@ -71,7 +68,7 @@ def _slice(ratios: pd.DataFrame, axis: str, by: str) -> tuple[pd.DataFrame, dict
     rows = max(groups, key=lambda group: (group[axis].nunique(), len(group)))
     if rows[axis].nunique() < 2:
         return ratios.iloc[:0], {}
-    # A line needs two points: what the grid visits at a single value of the axis belongs to another figure.
+    # Two points at least: what the grid visits at a single value of the axis belongs to another figure.
     lines = rows.groupby(by)[axis].transform("nunique") > 1
     shown = {name: int(rows[name].iloc[0]) for name in others}
     shown = {name: value for name, value in shown.items() if value != 1 or name not in OPTIONAL_AXES}

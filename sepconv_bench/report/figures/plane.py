@@ -1,53 +1,50 @@
-"""The plane that the formula spans over N and D_K, with the measured shapes on it."""
+"""The plane that the formula spans over N and D_K, and what was measured on it."""
 
 from __future__ import annotations
 
-import matplotlib
+from typing import Any
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
-from sepconv_bench.report.figures.style import (
-    AXIS_NAMES,
-    log_axis,
-    styled,
-)
+from sepconv_bench.report.figures.palette import GROUND, MAP, ON_DARK, ON_LIGHT, WASH
+from sepconv_bench.report.figures.style import AXIS_NAMES, styled, title
 from sepconv_bench.results.rows import of_the_paper
+
+_MOST_NUMBERS = 120  # fields that still have room for words
+_LEAST, _MOST = 0.5, 1.25  # of the promise: the ends of the colours
 
 
 @styled
 def plane(ratios: pd.DataFrame) -> Figure | None:
-    """The promise over N and D_K as ground, and on it the measured speedups of the fastest kernels in the same colours."""
+    """A field for each N and D_K: the measured speedup and the promised one, coloured by the share of the promise that is kept;
+    medians over the field's shapes."""
     best = of_the_paper(ratios[ratios.best] if len(ratios) else ratios)
     if best.empty or best.N.nunique() < 2 or best.D_K.nunique() < 2:
         return None
-    figure, axes = plt.subplots(figsize=(7.6, 5.2))
-    N = np.geomspace(best.N.min() / 1.6, best.N.max() * 1.6, 160)
-    D_K = np.linspace(max(best.D_K.min() - 0.6, 0.5), best.D_K.max() + 0.6, 120)
-    promised = 1 / (1 / N[None, :] + 1 / D_K[:, None] ** 2)
-    low, high = (float(reach(reach(best.speedup), reach(promised.ravel()))) for reach in (min, max))
-    norm = LogNorm(low, high)
-    ground = axes.pcolormesh(N, D_K, promised, norm=norm, cmap="viridis", shading="gouraud", rasterized=True)
-    levels = [level for level in (0.5, 1, 2, 4, 8, 16, 32, 64, 128) if promised.min() < level < promised.max()]
-    lines = axes.contour(N, D_K, promised, levels=levels, colors="white", linewidths=0.8, alpha=0.8)
-    axes.clabel(lines, fmt=lambda value: f"{value:g}x", fontsize=8)
-    # Shapes of the same N and D_K stand side by side.
-    rank = best.groupby(["N", "D_K"]).cumcount()
-    size = best.groupby(["N", "D_K"]).N.transform("size")
-    x = best.N * 1.09 ** (rank - (size - 1) / 2).clip(-3.5, 3.5)
-    faces = matplotlib.colormaps["viridis"](norm(best.speedup))
-    axes.scatter(x, best.D_K, s=64, c=faces, edgecolors="white", linewidths=1.1, zorder=4)
-    axes.set_xscale("log")
-    log_axis(axes.xaxis, sorted(best.N.unique()))
-    axes.set_yticks(sorted(best.D_K.unique()))
-    axes.set_xlim(N[0], N[-1])
-    axes.set_ylim(D_K[0], D_K[-1])
+    fields = best.assign(kept=best.speedup / best.theory_speedup).groupby(["D_K", "N"])
+    table = fields[["speedup", "kept", "theory_speedup"]].median().assign(shapes=fields.size())
+    kept = table.kept.unstack("N").sort_index()
+    figure, axes = plt.subplots(figsize=(min(9.4, 2.6 + 0.78 * kept.shape[1]), 1.7 + 0.62 * kept.shape[0]))
+    shown = axes.pcolormesh(kept.to_numpy(), vmin=_LEAST, vmax=_MOST, cmap=MAP, edgecolors=GROUND, linewidth=1.5)
+    if len(table) <= _MOST_NUMBERS:
+        at: dict[Any, tuple[int, int]] = {
+            (D_K, N): (row, column) for row, D_K in enumerate(kept.index) for column, N in enumerate(kept.columns)
+        }
+        for key, field in table.iterrows():
+            row, column = at[key]
+            words = f"{field.speedup:.1f} of {field.theory_speedup:.1f}\nn = {int(field.shapes)}"
+            colour = ON_LIGHT if field.kept < 0.9 else ON_DARK
+            axes.text(column + 0.5, row + 0.5, words, ha="center", va="center", fontsize=7, color=colour)
+    axes.set_xticks(np.arange(kept.shape[1]) + 0.5, [str(N) for N in kept.columns], rotation=45 * (kept.shape[1] > 12))
+    axes.set_yticks(np.arange(kept.shape[0]) + 0.5, [str(D_K) for D_K in kept.index])
+    axes.grid(visible=False)
+    axes.set_facecolor(WASH)
     axes.set_xlabel(AXIS_NAMES["N"])
     axes.set_ylabel(AXIS_NAMES["D_K"])
-    axes.grid(visible=False)
-    bar = figure.colorbar(ground, ax=axes, label="speedup: ground promised, points measured", pad=0.02)
-    log_axis(bar.ax.yaxis)
-    axes.set_title("The promise over $N$ and $D_K$, and what was measured", fontsize=12)
+    bar = figure.colorbar(shown, ax=axes, label="measured / promised,\nmedian of ratios", pad=0.02)
+    bar.ax.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
+    title(figure, "Measured of promised speedup over $N$ and $D_K$")
     return figure

@@ -12,20 +12,17 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from sepconv_bench.report.figures.style import (
-    LOOKS,
-    MEASURED_GREY,
-    styled,
-)
+from sepconv_bench.report.figures.palette import GROUND, INK, LAUNCH, MEMORY, SEPARABLE, STANDARD
+from sepconv_bench.report.figures.style import styled, title
 from sepconv_bench.report.sentences import describe_shape, explained
 
 _MOST = 40  # shapes that one page can show
 # Colour, hatch for print in grey, and what the factor is in words.
 _FACTORS = {
-    "roofline": (LOOKS[5][0], "", "memory: perfect kernels here over the promise"),
-    "overhead": (LOOKS[4][0], "////", "fixed costs of a launch"),
-    "separable": (LOOKS[1][0], "", "the separable kernel's efficiency"),
-    "standard": (LOOKS[0][0], "....", "the standard kernel's: a slow one flatters"),
+    "roofline": (MEMORY, "", "memory bandwidth"),
+    "overhead": (LAUNCH, "////", "fixed cost of a launch"),
+    "separable": (SEPARABLE, "", "separable kernel below its roofline"),
+    "standard": (STANDARD, "....", "standard kernel below its roofline (flatters)"),
 }
 
 
@@ -42,23 +39,23 @@ def reasons(why: pd.DataFrame) -> Figure | None:
     for name, (colour, hatch, _) in _FACTORS.items():
         logs = rows[f"log2_{name}"].to_numpy()
         left = np.where(logs < 0, below, above)
-        axes.barh(at, logs, left=left, height=0.62, color=colour, hatch=hatch, edgecolor="white", linewidth=0.4)
+        axes.barh(at, logs, left=left, height=0.62, color=colour, hatch=hatch, edgecolor=GROUND, linewidth=0.4)
         below, above = below + np.minimum(logs, 0), above + np.maximum(logs, 0)
-    axes.scatter(np.log2(rows.kept), at, s=30, color="#111111", marker="o", edgecolors="white", linewidths=0.8, zorder=5)
-    axes.axvline(0, color="#222222", linewidth=1.2, zorder=4)
+    axes.scatter(np.log2(rows.kept), at, s=30, color=INK, marker="o", edgecolors=GROUND, linewidths=0.8, zorder=5)
+    axes.axvline(0, color=INK, linewidth=1.2, zorder=4)
     axes.set_yticks(at, [describe_shape(row) for _, row in rows.iterrows()], fontsize=7.5)
     axes.set_ylim(-0.7, len(rows) - 0.3)
     axes.grid(axis="y", visible=False)
     _times_axis(axes, min(below.min(), -0.5), max(above.max(), 0.5))
-    axes.set_xlabel("measured over promised speedup: the bars multiply to the dot")
+    axes.set_xlabel("measured / promised speedup; the bars multiply to the dot")
     shown = f"{len(rows)} of {len(best)} shapes" if len(rows) < len(best) else "the fastest kernels of each side"
-    figure.suptitle(f"Why each shape is off the line: {shown}", x=0.01, ha="left", fontsize=12, fontweight="bold")
+    title(figure, f"What takes each shape from its promise: {shown}")
     handles: list = [
-        Patch(facecolor=colour, hatch=hatch, edgecolor="white", label=words) for colour, hatch, words in _FACTORS.values()
+        Patch(facecolor=colour, hatch=hatch, edgecolor=GROUND, label=words) for colour, hatch, words in _FACTORS.values()
     ]
     handles += [
-        Line2D([], [], linestyle="", marker="o", color="#111111", label="measured"),
-        Line2D([], [], color="#222222", linewidth=1.2, label="as promised"),
+        Line2D([], [], linestyle="", marker="o", color=INK, label="measured"),
+        Line2D([], [], color=INK, linewidth=1.2, label="as promised"),
     ]
     figure.legend(handles=handles, loc="outside lower center", ncols=2, columnspacing=1.4)
     return figure
@@ -77,4 +74,3 @@ def _times_axis(axes: Axes, low: float, high: float) -> None:
     step = 0.5 if high - low < 5 else 1.0
     ticks = np.arange(ceil(low / step), floor(high / step) + 1) * step
     axes.set_xticks(ticks, [f"{2**tick:.2g}x" for tick in ticks])
-    axes.tick_params(axis="x", colors=MEASURED_GREY)

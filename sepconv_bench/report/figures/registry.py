@@ -28,15 +28,17 @@ Places = Callable[..., dict[Hashable, tuple[float, float]]]
 
 @dataclass(frozen=True)
 class Entry:
-    """A figure of a page's section. `draw` takes what `needs` names: tables, and "ceilings" of the last run.
+    """A figure of a page's section. `draw` takes what `needs` names: tables, and "run", the last one.
 
-    `stem` is the file's name; `heading` and `caption` stand over and under it, and `heading` may hold "{newest}", the label of
-    the newest run of a history. `tall`: narrower than the page; `intervals`: its bars are intervals; `places` gives where rows
-    of a table are points in the saved figure, from the figure and what it was drawn from.
+    `stem` is the file's name; `short` stands in the contents, `heading` and `caption` over and under the figure. A heading may
+    name what the page gives: "{newest}", the label of the newest run of a history, or "{claims[why]}", what the numbers say.
+    `tall`: narrower than the page; `intervals`: its bars are intervals; `places` gives where rows of a table are points in the
+    saved figure, from the figure and what it was drawn from.
     """
 
     section: str
     stem: str
+    short: str
     heading: str
     caption: str
     draw: Callable[..., Figure | None]
@@ -50,10 +52,13 @@ ENTRIES = (
     Entry(
         "sweep",
         "speedup",
-        "What it buys, and what it promises",
+        "Measured and promised",
+        "{claims[speedup]}",
         (
-            "Measured speedup over the promised one, both on logarithmic axes, a point a shape, coloured by D_K; the line is"
-            " the formula, the dash above or below a point what perfect kernels would reach on this machine."
+            "Each point is one shape: the fastest standard kernel's time over the fastest separable kernel's (vertical)"
+            " against what the formula 1 / (1/N + 1/D_K²) promises (horizontal). Both axes are logarithmic, one panel a"
+            " D_K. On the line a shape gains what was promised. A grey dash is the bound: the same standard kernel against"
+            " a separable one at its roofline; where there is none it is beyond the axis."
         ),
         headline,
         ("ratios",),
@@ -63,11 +68,12 @@ ENTRIES = (
     Entry(
         "sweep",
         "why",
-        "Why each shape is not where the formula puts it",
+        "What takes the rest",
+        "{claims[why]}",
         (
-            "A row a shape: from the promised speedup, at 1x, bars lead to the measured one, a dot. They are the factors by"
-            " which memory bandwidth, the fixed cost of a launch, and how far the two kernels are from perfect ones move it;"
-            " they multiply exactly."
+            "Each row is one shape. From the promised speedup, at 1x, bars lead to the measured one, the dot: the factors"
+            " by which memory bandwidth, the fixed cost of a launch and the two kernels' distance from their rooflines"
+            " move it. Their product is exact. A standard kernel below its roofline raises the speedup."
         ),
         reasons,
         ("why",),
@@ -75,10 +81,11 @@ ENTRIES = (
     Entry(
         "sweep",
         "plane",
-        "The promise as a plane",
+        "By D_K and N",
+        "{claims[plane]}",
         (
-            "The promised speedup over N and D_K as coloured ground with lines of equal promise, and on it the measured shapes"
-            " in the colours of their measured speedup: a point that cannot be told from its ground is as promised."
+            "Each field is one D_K and N: the measured speedup of the promised one, medians over its n shapes. The colour"
+            " is the median of measured / promised."
         ),
         plane,
         ("ratios",),
@@ -86,22 +93,25 @@ ENTRIES = (
     Entry(
         "sweep",
         "crossover",
-        "Where it stops paying",
+        "Where it loses",
+        "{claims[crossover]}",
         (
-            "Every shape by its promised speedup and the size of its standard layer, a panel a comparison, coloured by the"
-            " measured speedup; crosses are shapes on which separable convolution is the slower one."
+            "Each point is one shape: its measured speedup against the multiply-adds of its standard layer, one panel a"
+            " comparison of kernels. On the shaded ground separable convolution is the slower one."
         ),
         crossover,
         ("ratios",),
         tall=False,
+        intervals=True,
     ),
     Entry(
         "sweep",
         "rungs",
         "Like with like",
+        "{claims[rungs]}",
         (
-            "The axes of the first figure, one panel a rung of kernels: the standard and the separable kernel of a panel are"
-            " written alike."
+            "The axes of the first figure, one panel a pair: the standard and the separable kernel of a panel are written"
+            " alike, or are of the same library."
         ),
         rungs,
         ("ratios",),
@@ -113,7 +123,8 @@ ENTRIES = (
             "sweep",
             f"over_{axis}",
             f"Over {axis}",
-            f"Speedup over {axis}, a panel a comparison; dashed lines are what the formula promises.",
+            f"{{claims[over_{axis}]}}",
+            f"Measured speedup against {axis}, the other sizes fixed, one panel a comparison. Dashed: the formula.",
             partial(over, axis=axis),
             ("ratios",),
             tall=False,
@@ -124,10 +135,11 @@ ENTRIES = (
     Entry(
         "sweep",
         "ladder",
-        "The ladder of kernels",
+        "Every kernel",
+        "{claims[ladder]}",
         (
-            "Share of the machine's multiply-add peak that each kernel reaches, a panel an operator: bars are medians over the"
-            " shapes, lines go from the least to the most. Hatched bars are other people's libraries."
+            "Share of the machine's multiply-add peak that each kernel reaches, one panel an operator. Bars are medians"
+            " over the shapes, lines go from the least to the most. Hatched grey bars are other libraries."
         ),
         rungs_to_the_peak,
         ("timings",),
@@ -135,10 +147,11 @@ ENTRIES = (
     Entry(
         "sweep",
         "efficiency",
-        "Efficiency over the channels",
+        "Share of the peak",
+        "{claims[efficiency]}",
         (
-            "Share of the peak that the fastest standard and the fastest separable kernel reach, over M input and N output"
-            " channels; medians where several shapes share both."
+            "Share of the multiply-add peak that the fastest standard and the fastest separable kernel reach, over M"
+            " input and N output channels; the median where several shapes share both."
         ),
         efficiency,
         ("timings",),
@@ -146,25 +159,29 @@ ENTRIES = (
     Entry(
         "sweep",
         "roofline",
-        "The roofline",
+        "Roofline",
+        "{claims[roofline]}",
         (
-            "Each kernel's share of the machine's peak over its arithmetic intensity, under the roofs that the peak and the"
-            " bandwidth of three memory levels set."
+            "Each point is one kernel on one shape: its share of the multiply-add peak of the same rounds against its"
+            " arithmetic intensity. In colour the fastest kernel of each operator and shape, in grey all others. The roofs"
+            " are the bandwidth of a copy within three working sets, without what a launch costs."
         ),
         roofline,
-        ("timings", "ceilings"),
+        ("timings", "run"),
     ),
     Entry(
         "network",
         "network",
+        "End to end",
         "MobileNet-V1 end to end",
-        "Time of MobileNet-V1 and of its all-standard counterpart, a pair of bars a library, with the speedup of each.",
+        "Time of MobileNet-V1 and of its all-standard counterpart, one pair of bars a library, with the speedup of each.",
         network.end_to_end,
         ("layers", "network"),
     ),
     Entry(
         "network",
         "layers",
+        "Layer by layer",
         "Layer by layer",
         (
             "Our time of each step in both networks on a logarithmic axis, a dash where the fastest other library stands;"
@@ -176,6 +193,7 @@ ENTRIES = (
     Entry(
         "network",
         "latency",
+        "Latency",
         "Latency against multiply-adds",
         (
             "Time over multiply-adds, both on logarithmic axes, of MobileNet-V1 (filled) and its all-standard counterpart"
@@ -187,8 +205,9 @@ ENTRIES = (
     Entry(
         "history",
         "cost_ratio",
-        "What separable convolution costs of the standard one",
-        "T_separable / T_standard, a panel a shape; the dashed line is 1/N + 1/D_K². Bars are asv's 99 % intervals.",
+        "Cost ratio",
+        "What share of the standard time separable convolution takes",
+        "T_separable / T_standard, one panel a shape; the dashed line is 1/N + 1/D_K². Bars are asv's 99 % intervals.",
         history.cost_ratio,
         ("history", "labels"),
         tall=False,
@@ -196,8 +215,12 @@ ENTRIES = (
     Entry(
         "history",
         "times",
+        "Times",
         "Each kernel's time",
-        "Against its first run, a panel an operator. Broad lines are the levels that asv's step detection finds.",
+        (
+            "Change of time against the first run, one panel an operator. Broad lines are the levels that asv's step"
+            " detection finds."
+        ),
         history.times,
         ("history", "labels"),
         tall=False,
@@ -205,16 +228,18 @@ ENTRIES = (
     Entry(
         "history",
         "speedup",
+        "Measured and promised",
         "Measured and promised, {newest}",
-        "Of the newest run: measured speedup over the promised one, a point a shape and pair; the line is the formula.",
+        "The newest run: measured speedup against the promised one, one point a shape; the line is the formula.",
         history.newest_speedups,
         ("history",),
     ),
     Entry(
         "history",
         "eta",
+        "Share of the peak",
         "Share of the machine's peak, {newest}",
-        "Of the newest run: the share of the multiply-add peak, timed in the same rounds, that each kernel attains.",
+        "The newest run: the share of the multiply-add peak, timed in the same rounds, that each kernel attains.",
         history.newest_eta,
         ("history",),
     ),
@@ -222,10 +247,11 @@ ENTRIES = (
         "machines",
         "machines",
         "Shape by shape",
+        "Shape by shape",
         (
-            "A row a shape, a mark a machine: the measured speedup of the fastest kernels on a logarithmic axis, a black dash"
-            " where 1/N + 1/D_K² promises it; then the share of its multiply-add peak that the standard and the separable"
-            " kernel attain."
+            "Each row is one shape, each mark one machine: the measured speedup of the fastest kernels on a logarithmic"
+            " axis, a dash where 1/N + 1/D_K² promises it; then the share of its multiply-add peak that the standard and"
+            " the separable kernel attain."
         ),
         machines,
         ("machines",),

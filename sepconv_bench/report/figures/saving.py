@@ -11,6 +11,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from sepconv_bench import files
+from sepconv_bench.report.figures import palette
 from sepconv_bench.report.figures.style import STYLE
 
 # What each figure is written as, and what must not be in it for the same results to give the same bytes.
@@ -34,10 +35,19 @@ def save(figure: Figure, stem: Path) -> bytes:
             with plt.rc_context({"figure.constrained_layout.use": False}):
                 figure.set_layout_engine(None)  # as it is now; to lay it out again takes as long as to draw it
             drawn[kind] = buffer.getvalue()
+    drawn["svg"] = with_dark_colours(drawn["svg"])
     plt.close(figure)
     for kind, picture in drawn.items():
         files.write(stem.with_name(f"{stem.name}.{kind}"), picture)
     return drawn["svg"]
+
+
+def with_dark_colours(picture: bytes) -> bytes:
+    """An SVG that shows the palette's dark colours where the reader's scheme is dark; whatever does not know of schemes shows
+    the light ones."""
+    head, tag, rest = picture.partition(b"<svg ")
+    attributes, end, body = rest.partition(b">")
+    return b"".join((head, tag, attributes, end, palette.dark_style().encode(), body))
 
 
 def _draw_crowds_as_pictures(figure: Figure) -> None:
@@ -47,6 +57,3 @@ def _draw_crowds_as_pictures(figure: Figure) -> None:
     if sum(many.values()) > CROWD:
         for marks, count in many.items():
             marks.set_rasterized(count > 1)
-
-
-# ---------------------------------------------------------------------------------------------- parts

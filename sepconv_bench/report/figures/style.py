@@ -1,11 +1,12 @@
-"""What all figures share: the one style, colours and markers, axes with plain numbers, and what kernels are called."""
+"""What all figures share: the one style, legends, axes with plain numbers, and what kernels are called."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from math import ceil
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 
@@ -13,29 +14,19 @@ if "matplotlib.pyplot" not in sys.modules:  # else somebody draws already, in a 
     matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
-import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.legend import Legend
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 
 from sepconv_bench.model.declaration import OURS, USER
+from sepconv_bench.report.figures.palette import Look
 from sepconv_bench.report.plain import in_figure
 
 STYLE = Path(__file__).with_name("style.mplstyle")
-# Okabe and Ito's palette, which the colour-blind can tell apart; each colour goes with a marker of its own, for print in grey.
-LOOKS = (
-    ("#0072B2", "o"),
-    ("#D55E00", "s"),
-    ("#009E73", "^"),
-    ("#CC79A7", "D"),
-    ("#E69F00", "v"),
-    ("#56B4E9", "P"),
-    ("#000000", "X"),
-)
-MEASURED_GREY = "#444444"
 AXIS_NAMES = {
     "D_K": "kernel width $D_K$",
     "M": "input channels $M$",
@@ -74,25 +65,22 @@ def facets(count: int, height: float, width: float = 3.3) -> tuple[Figure, Seque
     return figure, list(grid.flat[:count])
 
 
-def legend_below(figure: Figure, handles: Sequence[Line2D | Patch]) -> None:
+def legend_below(figure: Figure, handles: Sequence[Line2D | Patch]) -> Legend:
     fit = max(2, int(figure.get_size_inches()[0] / 1.55))
     rows = ceil(len(handles) / fit)
-    figure.legend(handles=list(handles), loc="outside lower center", ncols=ceil(len(handles) / rows), columnspacing=1.4)
+    return figure.legend(handles=list(handles), loc="outside lower center", ncols=ceil(len(handles) / rows), columnspacing=1.4)
 
 
-def looks_of(values: Iterable) -> dict:
-    """Colour and marker by value, numbers in order."""
-    kinds = list(dict.fromkeys(values))
-    if all(isinstance(kind, int | np.integer) for kind in kinds):
-        kinds = sorted(kinds)
-    return {kind: LOOKS[number % len(LOOKS)] for number, kind in enumerate(kinds)}
-
-
-def look_handles(prefix: str, looks: dict) -> list[Line2D]:
+def look_handles(prefix: str, looks: Mapping[Any, Look]) -> list[Line2D]:
     return [
         Line2D([], [], linestyle="", marker=marker, color=colour, label=f"{prefix}{value}")
         for value, (colour, marker) in looks.items()
     ]
+
+
+def title(figure: Figure, words: str) -> None:
+    """Over all panels, in the place and the letters of every figure's title."""
+    figure.suptitle(words, x=0.01, ha="left", fontsize=12, fontweight="bold")
 
 
 def log_axis(side: matplotlib.axis.Axis, ticks: Sequence[float] = ()) -> None:
