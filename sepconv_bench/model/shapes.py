@@ -230,7 +230,7 @@ class ConvShape:
 
 
 # What each of GENERAL is in a shape of the paper.
-USUAL: Mapping[str, int] = MappingProxyType({field.name: field.default for field in fields(ConvShape) if field.name in GENERAL})
+USUAL: Mapping[str, int] = MappingProxyType({name: getattr(ConvShape, name) for name in GENERAL})
 
 
 def whole(name: str, value: object, from_1: bool = True) -> int:

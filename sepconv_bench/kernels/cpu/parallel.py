@@ -135,7 +135,8 @@ def separable(problem: Problem) -> Launch:
 
 
 def _window(problem: Problem) -> Window:
-    return Window(*problem.weights[0].shape[:2], *problem.strides, *problem.dilations)
+    rows, columns = problem.weights[0].shape[:2]
+    return Window(rows, columns, *problem.strides, *problem.dilations)
 
 
 def _bind_standard(F: np.ndarray, K: np.ndarray, G: np.ndarray, window: Window, groups: int = 1) -> Launch:
