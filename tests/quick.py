@@ -1,14 +1,12 @@
 """The command line as most tests start it: ceilings are measured once for all tests, and a page has its SVG figures only.
 
-`python tests/quick.py FILE run ...` is `sepconv-bench run ...` in a process of its own; FILE keeps the ceilings. A Dask worker
-that preloads this file takes them from the one that CEILINGS names. What `swept` of conftest.py runs, and the tests of
-ceilings, leave nothing out.
+`python tests/quick.py FILE run ...` is `sepconv-bench run ...` in a process of its own; FILE keeps the ceilings. What `swept`
+of conftest.py runs, and the tests of ceilings, leave nothing out.
 """
 
 from __future__ import annotations
 
 import fcntl
-import os
 import sys
 from pathlib import Path
 
@@ -46,11 +44,6 @@ def svg_alone(patch: pytest.MonkeyPatch) -> None:
     from sepconv_bench.report.figures import saving
 
     patch.setattr(saving, "KINDS", {"svg": saving.KINDS["svg"]})
-
-
-def dask_setup(worker: object) -> None:
-    """Dask calls it in the worker that has preloaded this file."""
-    ceilings_once(Path(os.environ["CEILINGS"]), pytest.MonkeyPatch())
 
 
 if __name__ == "__main__":

@@ -17,7 +17,6 @@ from pathlib import Path
 import dask
 import psutil
 import pytest
-import quick
 from msgspec.structs import replace
 
 from sepconv_bench.errors import InputError
@@ -104,8 +103,7 @@ def _command(process: psutil.Process) -> list[str]:
 @contextmanager
 def worker(folder: Path, scheduler: str, name: str, host: str, *more: str, **variables: str) -> Iterator[Started]:
     quiet = ("--no-dashboard", "--local-directory", str(folder), "--memory-limit", "0")
-    one = ("--nworkers", "1", "--nthreads", "1", "--resources", "cell=1", "--preload", quick.__file__)
-    variables["CEILINGS"] = str(folder / "ceilings")
+    one = ("--nworkers", "1", "--nthreads", "1", "--resources", "cell=1")
     started = Started(folder, name, "worker", scheduler, "--name", name, "--host", host, *one, *quiet, *more, **variables)
     try:
         yield started
@@ -140,8 +138,8 @@ def workers(folder: Path, scheduler: str) -> Iterator[dict[str, Started]]:
 
 
 @contextmanager
-def run(quickly: list[str], scheduler: str, *arguments: object) -> Iterator[subprocess.Popen]:
-    command = [*quickly, "run", "--cluster", scheduler, *AXES, *map(str, arguments)]
+def run(scheduler: str, *arguments: object) -> Iterator[subprocess.Popen]:
+    command = [sys.executable, "-m", "sepconv_bench", "run", "--cluster", scheduler, *AXES, *map(str, arguments)]
     # Whoever runs these tests in the background may ignore Ctrl-C; the run then would, too.
     heeded = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
@@ -200,12 +198,12 @@ def test_without_a_worker_that_offers_to_measure_the_message_says_what_to_start(
 
 
 @pytest.fixture(scope="module")
-def stopped(quickly: list[str], scheduler: str, workers: dict[str, Started], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def stopped(scheduler: str, workers: dict[str, Started], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What a run on each host leaves behind that was stopped by Ctrl-C in the middle of its cells; beside it its plug-in."""
     out = tmp_path_factory.mktemp("stopped") / "out"
     plugin = out.with_name("tells.py")
     plugin.write_text(TELLS.replace("RESUMED", str(out.with_name("resumed"))))
-    with run(quickly, scheduler, *SLOW, "--kernels", f"{KERNELS},cpu.*.tells", "--plugin", plugin, "--output", out) as process:
+    with run(scheduler, *SLOW, "--kernels", f"{KERNELS},cpu.*.tells", "--plugin", plugin, "--output", out) as process:
         lines_until(process, "left: D_K", "right: D_K")
         assert all(one.measuring() for one in workers.values())
         process.send_signal(signal.SIGINT)
@@ -300,10 +298,8 @@ def test_two_workers_on_one_host_are_refused(folder: Path, scheduler: str, worke
             coordinator.measure(scheduler, settings(), 1, False, refuse, lambda step: None)
 
 
-def test_a_lost_hosts_cells_are_done_by_those_that_share_the_grid(
-    quickly: list[str], scheduler: str, workers: dict[str, Started], tmp_path: Path
-):
-    with run(quickly, scheduler, *SLOW, "--share", "--output", tmp_path) as process:
+def test_a_lost_hosts_cells_are_done_by_those_that_share_the_grid(scheduler: str, workers: dict[str, Started], tmp_path: Path):
+    with run(scheduler, *SLOW, "--share", "--output", tmp_path) as process:
         lines = lines_until(process, "right: FMA peak")
         time.sleep(0.3)
         workers["right"].process.kill()  # the nanny; what it has started dies with it
