@@ -236,4 +236,4 @@ finally:
 def test_without_a_command_there_is_the_full_help(sepconv):
     done, asked = sepconv(), sepconv("--help")
     assert (done.returncode, done.stdout) == (0, asked.stdout)
-    assert "Measure a grid of shapes in pairs" in done.stdout
+    assert "Measure a grid of shapes" in done.stdout

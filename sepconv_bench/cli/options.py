@@ -45,7 +45,7 @@ class File(click.Path):
 
 folder_argument = click.argument("folder", metavar="[DIR]", type=Folder(), required=False)  # `folders.to_read` knows which else
 device_option = click.option(
-    "--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True, help="Where kernels run."
+    "--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True, help="Device that kernels run on."
 )
 threads_option = click.option(
     "--threads", type=click.IntRange(1, 1024), help="Threads of every kernel.  [default: physical cores]"
@@ -62,9 +62,10 @@ threshold_option = click.option(
     default=0.05,
     show_default=True,
     metavar="SHARE",
-    help="Exit with 1 if anything is slower by so much.",
+    help="Exit code 1 if something is slower by this share or more.",
 )
-markdown_option = click.option("--markdown", type=File(), metavar="FILE", help="Write the table as Markdown, too.")
+markdown_option = click.option("--output", type=File(), metavar="FILE", help="Also write the table as Markdown into FILE.")
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, not a table.")
 
 
 def kernel_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -77,13 +78,13 @@ def kernel_options(command: Callable[..., None]) -> Callable[..., None]:
             default=60.0,
             show_default=True,
             metavar="SECONDS",
-            help="End a kernel that is silent for so long.",
+            help="Time after which a silent kernel is ended.",
         ),
         plugin_option,
         click.option(
             "--kernels",
             metavar="PATTERNS",
-            help="Only these, as 'cpu.*.parallel,cpu.*.numpy'.  [default: all of the device that are installed]",
+            help="Only these kernels, as 'cpu.*.parallel,cpu.*.numpy'.  [default: all of the device that are installed]",
         ),
         device_option,
     ):
@@ -91,10 +92,22 @@ def kernel_options(command: Callable[..., None]) -> Callable[..., None]:
     return command
 
 
+_MEANING = {
+    "D_K": "Kernel widths",
+    "M": "Input channels",
+    "N": "Output channels",
+    "D_G": "Output widths",
+    "stride": "Strides",
+    "batch": "Images of a launch",
+}
+
+
 def axis_options(command: Callable[..., None]) -> Callable[..., None]:
     """--D_K, --M and the other axes of a shape: a grid of the user's own."""
     for name in reversed(AXES):
-        command = click.option(f"--{name}", name, metavar="SIZES", help="As 3,5,7 or 16:512:x2 or 14:56:+14.")(command)
+        command = click.option(
+            f"--{name}", name, metavar="SIZES", help=f"{_MEANING.get(name, name)}, as 3,5,7 or 16:512:x2 or 14:56:+14."
+        )(command)
     return command
 
 
