@@ -213,7 +213,7 @@ def test_kernels_quotes_the_committed_results(report):
 def test_the_gallery_shows_every_committed_report():
     sys.path.insert(0, str(DOCS))
     try:
-        from outside import gallery
+        from machines import gallery
     finally:
         sys.path.remove(str(DOCS))
     text = gallery()
