@@ -36,10 +36,9 @@ imports: $(VENV)/.installed-dev
 pytest: $(VENV)/.installed-dev
 	$(BIN)/pytest --numprocesses 2 --dist loadfile --failed-first $(PYTEST_OPTIONS)
 
-# The site, into docs/_build/html. It runs the doctests and the tutorial, and draws the reports that the gallery links to; a broken
+# The site, into docs/_build/html. It runs the tutorial, and draws the reports that the gallery links to; a broken
 # link is an error.
 docs: $(VENV)/.installed-docs
-	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going -b doctest docs docs/_build/doctest
 	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going -b html docs docs/_build/html
 	for results in reports/*/results.sqlite; do \
 	    folder=$$(dirname $$results) && $(BIN)/sepconv-bench report $$folder --output docs/_build/html/$$folder || exit; \
