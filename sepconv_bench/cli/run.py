@@ -71,7 +71,7 @@ def run(
     \b
     Examples:
       sepconv-bench run                              the default grid, about three minutes
-      sepconv-bench run --grid smoke                 does it work? About a quarter of a minute
+      sepconv-bench run --grid smoke                 does it work? Under a minute
       sepconv-bench run --D_K 3,5 --N 16:512:x2      a grid of your own
       sepconv-bench run --plugin mykernels.py        your kernels among ours
       sepconv-bench run --device cuda --grid gpu     on an NVIDIA GPU
