@@ -44,7 +44,7 @@ def test_what_writes_or_prints_a_table_says_where_and_how_in_the_same_words():
     takes = {name: {word for option in command.params for word in option.opts} for name, command in cli.commands.items()}
     assert {name for name in takes if "--json" not in takes[name]} == {"run", "mobilenet", "report"}, "they write reports"
     assert {name for name in takes if "--output" not in takes[name]} == {"check", "list", "machine"}, "they only print"
-    assert not any(word in takes[name] for name in takes for word in ("--markdown", "--out", "--dir", "--file"))
+    assert not any(word in takes[name] for name in takes for word in ("--out", "--dir", "--file"))
 
 
 # ---------------------------------------------------------------------------------------------- JSON

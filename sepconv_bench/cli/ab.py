@@ -12,9 +12,9 @@ from sepconv_bench.cli.options import (
     axis_options,
     chosen_grid,
     json_option,
-    markdown_option,
     threads_option,
     threshold_option,
+    verdicts_option,
 )
 from sepconv_bench.cli.verdicts import end_with_verdicts
 from sepconv_bench.model.grids import GRIDS
@@ -40,7 +40,7 @@ DEFAULT_AB_KERNELS = ("cpu.standard.tiled", "cpu.depthwise.tiled", "cpu.pointwis
 @threads_option
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of the data and of the order.")
 @threshold_option
-@markdown_option
+@verdicts_option
 @json_option
 def ab(
     base: str,

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from sepconv_bench.cli.messages import say
-from sepconv_bench.cli.options import Folder, json_option, markdown_option, threshold_option
+from sepconv_bench.cli.options import Folder, json_option, threshold_option, verdicts_option
 from sepconv_bench.cli.verdicts import end_with_verdicts
 from sepconv_bench.errors import InputError
 
@@ -17,7 +17,7 @@ from sepconv_bench.errors import InputError
 @click.argument("new", metavar="DIR_B", type=Folder())
 @click.option("--across-machines", is_flag=True, help="Compare results of different CPUs, too.")
 @threshold_option
-@markdown_option
+@verdicts_option
 @json_option
 def compare(old: Path, new: Path, across_machines: bool, threshold: float, output: Path | None, as_json: bool) -> None:
     """Compare two results files.
