@@ -93,8 +93,8 @@ print(f"promised x eta(separable) / eta(standard) = {promised * eta['separable']
 
 # %%
 # The last two numbers agree, up to the noise of the rounds: measured speedup = promised speedup x eta(separable) /
-# eta(standard). It is an identity, and it says where the rest of the promise is: the separable kernel uses less of the
-# machine than the standard one.
+# eta(standard). It is an identity, and it says where the difference to the promise comes from: from the side that uses less
+# of the machine.
 
 figure, axes = plt.subplots(figsize=(6, 2.2), layout="constrained")
 axes.barh(["separable", "standard"], [100 * eta["separable"], 100 * eta["standard"]], color=["#0072b2", "#999999"])
