@@ -35,14 +35,20 @@ def check(
     for one in checking.check(settings):
         checked.setdefault(one.outcome.kernel.name, []).append(one)
     summaries = [checking.summarize(kernel, found) for kernel, found in checked.items()]
-    wrong = sum(bool(one.wrong) for one in summaries)
+    wrong = sum(bool(summary.wrong) for summary in summaries)
     if as_json:
         print_json(summaries)
     else:
-        for one in summaries:
-            worst = "" if one.worst_error is None else f", worst error {one.worst_error:.2f} of what float32 rounding explains"
-            click.echo(f"{'WRONG' if one.wrong else 'right'}  {one.kernel}: {one.right} of {one.shapes} shapes{worst}")
-            for shape, reason in one.wrong.items():
+        for summary in summaries:
+            worst = (
+                ""
+                if summary.worst_error is None
+                else f", worst error {summary.worst_error:.2f} of what float32 rounding explains"
+            )
+            click.echo(
+                f"{'WRONG' if summary.wrong else 'right'}  {summary.kernel}: {summary.right} of {summary.shapes} shapes{worst}"
+            )
+            for shape, reason in summary.wrong.items():
                 click.echo(f"       {shape}: {reason}")
         click.echo(f"{len(summaries) - wrong} kernels right, {wrong} wrong")
     if wrong:
