@@ -1,11 +1,11 @@
 # `make run` measures this machine into results/ and draws the report, `make report-commit` puts that into reports/; `make test` runs
-# every check, `make test-all` with every parameter; `make asv` follows the last commit and writes asv's pages; `make gpu` checks, tunes
-# and measures the CUDA kernels where there is a GPU. All do their own set-up.
+# every check, `make test-all` with every parameter; `make docs` builds the documentation; `make asv` follows the last commit and
+# writes asv's pages; `make gpu` checks, tunes and measures the CUDA kernels where there is a GPU. All do their own set-up.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: run report-commit test test-all lint types imports pytest asv gpu clean
+.PHONY: run report-commit test test-all lint types imports pytest docs asv gpu clean
 
 run: $(VENV)/.installed
 	$(BIN)/sepconv-bench run
@@ -40,6 +40,15 @@ imports: $(VENV)/.installed-dev
 pytest: $(VENV)/.installed-dev
 	$(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder --failed-first $(PYTEST_OPTIONS)
 
+# The site, into docs/_build/html. It runs the tutorial, and draws the reports that the gallery links to; a broken
+# link is an error.
+docs: $(VENV)/.installed-docs
+	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going -b html docs docs/_build/html
+	for results in reports/*/results.sqlite; do \
+	    folder=$$(dirname $$results) && $(BIN)/sepconv-bench report $$folder --output docs/_build/html/$$folder || exit; \
+	done
+	@echo 'now open docs/_build/html/index.html'
+
 asv: $(VENV)/.installed-dev
 	$(BIN)/asv machine --yes
 	$(BIN)/asv run --record-samples 'HEAD^!'
@@ -67,6 +76,10 @@ $(VENV)/.installed: $(BIN)/python pyproject.toml constraints.txt
 # Python compiles what is imported; to compile all of it first takes longer than to install it.
 $(VENV)/.installed-dev: $(BIN)/python pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt --editable '.[dev]'
+	touch $@ $(VENV)/.installed
+
+$(VENV)/.installed-docs: $(BIN)/python pyproject.toml constraints.txt
+	$(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt --editable '.[docs]'
 	touch $@ $(VENV)/.installed
 
 clean:

@@ -269,7 +269,7 @@ def plugins() -> Target:
 
 
 def reads_results(data: bytes, folder: Path, report: bool = False) -> None:
-    from sepconv_bench.report.ladder import ladder
+    from sepconv_bench.report.ladder import ladder, markdown
     from sepconv_bench.report.page import write_report
     from sepconv_bench.results import store, tables
 
@@ -279,7 +279,7 @@ def reads_results(data: bytes, folder: Path, report: bool = False) -> None:
         results.done()
         for name in tables.TABLES:
             tables.written(tables.table(results, name), "csv")
-        ladder(results)
+        markdown(ladder(results))
         if report:
             write_report(results, folder)
 
@@ -533,13 +533,13 @@ def words() -> Target:
             *("--alpha", "--resolution", "--batch", "--weights", "--image", "--time-limit", "--threads", "--seed", "--output"),
         ),
         "report": ("--asv", "--output"),
-        "export": ("--table", "--format", "--output"),
-        "ladder": ("--into",),
-        "check": ("--kernels", "--plugin", "--threads", "--timeout", "--device"),
-        "ab": ("--grid", "--kernels", "--time-limit", "--threads", "--seed", "--threshold", "--markdown", "--M"),
-        "compare": ("--threshold", "--markdown"),
-        "list": ("--plugin",),
-        "machine": ("--threads", "--device"),
+        "export": ("--table", "--format", "--json", "--output"),
+        "ladder": ("--into", "--output", "--json"),
+        "check": ("--kernels", "--plugin", "--threads", "--timeout", "--device", "--json"),
+        "ab": ("--grid", "--kernels", "--time-limit", "--threads", "--seed", "--threshold", "--output", "--json", "--M"),
+        "compare": ("--threshold", "--output", "--json", "--across-machines"),
+        "list": ("--plugin", "--json"),
+        "machine": ("--threads", "--device", "--json"),
     }
     good = ("smoke", "3,5", "16:64:x2", "2", "1", "0.5", "cpu", "cpu.*.numpy", "samples", "csv", "out", "0.25", "128", "HEAD")
     odd = (

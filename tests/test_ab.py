@@ -84,7 +84,7 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_same_code_is_not_called_different(clone, sepconv, tmp_path):
     page = tmp_path / "told.md"
-    done = sepconv("ab", "base", "same", *SMALL, "--markdown", page, cwd=clone)
+    done = sepconv("ab", "base", "same", *SMALL, "--output", page, cwd=clone)
     assert done.returncode == 0, done.stderr
     assert "building base" in done.stdout
     assert "slower  " not in done.stdout
@@ -201,7 +201,7 @@ def _with_times(swept: Path, folder: Path, change: Callable[[str], float]) -> Pa
 def test_two_results_files_are_compared_kernel_by_kernel(swept, door, tmp_path):
     other = _with_times(swept, tmp_path / "other", lambda kernel: 1e6 if kernel == "cpu.depthwise.numpy" else 1.0)
     # So much that no neighbour's noise in the few blocks of `swept` hides it.
-    done = door("compare", swept, other, "--markdown", tmp_path / "told.md")
+    done = door("compare", swept, other, "--output", tmp_path / "told.md")
     assert done.returncode == 1, done.stderr
     slower = [line for line in done.stdout.splitlines() if line.startswith("slower")]
     assert len(slower) == 6

@@ -14,7 +14,7 @@ from sepconv_bench import gpu
 from sepconv_bench.measure.environment import refuse_environment
 from sepconv_bench.results import store, tables
 
-README = Path(__file__).parents[1] / "README.md"
+OWN_KERNEL = Path(__file__).parents[1] / "docs" / "own-kernel.md"
 
 
 @pytest.mark.parametrize(
@@ -178,8 +178,8 @@ def test_check_exits_1_if_a_kernel_is_wrong(door, tmp_path):
     assert "right  cpu.pointwise.numpy" in done.stdout
 
 
-def test_the_readmes_plugin_is_checked_timed_and_plotted(door, tmp_path):
-    (code,) = re.findall(r"```python\n(# mykernels\.py\n.*?)```", README.read_text(), re.S)
+def test_the_documented_plugin_is_checked_timed_and_plotted(door, tmp_path):
+    (code,) = re.findall(r"```python\n(# mykernels\.py\n.*?)```", OWN_KERNEL.read_text(), re.S)
     assert code.count("\n") <= 12
     plugin = tmp_path / "mykernels.py"
     plugin.write_text(code)
@@ -195,12 +195,6 @@ def test_the_readmes_plugin_is_checked_timed_and_plotted(door, tmp_path):
     assert len(mine) == 2
     assert mine.speedup.gt(0).all()
     assert f'<td class="name">{name}</td>' in (tmp_path / "out" / "index.html").read_text()
-
-
-def test_the_readmes_checked_call_runs():
-    (code,) = re.findall(r"```python\n(import numpy.*?)```", README.read_text(), re.S)
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
-    assert done.returncode == 0, done.stderr
 
 
 def test_a_reader_that_hangs_up_is_no_traceback(swept):
@@ -236,4 +230,4 @@ finally:
 def test_without_a_command_there_is_the_full_help(sepconv):
     done, asked = sepconv(), sepconv("--help")
     assert (done.returncode, done.stdout) == (0, asked.stdout)
-    assert "Measure a grid of shapes in pairs" in done.stdout
+    assert "Measure a grid of shapes" in done.stdout

@@ -14,7 +14,7 @@ import pytest
 from sepconv_bench.cli import main
 from sepconv_bench.model.shapes import ConvShape
 from sepconv_bench.model.theory import multiplications
-from sepconv_bench.report.ladder import ladder
+from sepconv_bench.report.ladder import ladder, markdown
 from sepconv_bench.results import store
 
 PAGE = "# Mine\n\nbefore\n<!-- ladder: drawn by a command -->\nold\n<!-- end of ladder -->\nafter <!-- end of ladder -->\n"
@@ -31,7 +31,7 @@ def table(swept) -> str:
 def test_its_numbers_are_those_of_the_tables(table, swept, door):
     timings, peers = (pd.read_csv(io.StringIO(door("export", swept, "--table", name).stdout)) for name in ("timings", "peers"))
     rows = {cells[0]: cells[1:] for line in table.splitlines() if (cells := [cell.strip() for cell in line.split("|")[1:-1]])}
-    assert rows[""] == ["GFLOP/s", "% of peak", "beside numpy"]
+    assert rows[""] == ["GFLOP/s", "% of peak", "vs numpy"]
     for operator in ("standard", "depthwise", "pointwise", "separable"):
         ours = timings[timings.kernel == f"cpu.{operator}.loops"]
         beside = peers[(peers.kernel == f"cpu.{operator}.loops") & (peers.peer == "numpy")].iloc[0]
@@ -57,7 +57,7 @@ def test_of_a_peers_ways_the_fastest_on_each_shape_counts(tmp_path):
         run = results.add_run(made.MACHINE, made.settings([]), made.CEILINGS)
         for shape, seconds in zip(shapes, ((1e-4, 9e-4), (2e-4, 9e-4), (9e-4, 3e-4)), strict=True):
             results.add_cell(run, made.measured(shape, {ours: 1e-3, one: seconds[0], other: seconds[1]}))
-        (row,) = (line for line in ladder(results).splitlines() if "*standard, torch, the best of 2 ways*" in line)
+        (row,) = (line for line in markdown(ladder(results)).splitlines() if "*standard, torch, the best of 2 ways*" in line)
     rates = [
         2 * multiplications("standard", shape) / best / 1e9 for shape, best in zip(shapes, (1e-4, 2e-4, 3e-4), strict=True)
     ]

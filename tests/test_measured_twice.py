@@ -15,7 +15,7 @@ from sepconv_bench.model.grids import GRIDS
 from sepconv_bench.model.shapes import ConvShape
 from sepconv_bench.predict.prediction import Model
 from sepconv_bench.report.figures.points import panels
-from sepconv_bench.report.ladder import ladder
+from sepconv_bench.report.ladder import ladder, markdown
 from sepconv_bench.report.machines import side_by_side
 from sepconv_bench.results import store, tables
 from sepconv_bench.results.comparison import compare_files
@@ -117,7 +117,9 @@ def test_the_ladder_counts_a_kernel_once_a_shape(tmp_path):
         seconds = {made.declared(name): value for name, value in FAST.items()}
         results.add_cell(run, made.measured(shapes[0], seconds))
     with store.open_results(once) as first, store.open_results(twice) as second:
-        rows = [{line for line in ladder(results).splitlines() if line.startswith("| `")} for results in (first, second)]
+        rows = [
+            {line for line in markdown(ladder(results)).splitlines() if line.startswith("| `")} for results in (first, second)
+        ]
     assert rows[0] < rows[1]
 
 

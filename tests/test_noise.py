@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 
@@ -105,21 +106,26 @@ def test_strict_makes_an_error_of_it(door, tmp_path):
 
 def test_the_doctor_sees_threads_that_do_not_fit(door):
     cpus = psutil.cpu_count()
-    assert any(f"{4 * cpus} threads were asked for" in advice for advice in diagnose(4 * cpus))
-    assert not any("threads" in advice.split(":")[0] for advice in diagnose(1))
     done = door("machine", "--doctor", "--threads", 4 * cpus)
     assert done.returncode == 0
-    assert f"{4 * cpus} threads were asked for" in done.stdout
+    assert f"BAD   {4 * cpus} threads were asked for" in done.stdout
+    told = door("machine", "--doctor", "--threads", 1).stdout.splitlines()
+    assert any(line.startswith("good  every thread has a core: 1 to measure with") for line in told)
+    found = json.loads(door("machine", "--doctor", "--threads", 1, "--json").stdout)
+    assert [one["good"] for one in found] == sorted(one["good"] for one in found), "the bad first"
+    assert told[-1] == f"{sum(line.startswith('good') for line in told)} of {len(told) - 1} are good for measuring"
 
 
 def test_the_doctor_sees_a_neighbour_and_a_wait_policy(monkeypatch):
     monkeypatch.setenv("OMP_WAIT_POLICY", "active")
     busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(2)]
     try:
-        told = diagnose(1)
+        told = [finding.says for finding in diagnose(1) if not finding.good]
     finally:
         for process in busy:
             process.kill()
             process.wait()
-    assert any("OMP_WAIT_POLICY=active" in advice for advice in told)
-    assert any("other processes used" in advice for advice in told)
+    assert any("OMP_WAIT_POLICY=active" in says for says in told)
+    assert any("other processes used" in says for says in told)
+    monkeypatch.delenv("OMP_WAIT_POLICY")
+    assert any(finding.good and "idle thread pools" in finding.says for finding in diagnose(1))

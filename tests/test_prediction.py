@@ -101,7 +101,7 @@ def test_the_sum_is_of_its_parts(model):
 def test_too_few_cells_are_refused():
     rng = np.random.default_rng(0)
     cells = [measured(shape, rng) for shape in drawn(200, rng)]
-    with pytest.raises(ResultsError, match=f"^{FEWEST - 1} shapes have .* a prediction takes {FEWEST} or more"):
+    with pytest.raises(ResultsError, match=f"^{FEWEST - 1} shapes have .* a prediction needs {FEWEST} or more"):
         Model(cells[: FEWEST - 1])
     with pytest.raises(ResultsError, match=r"^0 shapes have .* of cuda"):
         Model(cells, "cuda")

@@ -30,7 +30,7 @@ from sepconv_bench.model.reference import Reference, reference_bytes
 from sepconv_bench.network.image import read_image
 from sepconv_bench.network.weights import folded, read_weights
 from sepconv_bench.report.history import write_history
-from sepconv_bench.report.ladder import ladder
+from sepconv_bench.report.ladder import ladder, markdown
 from sepconv_bench.results import store, tables
 from sepconv_bench.results.history import read as read_history
 from sepconv_bench.results.records import CellMeasured, Outcome, plain
@@ -315,7 +315,7 @@ def test_a_machine_means_nothing_to_markdown(swept, tmp_path):
         machine = replace(results.runs()[0].machine, cpu=f"{EVIL} <!-- end of ladder -->\n| a |")
     _changed(swept, tmp_path, "UPDATE runs SET machine = ?", json.dumps(plain(machine)))
     with store.open_results(tmp_path) as results:
-        told = ladder(results)
+        told = markdown(ladder(results))
     assert "<" not in told
     assert "\x1b" not in told
     assert "\n| a |" not in told

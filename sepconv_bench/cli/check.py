@@ -6,13 +6,26 @@ import sys
 
 import click
 
-from sepconv_bench.cli.options import kernel_options
+from sepconv_bench.cli.messages import print_json
+from sepconv_bench.cli.options import json_option, kernel_options
 
 
 @click.command()
 @kernel_options
-def check(kernels: str | None, plugins: tuple[str, ...], threads: int | None, timeout: float, device: str) -> None:
-    """Compare every kernel with the float64 reference on awkward shapes; exit 1 if one is wrong."""
+@json_option
+def check(
+    kernels: str | None, plugins: tuple[str, ...], threads: int | None, timeout: float, device: str, as_json: bool
+) -> None:
+    """Check every kernel against a float64 reference.
+
+    The shapes are awkward ones; nothing is timed. Exit code 1 if a kernel is wrong, crashes or hangs.
+
+    \b
+    Examples:
+      sepconv-bench check
+      sepconv-bench check --kernels 'cpu.*.tiled,cpu.*.fused'
+      sepconv-bench check --plugin mykernels.py --kernels cpu.separable.einsum
+    """
     from sepconv_bench.measure.machine import allowed_threads
     from sepconv_bench.run import checking
     from sepconv_bench.run.kernel_process import WorkerSettings
@@ -21,15 +34,22 @@ def check(kernels: str | None, plugins: tuple[str, ...], threads: int | None, ti
     checked: dict[str, list[checking.CheckResult]] = {}
     for one in checking.check(settings):
         checked.setdefault(one.outcome.kernel.name, []).append(one)
-    wrong = 0
-    for kernel, found in checked.items():
-        bad = [one for one in found if one.outcome.status not in ("ok", "unsupported")]
-        right = [one.outcome.error or 0.0 for one in found if one.outcome.status == "ok"]
-        wrong += bool(bad)
-        worst = f", worst error {max(right):.2f} of what float32 rounding explains" if right else ""
-        click.echo(f"{'WRONG' if bad else 'right'}  {kernel}: {len(right)} of {len(checking.AWKWARD)} shapes{worst}")
-        for one in bad:
-            click.echo(f"       {one.shape}: {one.outcome.reason}")
-    click.echo(f"{len(checked) - wrong} kernels right, {wrong} wrong")
+    summaries = [checking.summarize(kernel, found) for kernel, found in checked.items()]
+    wrong = sum(bool(summary.wrong) for summary in summaries)
+    if as_json:
+        print_json(summaries)
+    else:
+        for summary in summaries:
+            worst = (
+                ""
+                if summary.worst_error is None
+                else f", worst error {summary.worst_error:.2f} of what float32 rounding explains"
+            )
+            click.echo(
+                f"{'WRONG' if summary.wrong else 'right'}  {summary.kernel}: {summary.right} of {summary.shapes} shapes{worst}"
+            )
+            for shape, reason in summary.wrong.items():
+                click.echo(f"       {shape}: {reason}")
+        click.echo(f"{len(summaries) - wrong} kernels right, {wrong} wrong")
     if wrong:
         sys.exit(1)

@@ -2,24 +2,43 @@
 
 from __future__ import annotations
 
+import sys
+
 import click
 
-from sepconv_bench.cli.options import plugin_option
+from sepconv_bench.cli.messages import print_json
+from sepconv_bench.cli.options import json_option, plugin_option
 from sepconv_bench.model.grids import GRIDS
 
 
 @click.command("list")
 @plugin_option
-def list_(plugins: tuple[str, ...]) -> None:
-    """The kernels and the grids there are."""
+@json_option
+def list_(plugins: tuple[str, ...], as_json: bool) -> None:
+    """List the kernels and the grids.
+
+    A kernel whose library is not installed says what to install.
+
+    \b
+    Examples:
+      sepconv-bench list
+      sepconv-bench list --plugin mykernels.py --json
+    """
     from sepconv_bench.kernels import registry
 
     for plugin in plugins:
         registry.load_plugin(plugin)
-    click.echo("kernels")
+    kernels = {}
     for name in registry.kernel_names(missing=True):
         kernel = registry.get_kernel(name)
-        line = kernel.missing or str(kernel.bind.__doc__ or "").strip().partition("\n")[0]
+        about = kernel.bind.__doc__ or sys.modules[kernel.bind.__module__].__doc__ or ""
+        kernels[name] = kernel.missing or about.strip().partition("\n")[0]
+    if as_json:
+        there = {grid.name: {"cells": len(grid.shapes), "shows": grid.shows} for grid in GRIDS.values()}
+        print_json({"kernels": kernels, "grids": there})
+        return
+    click.echo("kernels")
+    for name, line in kernels.items():
         click.echo(f"  {name:34}{line}".rstrip())
     click.echo("grids")
     for grid in GRIDS.values():

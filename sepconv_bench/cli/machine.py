@@ -7,23 +7,39 @@ from typing import Any
 import click
 
 from sepconv_bench import gpu
-from sepconv_bench.cli.options import device_option
+from sepconv_bench.cli.messages import print_json
+from sepconv_bench.cli.options import device_option, json_option
 
 
 @click.command()
 @click.option("--threads", type=click.IntRange(1, 1024), help="Threads to measure with.  [default: physical cores]")
 @device_option
-@click.option("--doctor", is_flag=True, help="Say what makes measurements here worse than they need be, and what would help.")
-def machine(threads: int | None, device: str, doctor: bool) -> None:
-    """This machine's fingerprint and its ceilings: FMA peak, and copy bandwidth by footprint."""
+@click.option("--doctor", is_flag=True, help="Say what is good and what is bad here for measuring, and how to mend it.")
+@json_option
+def machine(threads: int | None, device: str, doctor: bool, as_json: bool) -> None:
+    """Describe this machine, measure its peak.
+
+    Ceilings are the multiply-add (FMA) peak, and the bandwidth of a copy by its footprint.
+
+    \b
+    Examples:
+      sepconv-bench machine
+      sepconv-bench machine --doctor
+      sepconv-bench machine --device cuda --json
+    """
     from sepconv_bench.measure.machine import allowed_threads
 
     if doctor:
         from sepconv_bench.measure.doctor import diagnose
 
         found = diagnose(allowed_threads(threads))
-        for advice in found or ["nothing was found that would disturb measurements here"]:
-            click.echo(advice)
+        if as_json:
+            print_json(found)
+            return
+        for finding in found:
+            click.echo(f"{'good' if finding.good else 'BAD '}  {finding.says}")
+        good = sum(finding.good for finding in found)
+        click.echo(f"{good} of {len(found)} are good for measuring")
         return
 
     import msgspec
@@ -33,6 +49,9 @@ def machine(threads: int | None, device: str, doctor: bool) -> None:
     if device == "cuda":
         gpu.require_for_timing()
     fingerprint, ceilings = measure_machine(allowed_threads(threads), device)
+    if as_json:
+        print_json({"fingerprint": fingerprint, "ceilings": ceilings})
+        return
     for name, value in msgspec.to_builtins(fingerprint).items():
         if value is not None:
             click.echo(f"{name:18}{_flat(value)}")

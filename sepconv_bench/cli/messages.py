@@ -1,6 +1,8 @@
-"""What the command says beside its output: one line each, on standard error."""
+"""What a command says: notices of one line each on standard error, and JSON on standard output."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import click
 
@@ -15,3 +17,11 @@ def one_line(text: str) -> str:
 def say(message: str) -> None:
     """A line on standard error, under the program's name."""
     click.echo(f"{PROGRAM}: {one_line(message)}", err=True)
+
+
+def print_json(value: Any) -> None:
+    """A record, or lists and dicts of them, as indented JSON. NaN and infinity are null there: JSON has no word for them."""
+    import msgspec
+
+    written = msgspec.json.encode(value, enc_hook=lambda number: number.item())  # numpy's
+    click.echo(msgspec.json.format(written, indent=1).decode())

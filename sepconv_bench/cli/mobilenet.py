@@ -23,26 +23,33 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.option("--alpha", default="1", show_default=True, metavar="WIDTHS", help="Width multipliers: of 0.25,0.5,0.75,1.")
-@click.option("--resolution", default="224", show_default=True, metavar="SIZES", help="Of 128,160,192,224.")
-@click.option("--batch", type=click.IntRange(1), default=1, show_default=True, help="Images at a time.")
+@click.option("--alpha", default="1", show_default=True, metavar="WIDTHS", help="Width multipliers, of 0.25,0.5,0.75,1.")
+@click.option(
+    "--resolution", default="224", show_default=True, metavar="SIZES", help="Widths of the input image, of 128,160,192,224."
+)
+@click.option("--batch", type=click.IntRange(1), default=1, show_default=True, help="Images of a launch.")
 @click.option(
     "--weights",
     type=File(),
     metavar="FILE",
-    help=".npz or .safetensors.  [default: random]",
+    help="Weights, .npz or .safetensors.  [default: random]",
 )
 @click.option(
     "--image",
     type=File(),
     metavar="FILE",
-    help="A photograph: print the probability of each class, the likeliest first, and time nothing.",
+    help="Classify a photograph: print the probability of each class, and time nothing.",
 )
 @click.option(
-    "--time-limit", type=Positive(0.01), default=8.0, show_default=True, metavar="SECONDS", help="For each part that is timed."
+    "--time-limit",
+    type=Positive(0.01),
+    default=8.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="Time for each part of the network.",
 )
 @click.option("--threads", type=click.IntRange(1, 1024), help="Threads of every library.  [default: physical cores]")
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the weights and of the order.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of the weights and of the order.")
 @output_option
 @device_option
 def mobilenet(
@@ -57,16 +64,19 @@ def mobilenet(
     output: Path | None,
     device: str,
 ) -> None:
-    """Time MobileNet-V1 beside its all-standard counterpart and beside other libraries, layer by layer and end to end.
+    """Time MobileNet-V1 and its counterpart.
 
-    Several alphas or resolutions are timed end to end, and the largest layer by layer. What it finds is added to the results in
-    DIR, in the place of what was there of the same network; without --output to the latest of this machine and commit.
+    The counterpart has standard convolutions only. Both are timed layer by layer and end to end, on our kernels and on other
+    libraries. Of several alphas or resolutions, all are timed end to end and the largest layer by layer. The result is added
+    to the results in DIR, and replaces what was there of the same network. Without --output, DIR is the latest of this
+    machine and commit.
 
     \b
-    sepconv-bench mobilenet                                        about four minutes
-    sepconv-bench mobilenet --alpha 0.25,0.5,0.75,1 --resolution 128,160,192,224
-    sepconv-bench mobilenet --image cat.jpg --weights mine.safetensors
-    sepconv-bench mobilenet --device cuda                          on an NVIDIA GPU
+    Examples:
+      sepconv-bench mobilenet                                    about four minutes
+      sepconv-bench mobilenet --alpha 0.25,0.5,0.75,1 --resolution 128,160,192,224
+      sepconv-bench mobilenet --image cat.jpg --weights mine.safetensors
+      sepconv-bench mobilenet --device cuda                      on an NVIDIA GPU
     """
     from sepconv_bench.measure.machine import allowed_threads
     from sepconv_bench.model.networks import ALPHAS, RESOLUTIONS

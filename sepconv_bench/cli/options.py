@@ -45,7 +45,7 @@ class File(click.Path):
 
 folder_argument = click.argument("folder", metavar="[DIR]", type=Folder(), required=False)  # `folders.to_read` knows which else
 device_option = click.option(
-    "--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True, help="Where kernels run."
+    "--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True, help="Device that kernels run on."
 )
 threads_option = click.option(
     "--threads", type=click.IntRange(1, 1024), help="Threads of every kernel.  [default: physical cores]"
@@ -62,9 +62,11 @@ threshold_option = click.option(
     default=0.05,
     show_default=True,
     metavar="SHARE",
-    help="Exit with 1 if anything is slower by so much.",
+    help="Exit code 1 if something is slower by this share or more.",
 )
 markdown_option = click.option("--markdown", type=File(), metavar="FILE", help="Write the table as Markdown, too.")
+verdicts_option = click.option("--output", type=File(), metavar="FILE", help="Also write the table as Markdown into FILE.")
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, not a table.")
 
 
 def kernel_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -77,13 +79,13 @@ def kernel_options(command: Callable[..., None]) -> Callable[..., None]:
             default=60.0,
             show_default=True,
             metavar="SECONDS",
-            help="End a kernel that is silent for so long.",
+            help="Time after which a silent kernel is ended.",
         ),
         plugin_option,
         click.option(
             "--kernels",
             metavar="PATTERNS",
-            help="Only these, as 'cpu.*.parallel,cpu.*.numpy'.  [default: all of the device that are installed]",
+            help="Only these kernels, as 'cpu.*.parallel,cpu.*.numpy'.  [default: all of the device that are installed]",
         ),
         device_option,
     ):
@@ -92,9 +94,15 @@ def kernel_options(command: Callable[..., None]) -> Callable[..., None]:
 
 
 _MEANINGS = {
-    "dilation": "Pixels from one tap of a window to the next.",
-    "multiplier": "Maps that depthwise gives of each channel.",
-    "groups": "Of the standard convolution.",
+    "D_K": "Kernel widths",
+    "M": "Input channels",
+    "N": "Output channels",
+    "D_G": "Output widths",
+    "stride": "Strides",
+    "batch": "Images of a launch",
+    "dilation": "Pixels from one tap of a window to the next",
+    "multiplier": "Maps that depthwise gives of each channel",
+    "groups": "Groups of the standard convolution",
 }
 
 
@@ -104,11 +112,9 @@ def axis_options(command: Callable[..., None]) -> Callable[..., None]:
         "--padding", metavar="PADDING", help=f"{', '.join(PADDINGS)}; or 1; or 1,2 (rows, columns); or top,bottom,left,right."
     )(command)
     for name in reversed(SPELLED):
-        text = "As 3,5,7 or 16:512:x2 or 14:56:+14."
+        text = f"{_MEANINGS.get(name, name)}, as 3,5,7 or 16:512:x2 or 14:56:+14."
         if name in SECOND_AXES:
-            text = f"Along a row, where that is not as --{SECOND_AXES[name]}."
-        elif name in _MEANINGS:
-            text = _MEANINGS[name]
+            text = f"The same along a row, where that is not as --{SECOND_AXES[name]}."
         command = click.option(f"--{name}", name, metavar="SIZES", help=text)(command)
     return command
 

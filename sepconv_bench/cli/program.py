@@ -34,9 +34,14 @@ _NUMBA_THREADS = "NUMBA_NUM_THREADS"
 @click.version_option(package_name=PROGRAM)
 @click.pass_context
 def cli(context: click.Context) -> None:
-    """What does depthwise separable convolution really buy on this machine, beside the 1/N + 1/D_K^2 it promises?
+    """What does depthwise separable convolution gain on this machine, vs the 1/N + 1/D_K^2 that the arithmetic promises?
 
-    `run` measures a grid of shapes and draws the report; the other commands look at the pieces.
+    `run` measures a grid of shapes and draws the report. `COMMAND --help` shows examples.
+
+    \b
+    Examples:
+      sepconv-bench run --grid smoke
+      sepconv-bench predict --D_K 3 --M 64 --N 128 --D_G 56
     """
     if context.invoked_subcommand is None:
         click.echo(context.get_help())

@@ -1,4 +1,4 @@
-"""report: draw what was measured again, several machines side by side, or asv's results over commits."""
+"""report: draw results, several machines side by side, or what asv recorded over commits."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from sepconv_bench.cli.drawing import draw_report
 from sepconv_bench.cli.messages import say
 from sepconv_bench.cli.options import Folder
 from sepconv_bench.errors import InputError
@@ -14,22 +15,24 @@ from sepconv_bench.errors import InputError
 
 @click.command()
 @click.argument("given", metavar="[DIR]...", type=Folder(), nargs=-1)
-@click.option("--asv", "asv_results", type=Folder(), metavar="RESULTS", help="Of what asv has recorded, as .asv/results.")
+@click.option("--asv", "asv_results", type=Folder(), metavar="RESULTS", help="Draw what asv has recorded, as .asv/results.")
 @click.option(
     "--output",
     type=Folder(),
     metavar="DIR",
-    help="Where a report of several DIRs or of asv's results goes.  [default: results/machines, results/history]",
+    help="Where the report goes.  [default: DIR; of several DIRs results/machines, of asv's results results/history]",
 )
 def report(given: tuple[Path, ...], asv_results: Path | None, output: Path | None) -> None:
-    """Draw the report of the results in DIR again, that of several machines side by side, or of asv's results over commits.
+    """Draw the report of results.
 
-    DIR is the latest of this machine in results/ unless it is given.
+    Of one DIR, of several machines side by side, or of asv's results over commits. Without DIR: the latest results of this
+    machine in results/.
 
     \b
-    sepconv-bench report reports/intel-xeon-2-threads
-    sepconv-bench report reports/here reports/there
-    sepconv-bench report --asv .asv/results
+    Examples:
+      sepconv-bench report reports/intel-xeon-2-threads
+      sepconv-bench report reports/intel-xeon-2-threads reports/amd-epyc-2-threads --output results/both
+      sepconv-bench report --asv .asv/results
     """
     from sepconv_bench.run import folders
 
@@ -45,17 +48,11 @@ def report(given: tuple[Path, ...], asv_results: Path | None, output: Path | Non
             several = [stack.enter_context(open_results(folder)) for folder in given]
             click.echo(f"report: {write_comparison(several, output or folders.OWN / 'machines')}")
     else:
-        if output is not None:
-            raise InputError("--output goes with several DIRs or --asv; the report of a run lies beside its results")
-        _draw_again(given[0] if given else folders.own_to_read())
+        from sepconv_bench.results.store import open_results
 
-
-def _draw_again(folder: Path) -> None:
-    from sepconv_bench.report.page import write_report
-    from sepconv_bench.results.store import open_results
-
-    with open_results(folder) as results:
-        click.echo(f"report: {write_report(results, folder)}")
+        folder = given[0] if given else folders.own_to_read()
+        with open_results(folder) as results:
+            draw_report(results, output or folder)
 
 
 def _draw_history(asv_results: Path, output: Path) -> None:

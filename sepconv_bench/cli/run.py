@@ -22,21 +22,23 @@ from sepconv_bench.model.grids import GRIDS
 @axis_options
 @kernel_options
 @output_option
-@click.option("--resume", is_flag=True, help="Measure only the cells that DIR does not hold yet.")
+@click.option("--resume", is_flag=True, help="Measure only the shapes that DIR does not hold yet.")
 @click.option(
     "--target",
     type=Positive(0.0001, 1),
     default=Rules().target,
     show_default=True,
     metavar="SHARE",
-    help="A cell is done when the 95 % intervals of its ratios are so narrow (half-width).",
+    help="Half-width of the 95 % intervals at which a shape is done.",
 )
-@click.option("--time-limit", type=Positive(0.01), metavar="SECONDS", help="Or when so much time is up.  [default: the grid's]")
 @click.option(
-    "--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the data and of the order in each round."
+    "--time-limit", type=Positive(0.01), metavar="SECONDS", help="Time after which a shape is done, too.  [default: the grid's]"
 )
-@click.option("--cold", is_flag=True, help="On a GPU: more than its L2 is written before each launch.")
-@click.option("--strict", is_flag=True, help="Exit with 1 if a ratio of the fastest kernels has a grade below A.")
+@click.option(
+    "--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of the data and of the order in each round."
+)
+@click.option("--cold", is_flag=True, help="On a GPU: empty its L2 cache before each launch.")
+@click.option("--strict", is_flag=True, help="Exit code 1 if a ratio of the fastest kernels has a grade below A.")
 @click.option(
     "--cluster", metavar="URL", help="Measure on the hosts of a Dask scheduler, as tcp://HOST:8786; see docs/fleet.md."
 )
@@ -61,15 +63,19 @@ def run(
     device: str,
     **axes: str | None,
 ) -> None:
-    """Measure a grid of shapes in pairs, and draw the report.
+    """Measure a grid of shapes, draw the report.
+
+    D_K is the kernel width (kernel_size), M the input channels (in_channels), N the output channels (out_channels), D_G the
+    width of the output map. Every combination of the sizes given is measured.
 
     \b
-    sepconv-bench run                                     the default grid, about three minutes
-    sepconv-bench run --grid smoke                        a few seconds: does it work?
-    sepconv-bench run --D_K 3,5 --N 16:512:x2             a grid of your own
-    sepconv-bench run --plugin mykernels.py               your kernels among ours
-    sepconv-bench run --device cuda --grid gpu            on an NVIDIA GPU
-    sepconv-bench run --cluster tcp://HOST:8786           on every host of a Dask cluster
+    Examples:
+      sepconv-bench run                              the default grid, about three minutes
+      sepconv-bench run --grid smoke                 does it work? Under a minute
+      sepconv-bench run --D_K 3,5 --N 16:512:x2      a grid of your own
+      sepconv-bench run --plugin mykernels.py        your kernels among ours
+      sepconv-bench run --device cuda --grid gpu     on an NVIDIA GPU
+      sepconv-bench run --cluster tcp://HOST:8786    on every host of a Dask cluster
     """
     from sepconv_bench.measure.machine import allowed_threads
     from sepconv_bench.results import store

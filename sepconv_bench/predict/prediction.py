@@ -82,8 +82,8 @@ class Model:
         known = list(_fastest(cells, device))
         if len(known) < FEWEST:
             raise ResultsError(
-                f"{len(known)} shapes have a standard and a separable kernel of {device} timed beside each other;"
-                f" a prediction takes {FEWEST} or more, as `sepconv-bench run` measures them"
+                f"{len(known)} shapes have a standard and a separable kernel of {device} timed together;"
+                f" a prediction needs {FEWEST} or more: `sepconv-bench run` measures them, or name another DIR"
             )
         kept = np.random.default_rng(0).permutation(len(known))[:_MOST]
         known = [known[number] for number in sorted(kept)]

@@ -1,16 +1,16 @@
-"""The table of rungs as Markdown: how fast each kernel is, of the peak and beside the peers; into a page between markers."""
+"""The table of rungs: how fast each kernel is, of the peak and vs the peers; as Markdown, also into a page between markers."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
 from sepconv_bench import files
 from sepconv_bench.errors import ResultsError
-from sepconv_bench.measure.records import Fingerprint
 from sepconv_bench.model.declaration import OURS, USER
 from sepconv_bench.model.operators import OPERATORS
 from sepconv_bench.model.shapes import FIELDS
@@ -22,10 +22,41 @@ from sepconv_bench.results.tables import peers, timings
 _MARKERS = re.compile(r"(<!-- ladder\b[^\n]*-->\n).*?(<!-- end of ladder -->)", re.S)
 
 
-def ladder(results: Results) -> str:
-    """A row a kernel of ours, and a row a peer in its fastest way on each shape: medians over the shapes of the results,
-    and how many times as fast as each peer, geometric mean and least. ResultsError where there is no cell."""
-    times, beside = timings(results), peers(results)
+@dataclass(frozen=True)
+class VsPeer:
+    """The peer's time over ours in paired samples: geometric mean, least and most over the shapes of both."""
+
+    geomean: float
+    least: float
+    most: float
+
+
+@dataclass(frozen=True)
+class Rung:
+    """A kernel of ours, or a peer in its fastest way on each shape: medians over the shapes, eta also at its highest."""
+
+    kernel: str  # of a peer its operator and its name
+    ways: int | None  # of a peer the number of its kernels
+    gflops: float
+    eta: float
+    eta_highest: float
+    vs: Mapping[str, VsPeer]
+
+
+@dataclass(frozen=True)
+class Ladder:
+    """The rungs of the results, by operator, and what they were measured with."""
+
+    rungs: Sequence[Rung]
+    peers: Sequence[str]
+    shapes: int
+    machine: str
+    versions: str
+
+
+def ladder(results: Results) -> Ladder:
+    """What the results say of each kernel. ResultsError where there is no cell."""
+    times, compared = timings(results), peers(results)
     times = times[(times.status == "ok") & times.time_s.notna()]
     if times.empty:
         raise ResultsError(f"{results.path} holds no measured cell yet; `sepconv-bench run --resume` goes on measuring")
@@ -33,34 +64,63 @@ def ladder(results: Results) -> str:
     times = times.drop_duplicates([*FIELDS, "kernel"], keep="last")
     times = times.assign(peer=times.library.mask(times.library.isin([OURS, USER])))
     shown = list(dict.fromkeys(times.peer.dropna()))
-    headings = ["", "GFLOP/s", "% of peak", *(f"beside {library}" for library in shown)]
-    table = TextTable(headings, [True] + [False] * (len(headings) - 1), _rungs(times, beside, shown))
-    cells = len(times[[*FIELDS]].drop_duplicates())
     machine = results.runs()[-1].machine
-    lines = [
-        markdown_table(table),
-        "",
-        f'Medians over {cells} shapes; "% of peak" of the multiply-add rate timed in the same rounds, highest in brackets.'
-        ' "Beside": the peer\'s time over ours in paired samples, geometric mean and, in brackets, least and most.'
-        f" {in_markdown(machine.describe())}; {in_markdown(_versions(machine, shown))}.",
-    ]
-    return "\n".join(lines) + "\n"
+    return Ladder(
+        _rungs(times, compared, shown),
+        shown,
+        len(times[[*FIELDS]].drop_duplicates()),
+        machine.describe(),
+        ", ".join(f"{name} {machine.versions[name]}" for name in ("numba", *shown) if name in machine.versions),
+    )
 
 
-def _rungs(times: pd.DataFrame, beside: pd.DataFrame, shown: Sequence[str]) -> list[list[str]]:
-    rows: list[list[str]] = []
+def _rungs(times: pd.DataFrame, compared: pd.DataFrame, shown: Sequence[str]) -> list[Rung]:
+    rungs: list[Rung] = []
     for operator in OPERATORS:
         of_operator = times[times.operator == operator]
         for kernel, ours in of_operator[of_operator.peer.isna()].groupby("kernel", sort=False):
-            rows.append([f"`{kernel}`", *_rates(ours), *(_beside(beside, str(kernel), library) for library in shown)])
+            rows = compared[(compared.kernel == kernel) & compared.peer.isin(shown)]
+            vs = {row.peer: VsPeer(row.geomean, row["min"], row["max"]) for _, row in rows.iterrows()}
+            rungs.append(Rung(str(kernel), None, *_rates(ours), vs))
         for library in shown:
             theirs = of_operator[of_operator.peer == library]
             if len(theirs):
                 fastest = theirs.loc[theirs.groupby([*FIELDS]).time_s.idxmin()]
-                ways = theirs.kernel.nunique()
-                name = f"*{operator}, {library}*" if ways == 1 else f"*{operator}, {library}, the best of {ways} ways*"
-                rows.append([name, *_rates(fastest), *[""] * len(shown)])
-    return rows
+                rungs.append(Rung(f"{operator}, {library}", theirs.kernel.nunique(), *_rates(fastest), {}))
+    return rungs
+
+
+def _rates(rows: pd.DataFrame) -> tuple[float, float, float]:
+    return rows.gflops.median(), rows.eta.median(), rows.eta.max()
+
+
+def markdown(table: Ladder) -> str:
+    """The rungs as a Markdown table, and what its numbers are."""
+    headings = ["", "GFLOP/s", "% of peak", *(f"vs {library}" for library in table.peers)]
+    rows = [
+        [_name(one), f"{one.gflops:.0f}", f"{100 * one.eta:.0f} ({100 * one.eta_highest:.0f})"]
+        + [_vs(one.vs.get(library)) for library in table.peers]
+        for one in table.rungs
+    ]
+    lines = [
+        markdown_table(TextTable(headings, [True] + [False] * (len(headings) - 1), rows)),
+        "",
+        f"Medians over {table.shapes} shapes."
+        ' "% of peak": of the multiply-add rate timed in the same rounds, highest in brackets.'
+        ' "vs": the peer\'s time over ours in paired samples, geometric mean and, in brackets, least and most.'
+        f" {in_markdown(table.machine)}; {in_markdown(table.versions)}.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _name(rung: Rung) -> str:
+    if rung.ways is None:
+        return f"`{rung.kernel}`"
+    return f"*{rung.kernel}*" if rung.ways == 1 else f"*{rung.kernel}, the best of {rung.ways} ways*"
+
+
+def _vs(found: VsPeer | None) -> str:
+    return "" if found is None else f"{found.geomean:.2g}x ({found.least:.2g} to {found.most:.2g})"
 
 
 def write_between_markers(table: str, page: Path) -> None:
@@ -75,17 +135,3 @@ def write_between_markers(table: str, page: Path) -> None:
         )
     written = _MARKERS.sub(lambda found: f"{found[1]}\n{table}\n{found[2]}", text)
     files.write(page, written)
-
-
-def _rates(rows: pd.DataFrame) -> tuple[str, str]:
-    return f"{rows.gflops.median():.0f}", f"{100 * rows.eta.median():.0f} ({100 * rows.eta.max():.0f})"
-
-
-def _beside(beside: pd.DataFrame, kernel: str, library: str) -> str:
-    found = beside[(beside.kernel == kernel) & (beside.peer == library)]
-    return "".join(f"{row.geomean:.2g}x ({row['min']:.2g} to {row['max']:.2g})" for _, row in found.iterrows())
-
-
-def _versions(machine: Fingerprint, shown: Sequence[str]) -> str:
-    names = ["numba", *shown]
-    return ", ".join(f"{name} {machine.versions[name]}" for name in names if name in machine.versions)

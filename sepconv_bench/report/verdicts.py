@@ -33,7 +33,7 @@ def markdown(verdicts: Sequence[Verdict], left_out: Mapping[str, str], old: str,
     found = f"**{len(bad)} slower by {threshold:.1%} or more**" if bad else f"nothing slower by {threshold:.1%} or more"
     rows = [[v.word, in_markdown(v.name), _share(v.ratio.value), _interval(v)] for v in _in_order(verdicts)]
     lines = [
-        f"### {in_markdown(new)} beside {in_markdown(old)}: {found}",
+        f"### {in_markdown(new)} vs {in_markdown(old)}: {found}",
         "",
         markdown_table(TextTable(_HEADINGS, _TEXTS, rows)),
         "",

@@ -19,11 +19,15 @@ from sepconv_bench.results.store import Results
 
 @dataclass(frozen=True)
 class FilesCompared:
-    """Verdicts (new over old), what one of the files lacks or failed, and in what the machines differ: (what, old, new)."""
+    """Verdicts (new over old), what one of the files lacks or failed, and in what the machines differ: (what, old, new).
+
+    `relative`: times counted relative to the multiply-add peak of their own rounds, not as they are.
+    """
 
     verdicts: list[Verdict]
     left_out: dict[str, str]
     differs: list[tuple[str, str, str]]
+    relative: bool
 
 
 def compare_files(old: Results, new: Results) -> FilesCompared:
@@ -51,7 +55,8 @@ def compare_files(old: Results, new: Results) -> FilesCompared:
     if not found:
         raise ResultsError(f"{old.path} and {new.path} have no kernel on a shape in common")
     confidence = shared_confidence(len(found))
-    return FilesCompared(verdicts({name: change(*both, confidence) for name, both in found.items()}), left_out, differs)
+    judged = verdicts({name: change(*both, confidence) for name, both in found.items()})
+    return FilesCompared(judged, left_out, differs, relative)
 
 
 def _latest(results: Results) -> dict[tuple[ConvShape, str], Cell]:

@@ -70,7 +70,7 @@ def _explained(row: dict, seconds: Sequence[float]) -> str:
     perfect, these = (f"{float(f'{value:.2g}'):g}x" for value in (row["theory_speedup"] * row["roofline"], row["speedup"]))
     reached = f"perfect kernels would reach {perfect}, these reach {these}"
     if row["dominant"] in ("none", "unknown"):
-        return {"none": "as promised, within the interval", "unknown": "no peak was timed beside them"}[row["dominant"]]
+        return {"none": "as promised, within the interval", "unknown": "no peak was timed with them"}[row["dominant"]]
     if row["dominant"] == "roofline":
         return f"{' and '.join(row['held_by_memory'].split())} held by memory bandwidth: {reached}"
     if row["dominant"] == "overhead":

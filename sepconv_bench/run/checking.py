@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from sepconv_bench.model.shapes import ConvShape
@@ -37,6 +37,24 @@ class CheckResult:
 
     shape: ConvShape
     outcome: Outcome
+
+
+@dataclass(frozen=True)
+class Summary:
+    """One kernel on all shapes: of how many its result is right, and why it is not on the others, by shape."""
+
+    kernel: str
+    right: int
+    shapes: int
+    worst_error: float | None
+    wrong: Mapping[str, str]
+
+
+def summarize(kernel: str, found: Sequence[CheckResult]) -> Summary:
+    """What became of one kernel; a shape that it does not support is neither right nor wrong."""
+    errors = [one.outcome.error or 0.0 for one in found if one.outcome.status == "ok"]
+    wrong = {str(one.shape): one.outcome.reason for one in found if one.outcome.status not in ("ok", "unsupported")}
+    return Summary(kernel, len(errors), len(AWKWARD), max(errors, default=None), wrong)
 
 
 def check(settings: WorkerSettings, shapes: Sequence[ConvShape] = AWKWARD, seed: int = 0) -> Iterator[CheckResult]:

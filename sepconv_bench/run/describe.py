@@ -64,10 +64,11 @@ def describe_ceilings(measured: Ceilings) -> str:
 
 
 def describe_cell(cell: Cell) -> str:
-    """With how many of its ratios have closed, and why the first that has not did not."""
-    return (
-        f"{cell.shape}: theory {float(1 / theory.cost_ratio(cell.shape)):.2f}x, {_describe_end(cell.measured)}{_closed(cell)}"
-    )
+    """Promised and measured speedup, of the fastest kernels; how many of its ratios have closed, and why the first that has not
+    did not."""
+    promised = f"promised {float(1 / theory.cost_ratio(cell.shape)):.2f}x"
+    measured = "".join(f", measured {1 / ratio.value:.2f}x" for pair, ratio in cell.compared if pair.best)
+    return f"{cell.shape}: {promised}{measured}, {_describe_end(cell.measured)}{_closed(cell)}"
 
 
 def describe_part(part: NetworkPart, measured: CellMeasured) -> str:
