@@ -34,11 +34,20 @@ class GpuMemory(Protocol):
 
 @dataclass(frozen=True)
 class GroupedConvolution:
-    """A convolution as libraries take it: weights (N, M / groups, D_K, D_K), a view of the problem's; no padding."""
+    """A convolution as libraries take it: weights (N, M / groups, D_K, D_K), of a problem a view of its own.
+
+    Of a network it also has zeros around the map, `padding` wide, and a bias (N,), which ends the map together with ReLU6.
+    """
 
     weight: np.ndarray
     stride: int
     groups: int
+    bias: np.ndarray | None = None
+    padding: int = 0
+
+    def width(self, D_F: int) -> int:
+        """D_G of a map of D_F pixels."""
+        return (D_F + 2 * self.padding - self.weight.shape[-1]) // self.stride + 1
 
 
 @dataclass(frozen=True)

@@ -12,14 +12,14 @@ import numba
 import numpy as np
 
 from sepconv_bench.kernels.peers.cudnn import configure
+from sepconv_bench.kernels.problem import GroupedConvolution
 from sepconv_bench.kernels.registry import Launch
-from sepconv_bench.network.weights import FoldedConvolution
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
 
-def eager(network: Sequence[FoldedConvolution], image: np.ndarray, device: str = "cpu") -> Launch:
+def eager(network: Sequence[GroupedConvolution], image: np.ndarray, device: str = "cpu") -> Launch:
     """Operator by operator."""
     import torch
 
@@ -34,13 +34,13 @@ def eager(network: Sequence[FoldedConvolution], image: np.ndarray, device: str =
     return launch
 
 
-def on_gpu(network: Sequence[FoldedConvolution], image: np.ndarray) -> Launch:
+def on_gpu(network: Sequence[GroupedConvolution], image: np.ndarray) -> Launch:
     """Operator by operator on the GPU, as the peers of single convolutions are set up there."""
     configure()
     return eager(network, image, "cuda")
 
 
-def prepacked(network: Sequence[FoldedConvolution], image: np.ndarray) -> Launch:
+def prepacked(network: Sequence[GroupedConvolution], image: np.ndarray) -> Launch:
     """Weights packed for oneDNN, bias and ReLU6 at the end of each convolution: the calls a frozen model is compiled to."""
     import torch
 
@@ -52,11 +52,11 @@ def prepacked(network: Sequence[FoldedConvolution], image: np.ndarray) -> Launch
         size = list(x.shape)
         for one in body:
             padding, strides = [one.padding] * 2, [one.stride] * 2
-            weight = torch.from_numpy(one.K)
+            weight = torch.from_numpy(one.weight)
             packed = torch.ops.mkldnn._reorder_convolution_weight(weight, padding, strides, dilation, one.groups, size)
             steps.append((packed, torch.from_numpy(one.bias), padding, strides, one.groups))
-            size = [size[0], len(one.K), size[2] // one.stride, size[3] // one.stride]
-        W, bias = torch.from_numpy(dense.K[:, :, 0, 0]).T.contiguous(), torch.from_numpy(dense.bias)
+            size = [size[0], len(one.weight), size[2] // one.stride, size[3] // one.stride]
+        W, bias = torch.from_numpy(dense.weight[:, :, 0, 0]).T.contiguous(), torch.from_numpy(dense.bias)
 
     def launch() -> Tensor:
         with torch.inference_mode():
@@ -68,7 +68,7 @@ def prepacked(network: Sequence[FoldedConvolution], image: np.ndarray) -> Launch
     return launch
 
 
-def compiled(network: Sequence[FoldedConvolution], image: np.ndarray) -> Launch:
+def compiled(network: Sequence[GroupedConvolution], image: np.ndarray) -> Launch:
     """By torch.compile, with its weights frozen; needs a C++ compiler."""
     import torch
     import torch._inductor.config
@@ -100,17 +100,17 @@ def _input(image: np.ndarray) -> Tensor:
     return torch.from_numpy(image).permute(0, 3, 1, 2)
 
 
-def _module(network: Sequence[FoldedConvolution]) -> nn.Module:
+def _module(network: Sequence[GroupedConvolution]) -> nn.Module:
     from torch import nn
 
     layers: list[nn.Module] = []
     *body, dense = network
     for one in body:
-        N, inputs, D_K, _ = one.K.shape
+        N, inputs, D_K, _ = one.weight.shape
         convolution = nn.Conv2d(inputs * one.groups, N, D_K, one.stride, one.padding, groups=one.groups)
-        layers += [_filled(convolution, one.K, one.bias), nn.ReLU6(inplace=True)]
-    linear = nn.Linear(dense.K.shape[1], len(dense.K))
-    layers += [nn.AdaptiveAvgPool2d(1), nn.Flatten(), _filled(linear, dense.K[:, :, 0, 0], dense.bias), nn.Softmax(1)]
+        layers += [_filled(convolution, one.weight, one.bias), nn.ReLU6(inplace=True)]
+    linear = nn.Linear(dense.weight.shape[1], len(dense.weight))
+    layers += [nn.AdaptiveAvgPool2d(1), nn.Flatten(), _filled(linear, dense.weight[:, :, 0, 0], dense.bias), nn.Softmax(1)]
     return nn.Sequential(*layers)
 
 

@@ -246,6 +246,7 @@ NETWORKS = Table(
         *(MACHINE, *NETWORK),
         text("operator", "separable: of MobileNet-V1; standard: of its all-standard counterpart; or that of a shared layer"),
         *(KERNEL, VARIANT, LIBRARY),
+        text("algorithm", "direct, im2col, winograd (fewer multiplications than theory counts), or chosen by the library"),
         *(milliseconds(one.name, one.meaning) for one in TIME),
         times("speedup", "T_standard / T_separable of the same variant, from paired samples"),
         integer("multiply_adds", "multiply-adds of the part"),
@@ -268,7 +269,7 @@ LAYERS = Table(
             for column in (
                 milliseconds(f"{side}_s", f"our time, {side}", f"{side} ms"),
                 Column(f"{side}_eta", "our share of the multiply-add peak", heading="eta", format=".0%"),
-                text(f"{side}_peer", "the fastest other library on that part", "peer"),
+                text(f"{side}_peer", "the fastest other library on that part; whether by Winograd's algorithm", "peer"),
                 times(f"{side}_peer_over_ours", "its time over ours, from paired samples", "peer / ours"),
                 times(f"{side}_peer_over_ours_lo", "lower end of its 95 % interval"),
                 times(f"{side}_peer_over_ours_hi", "upper end of its 95 % interval"),

@@ -100,9 +100,10 @@ class PartContenders(Struct, frozen=True):
 
 
 class NetworkOpened(Struct, frozen=True, tag=True):
-    """The parts in order, the whole last."""
+    """The parts in order, the whole last; `missing` names extras that would bring more libraries."""
 
     parts: tuple[PartContenders, ...]
+    missing: tuple[str, ...] = ()
 
 
 class Refused(Struct, frozen=True, tag=True):

@@ -103,7 +103,7 @@ class _Worker:
         for part in network.parts:
             declared = (contender.declaration for contender in network.contenders(part).values())
             found.append(protocol.PartContenders(part, tuple(declared)))
-        return protocol.NetworkOpened(tuple(found))
+        return protocol.NetworkOpened(tuple(found), network.missing)
 
     def _measure_network_part(self, job: protocol.MeasureNetworkPart) -> protocol.CellTimed:
         part = job.part
