@@ -107,6 +107,7 @@ SHAPE = (
     integer("stride", "pixels from one window to the next", "pixels"),
     integer("batch", "images of a launch"),
 )
+COLD = flag("cold", "whether each launch found its map and weights outside the caches")
 KERNEL = text("kernel", "name of the kernel, `<device>.<operator>.<variant>`")
 OPERATOR = text("operator", "standard, depthwise, pointwise or separable")
 VARIANT = text("variant", "which kernel of its operator and device")
@@ -154,7 +155,7 @@ NETWORK = (
 TIMINGS = Table(
     "a kernel and cell",
     (
-        *(MACHINE, KERNEL, OPERATOR, text("device", "cpu or cuda"), VARIANT, LIBRARY, *SHAPE, *TIME),
+        *(MACHINE, KERNEL, OPERATOR, text("device", "cpu or cuda"), VARIANT, LIBRARY, *SHAPE, COLD, *TIME),
         integer("samples", "rounds in which it was timed"),
         integer("blocks", "blocks of rounds, each on fresh buffers"),
         integer("launches", "launches of a sample; none where it was not timed", dtype="Int64"),
@@ -176,7 +177,7 @@ TIMINGS = Table(
 RATIOS = Table(
     "a pair of kernels and cell",
     (
-        *(MACHINE, *SHAPE, *PAIR, *RATIO),
+        *(MACHINE, *SHAPE, COLD, *PAIR, *RATIO),
         number("theory_ratio", "1/N + 1/D_K^2"),
         *(*SPEEDUP, THEORY_SPEEDUP),
         times("roofline_speedup", "what perfect kernels of these passes would reach on this machine", "roofline"),

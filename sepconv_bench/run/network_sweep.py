@@ -16,7 +16,7 @@ from sepconv_bench.run import protocol
 from sepconv_bench.run.describe import Progress, Steps, describe_ceilings, describe_part
 from sepconv_bench.run.faulty import measure_sound, with_failed
 from sepconv_bench.run.kernel_process import KernelProcess, WorkerSettings, measure_ceilings, open_kernel_process
-from sepconv_bench.run.machines import refuse_other_machine
+from sepconv_bench.run.machines import refuse_other_caches, refuse_other_machine
 from sepconv_bench.run.sweep import PROCESSES, WORTH_SECONDS
 
 
@@ -83,6 +83,7 @@ def sweep_networks(
         rules = Rules(settings.rules.target, settings.rules.seconds / processes)
         with opened(machine) as results:
             refuse_other_machine(results, machine)
+            refuse_other_caches(results, cold=False)
             steps = Steps(0, processes * len(missing), rules.seconds, progress)
             if there.missing:
                 names = ",".join(there.missing)

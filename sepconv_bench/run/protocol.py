@@ -17,7 +17,7 @@ from sepconv_bench.results.records import CellMeasured, NetworkPart, Outcome
 class Start(Struct, frozen=True, tag=True):
     """Load the plug-ins and choose kernels: comma-separated patterns, None for all of the device.
 
-    `cold`: what is launched on a GPU finds nothing of its own in L2.
+    `cold`: a launch finds nothing of its own in the caches, on a GPU in L2.
     """
 
     plugins: tuple[bytes, ...]  # paths, which need not be text
