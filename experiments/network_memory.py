@@ -1,4 +1,5 @@
-"""Where the network's weights and maps lie: each allocated by itself, or all in one arena on huge pages.
+"""Where weights and maps of the network lie: maps by themselves or in turns in two places, weights by themselves or together on
+huge pages; and weights of 1 MB fetched ahead of their use, as larger ones are.
 
 python experiments/network_memory.py ALPHA RESOLUTION [SECONDS]
 """
@@ -6,7 +7,6 @@ python experiments/network_memory.py ALPHA RESOLUTION [SECONDS]
 import mmap
 import os
 import sys
-from math import prod
 from unittest.mock import patch
 
 import numpy as np
@@ -15,28 +15,29 @@ from sepconv_bench.measure.clocks import pool_environment
 
 THREADS = 2
 _LINE = 64
-_ARENA = 96 << 20
+_ARENA = 48 << 20
+
+
+def _streams_from_1_mb(weights_floats):
+    return weights_floats >= 1 << 18
 
 
 class Arena:
     """Memory on huge pages, given out line by line."""
 
     def __init__(self) -> None:
-        self._memory = mmap.mmap(-1, _ARENA)
-        self._memory.madvise(mmap.MADV_HUGEPAGE)
-        self._floats, self._next = np.frombuffer(self._memory, np.float32), 0
+        memory = mmap.mmap(-1, _ARENA)
+        memory.madvise(mmap.MADV_HUGEPAGE)
+        self._floats, self._next = np.frombuffer(memory, np.float32), 0
 
     def aligned(self, floats):
         first = self._next
         self._next += -(-floats * 4 // _LINE) * _LINE // 4
         return self._floats[first : first + floats]
 
-    def zeros(self, shape):
-        return self.aligned(prod(shape)).reshape(shape)
-
 
 def measure(alpha: float, resolution: int, seconds: float) -> None:
-    from sepconv_bench.kernels.cpu import layout
+    from sepconv_bench.kernels.cpu import blocking, layout
     from sepconv_bench.measure.records import Rules
     from sepconv_bench.measure.sampler import sample
     from sepconv_bench.measure.statistics import ratio
@@ -49,30 +50,36 @@ def measure(alpha: float, resolution: int, seconds: float) -> None:
     weights = random_weights(layers)
     image = np.random.default_rng(0).uniform(-1, 1, (1, resolution, resolution, 3)).astype(np.float32)
 
-    def planned(rng):
-        plan = Plan(layers, weights)
-        plan.take(image)
-        return plan.launch
+    def bind(apart, huge=False, ahead=False):
+        def planned(rng):
+            aligned = Arena().aligned if huge else layout.aligned
+            streams = _streams_from_1_mb if ahead else blocking.streams
+            with (
+                patch.object(layout, "aligned", aligned),
+                patch.object(host, "_SHARED_BYTES", 0),
+                patch.object(blocking, "streams", streams),
+            ):
+                plan = Plan(layers, weights, apart=apart)
+            plan.take(image)
+            return plan.launch
 
-    def weights_on_huge_pages(rng):
-        with patch.object(layout, "aligned", Arena().aligned):
-            return planned(rng)
+        return planned
 
-    def all_on_huge_pages(rng):
-        arena = Arena()
-        with patch.object(layout, "aligned", arena.aligned), patch.object(host, "zeros", arena.zeros):
-            return planned(rng)
-
-    binds = {"as it is": planned, "again": planned, "weights": weights_on_huge_pages, "weights and maps": all_on_huge_pages}
-    names = [*binds]
+    binds = {
+        "by themselves": bind(apart=True),
+        "again": bind(apart=True),
+        "weights on huge pages": bind(apart=True, huge=True),
+        "maps in two places": bind(apart=False),
+        "and weights on huge pages": bind(apart=False, huge=True),
+        "and weights of 1 MB fetched ahead": bind(apart=False, ahead=True),
+    }
+    first, *others = binds
     rules = Rules(target=0.001, seconds=seconds, evenly=True)
-    blocks = sample(binds, [(name, names[0]) for name in names[1:]], rules, np.random.default_rng(0)).blocks
-    for name in names:
-        found = ratio(blocks[name], blocks[names[0]])
-        milliseconds = 1e3 * float(np.median(np.concatenate(blocks[name])))
-        print(
-            f"{name}: {milliseconds:.3f} ms, {found.value:.4f} ({found.lo:.4f} to {found.hi:.4f}), {len(blocks[name])} blocks"
-        )
+    blocks = sample(binds, [(name, first) for name in others], rules, np.random.default_rng(0)).blocks
+    print(f"\nalpha {alpha:g}, {resolution} wide, {len(blocks[first])} blocks\n\n| | ms | over the first |\n|---|---:|---:|")
+    for name in binds:
+        found, median = ratio(blocks[name], blocks[first]), 1e3 * float(np.median(np.concatenate(blocks[name])))
+        print(f"| {name} | {median:.3f} | {found.value:.4f} ({found.lo:.4f} to {found.hi:.4f}) |")
 
 
 if __name__ == "__main__":

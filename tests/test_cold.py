@@ -7,10 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from sepconv_bench.cli import main
 from sepconv_bench.measure.clocks import Clock
 from sepconv_bench.measure.cold import ColdClock
 from sepconv_bench.measure.cpus import allowed, cache_bytes
 from sepconv_bench.measure.sampler import Plan
+from sepconv_bench.report.figures import saving
 from sepconv_bench.results import store
 from sepconv_bench.results.comparison import compare_files
 from sepconv_bench.results.tables import ratios, timings
@@ -30,6 +32,8 @@ def test_no_launch_of_a_sample_comes_upon_the_data_of_another(cold):
 
     launch, plan = cold.bound(bind), Plan.of(1e-6, cold)
     assert plan == Plan.of(1.0, cold), "however long it takes"
+    assert launched == copies, "no page is touched for the first time in a sample"
+    launched.clear()
     cold.sample(launch, plan.launches, plan.batches)
     assert len(copies) == len(launched) == plan.launches + 1 == len(set(launched)), "and the first is not timed"
 
@@ -82,14 +86,15 @@ KERNELS = "cpu.depthwise.numpy,cpu.standard.numpy,cpu.separable.numpy"
 
 
 @pytest.fixture(scope="module")
-def both(tmp_path_factory, sepconv) -> dict[str, Path]:
-    """The same cell with warm caches and with cold ones."""
+def both(tmp_path_factory) -> dict[str, Path]:
+    """The same cell with warm caches and with cold ones; of each report the SVG figures only."""
     folders = {}
     for name, more in (("warm", ()), ("cold", ("--cold",))):
         folders[name] = tmp_path_factory.mktemp("caches") / name
         cell = ("--D_K", "3", "--M", "16", "--N", "16", "--D_G", "28", "--kernels", KERNELS, "--time-limit", "0.5")
-        done = sepconv("run", *cell, *more, "--output", folders[name])
-        assert done.returncode == 0, done.stderr
+        with pytest.MonkeyPatch.context() as changed:
+            changed.setattr(saving, "KINDS", {"svg": saving.KINDS["svg"]})
+            main(["run", *cell, *more, "--output", str(folders[name])])
     return folders
 
 

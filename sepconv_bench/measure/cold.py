@@ -15,6 +15,7 @@ from time import perf_counter, perf_counter_ns
 import numba
 import numpy as np
 from numba import njit, prange
+from numba.core.dispatcher import Dispatcher
 
 from sepconv_bench.compile_once import compile_once
 from sepconv_bench.measure.clocks import IDLE_SECONDS, Clock
@@ -40,8 +41,11 @@ class ColdClock(Clock):
         self.pause = perf_counter() - start + IDLE_SECONDS
 
     def bound(self, bind: Callable[[], Callable[[], object]]) -> Callable[[], object]:
-        """A launch on one copy after the other."""
-        turns = cycle([bind() for _ in range(_COPIES)])
+        """A launch on one copy after the other; each has run once, for what a library only then allocates."""
+        launches = [bind() for _ in range(_COPIES)]
+        for launch in launches:
+            launch()
+        turns = cycle(launches)
         return lambda: next(turns)()
 
     def sample(self, launch: Callable[[], object], launches: int, batches: int) -> float:
@@ -67,9 +71,9 @@ class ColdClock(Clock):
 
 
 @compile_once
-def _read_on_all_threads() -> Callable[[np.ndarray, np.ndarray], None]:
+def _read_on_all_threads() -> Dispatcher:
     @njit(parallel=True)
-    def read(buffer, sums):
+    def read(buffer: np.ndarray, sums: np.ndarray) -> None:
         size = len(buffer) // len(sums)
         for thread in prange(len(sums)):
             total = np.float32(0)

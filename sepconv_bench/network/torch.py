@@ -114,9 +114,10 @@ def _module(network: Sequence[GroupedConvolution]) -> nn.Module:
     return nn.Sequential(*layers)
 
 
-def _filled(layer: nn.Module, weight: np.ndarray, bias: np.ndarray) -> nn.Module:
+def _filled(layer: nn.Module, weight: np.ndarray, bias: np.ndarray | None) -> nn.Module:
     import torch
 
+    assert bias is not None, "every layer of a network has one"
     order = torch.channels_last if weight.ndim == 4 else torch.contiguous_format
     layer.weight = torch.nn.Parameter(torch.from_numpy(weight).contiguous(memory_format=order), requires_grad=False)
     layer.bias = torch.nn.Parameter(torch.from_numpy(bias), requires_grad=False)

@@ -128,11 +128,11 @@ def describe_kernels(times: pd.DataFrame, names: Sequence[str]) -> list[str]:
 def _times(times: pd.DataFrame, names: Sequence[str]) -> list[list[str]]:
     """The rows of `kernels_side_by_side` as texts: kernel, shape, then of each its time and its share of the peak."""
     seconds, eta = columns.TIMINGS["time_s"], columns.TIMINGS["eta"]
-    return [
-        [kernel, _shape(shape)]
-        + [text for name in names for text in (seconds.text(row[f"time_s {name}"]), eta.text(row[f"eta {name}"]))]
-        for (_, kernel, *shape), row in times.iterrows()
-    ]
+    rows = times.reset_index()
+    shown = [list(rows.kernel), [_shape(sizes) for sizes in rows[_SHAPE].itertuples(index=False)]]
+    for name in names:
+        shown += [[seconds.text(value) for value in rows[f"time_s {name}"]], [eta.text(value) for value in rows[f"eta {name}"]]]
+    return [list(row) for row in zip(*shown, strict=True)]
 
 
 def _names(found: Sequence[Results]) -> list[str]:

@@ -140,7 +140,7 @@ class NetworkContenders:
     @cached_property
     def _plans(self) -> dict[str, Plan]:
         """Run once, so that each step finds the map of the one before."""
-        plans = {name: Plan(self._layers[name], self._weights[name]) for name in TWINS}
+        plans = {name: Plan(self._layers[name], self._weights[name], apart=True) for name in TWINS}
         for plan in plans.values():
             plan(self._image)
         return plans
