@@ -22,7 +22,6 @@ OWN_KERNEL = Path(__file__).parents[1] / "docs" / "own-kernel.md"
     [
         ("run --D_K 3,x", "--D_K '3,x' is not understood"),
         ("run --D_K 0", "D_K is 0"),
-        ("run --cold --grid smoke", "--cold goes with --device cuda"),
         ("check --kernels cuda.*.torch --device cpu", "no kernel of cpu" if gpu.missing() is None else "CUDA finds none here"),
         ("run --N 16:8:x2", "does not lead from its first to its last size"),
         ("run --N 16:64:x1", "does not lead from its first to its last size"),

@@ -52,6 +52,9 @@ class Recorded:
         steps = 4 * np.cumprod([1, *shape[:0:-1]])[::-1]
         return DeviceArray(None, 0, np.lib.stride_tricks.as_strided(np.zeros((), np.float32), shape, steps), False)
 
+    def maps(self, shapes, apart):
+        return [(self.zeros(shape), None) for shape in shapes]
+
     def bind(self, problem, biases=()):
         operator = problem.operator
         variant = "fused" if operator is SEPARABLE and fuses(problem.shape, MULTIPROCESSORS) else "tiled"

@@ -10,6 +10,7 @@ import pytest
 from sepconv_bench import ShapeError
 from sepconv_bench.model.networks import ALPHAS, RESOLUTIONS, mobilenet_v1
 from sepconv_bench.model.operators import DEPTHWISE, POINTWISE
+from sepconv_bench.network import host
 from sepconv_bench.network.plan import Plan
 from sepconv_bench.network.weights import EPSILON, names, random_weights, weight_shape
 
@@ -61,7 +62,7 @@ def in_torch(layers, weights, x):
 def test_every_map_is_torchs(alpha, resolution, batch, separable):
     layers = mobilenet_v1(alpha, resolution, batch, separable)
     weights, x = random_weights(layers), image(layers)
-    plan = Plan(layers, weights)
+    plan = Plan(layers, weights, apart=True)
     probabilities = plan(x)
     maps, expected = in_torch(layers, weights, x)
     assert len(plan.maps) == len(maps) == 14
@@ -70,6 +71,20 @@ def test_every_map_is_torchs(alpha, resolution, batch, separable):
         assert np.abs(ours - theirs).max() < 2e-5, number
     np.testing.assert_allclose(probabilities, expected, rtol=1e-4)
     np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-5)
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+def test_maps_that_lie_where_others_lay_find_their_halo_again(batch, monkeypatch):
+    """Twice, for only then is every place full of another map."""
+    monkeypatch.setattr(host, "_SHARED_BYTES", 0)
+    layers = mobilenet_v1(0.25, 128, batch)
+    weights, x = random_weights(layers), image(layers)
+    plan = Plan(layers, weights)
+    assert np.shares_memory(plan.maps[3], plan.maps[5])
+    assert not np.shares_memory(plan.maps[3], plan.maps[4])
+    expected = Plan(layers, weights, apart=True)(x)
+    for _ in range(2):
+        np.testing.assert_array_equal(plan(x), expected)
 
 
 @pytest.fixture(scope="module")

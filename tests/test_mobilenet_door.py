@@ -27,7 +27,8 @@ from sepconv_bench.run import network_contenders
 from sepconv_bench.run.contest import Contest
 
 SMALL = ("--alpha", "0.25", "--resolution", "128")
-LIBRARIES = {"plan", "torch", "torch-prepacked", "torch-compiled", "onnxruntime"}
+LIBRARIES = {"plan", "torch", "torch-prepacked", "torch-compiled", "onnxruntime", "openvino", "xnnpack", "ncnn"}
+ALGORITHMS = {"separable": {"ncnn": "direct"}, "standard": {"ncnn": "winograd", "ncnn-direct": "im2col"}}
 
 
 def refused(capfd, *words):
@@ -64,7 +65,9 @@ def test_every_library_is_right_on_every_part(folder, everything):
         "torch.compile needs a C++ compiler; there is none"
     }
     for operator, rows in whole.groupby("operator"):
-        assert set(rows.variant) == LIBRARIES
+        assert set(rows.variant) == LIBRARIES | set(ALGORITHMS[operator])
+        declared = rows.set_index("variant").algorithm
+        assert {name: declared[name] for name in ALGORITHMS[operator]} == ALGORITHMS[operator]
         assert set(rows.multiply_adds) == {multiply_adds(mobilenet_v1(0.25, 128, 1, operator == "separable"))}
     assert list(steps.part) == ["conv", *(f"block{number}" for number in range(1, 14)), "classifier", "whole"]
     blocks = steps[steps.part.str.startswith("block")]

@@ -23,8 +23,11 @@ from sepconv_bench.model.grids import Grid
 from sepconv_bench.model.operators import OPERATORS
 from sepconv_bench.model.reference import Reference
 from sepconv_bench.results import store, tables
+from sepconv_bench.run import protocol
 from sepconv_bench.run.checking import CheckResult, check
+from sepconv_bench.run.describe import Progress
 from sepconv_bench.run.kernel_process import WorkerSettings, open_kernel_process
+from sepconv_bench.run.network_sweep import NetworkSettings, sweep_networks
 from sepconv_bench.run.sweep import Settings, sweep
 
 PEERS = [name for name in kernel_names(missing=True) if name.startswith("cpu.") and get_kernel(name).needs]
@@ -65,7 +68,7 @@ def hidden(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyP
     def hide(*modules: str) -> None:
         folder = tmp_path_factory.mktemp("hidden")
         folder.joinpath("sitecustomize.py").write_text(HIDE.format(modules=modules))
-        monkeypatch.setenv("PYTHONPATH", str(folder))
+        monkeypatch.setenv("PYTHONPATH", str(folder), prepend=os.pathsep)
 
     return hide
 
@@ -86,6 +89,27 @@ def test_only_the_library_that_is_missing_is_left_out(hidden):
             variants = {kernel.variant for kernel in process.start().kernels}
         assert {"numpy", "parallel", "onnxruntime"} < variants
         assert not any(variant.startswith("torch") for variant in variants)
+
+
+class _HeardError(Exception):
+    pass
+
+
+def test_a_whole_network_does_without_and_says_so(hidden, tmp_path):
+    hidden("torch", "ai_edge_litert", "ncnn")
+    lines = []
+
+    def heard(step: Progress) -> None:
+        lines.append(step.line)
+        raise _HeardError
+
+    with pytest.raises(_HeardError):
+        sweep_networks(NetworkSettings((0.25,), (128,)), lambda machine: store.create(tmp_path), heard)
+    extras = "torch,ai-edge-litert,ncnn"
+    assert lines == [f"not installed, and not beside ours: {extras}; pip install 'sepconv-bench[{extras}]'"]
+    with open_kernel_process(WorkerSettings()) as process:
+        opened = process.ask(protocol.OpenNetwork(0.25, 128, 1, None, 0), protocol.NetworkOpened)
+    assert {one.library for one in opened.parts[-1].contenders} == {"ours", "onnxruntime", "openvino"}
 
 
 @pytest.mark.sampled(2)

@@ -106,7 +106,7 @@ def test_report_takes_several_folders(folders, tmp_path: Path, door: Callable):
 
 def test_machines_without_a_shape_in_common_are_refused(folders, tmp_path: Path):
     with store.create(tmp_path) as empty, store.open_results(folders[0]) as here:
-        with pytest.raises(ResultsError, match="have no pair of kernels on a shape in common"):
+        with pytest.raises(ResultsError, match="have no kernel on a shape in common"):
             write_comparison([here, empty], tmp_path / "out")
         with pytest.raises(ResultsError, match="came twice"):
             write_comparison([here, here], tmp_path / "out")

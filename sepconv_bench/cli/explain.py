@@ -33,8 +33,9 @@ def explain(
     """What one layer should cost, what it costs on this machine, where the time goes, and what would help.
 
     \b
-    sepconv-bench explain --D_K 3 --M 64 --N 128 --D_G 56
-    sepconv-bench explain --in-channels 64 --out-channels 128 --kernel-size 3 --input-size 56
+    Examples:
+      sepconv-bench explain --D_K 3 --M 64 --N 128 --D_G 56
+      sepconv-bench explain --in-channels 64 --out-channels 128 --kernel-size 3 --input-size 56
     """
     from sepconv_bench.model.shapes import ConvShape
 

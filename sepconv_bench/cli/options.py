@@ -64,7 +64,6 @@ threshold_option = click.option(
     metavar="SHARE",
     help="Exit code 1 if something is slower by this share or more.",
 )
-markdown_option = click.option("--markdown", type=File(), metavar="FILE", help="Write the table as Markdown, too.")
 verdicts_option = click.option("--output", type=File(), metavar="FILE", help="Also write the table as Markdown into FILE.")
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, not a table.")
 

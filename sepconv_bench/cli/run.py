@@ -37,7 +37,7 @@ from sepconv_bench.model.grids import GRIDS
 @click.option(
     "--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of the data and of the order in each round."
 )
-@click.option("--cold", is_flag=True, help="On a GPU: empty its L2 cache before each launch.")
+@click.option("--cold", is_flag=True, help="Each launch finds its map and weights outside the caches.")
 @click.option("--strict", is_flag=True, help="Exit code 1 if a ratio of the fastest kernels has a grade below A.")
 @click.option(
     "--cluster", metavar="URL", help="Measure on the hosts of a Dask scheduler, as tcp://HOST:8786; see docs/fleet.md."
@@ -73,6 +73,7 @@ def run(
       sepconv-bench run                              the default grid, about three minutes
       sepconv-bench run --grid smoke                 does it work? Under a minute
       sepconv-bench run --D_K 3,5 --N 16:512:x2      a grid of your own
+      sepconv-bench run --cold                       the same with cold caches, into a folder of its own
       sepconv-bench run --plugin mykernels.py        your kernels among ours
       sepconv-bench run --device cuda --grid gpu     on an NVIDIA GPU
       sepconv-bench run --cluster tcp://HOST:8786    on every host of a Dask cluster
@@ -82,8 +83,6 @@ def run(
     from sepconv_bench.run import folders
     from sepconv_bench.run.sweep import Settings, sweep
 
-    if cold and device != "cuda":
-        raise InputError("--cold goes with --device cuda")
     grid = chosen_grid(grid_name, axes)
     rules = Rules(target, time_limit or grid.cell_seconds)
     settings = Settings(grid, kernels, plugins, threads or 1, rules, timeout, seed, device, cold)
@@ -99,7 +98,7 @@ def run(
     settings = replace(settings, threads=allowed_threads(threads))
 
     def own() -> Path:
-        return folders.to_write(folders.machine_name(device, settings.threads), resume)
+        return folders.to_write(folders.machine_name(device, settings.threads, cold), resume)
 
     with folders.held(output, own) as folder:
         with stopped_cleanly([folder], grid), progress() as advance:

@@ -9,7 +9,7 @@ import click
 
 from sepconv_bench import files
 from sepconv_bench.cli.measuring import SECONDS, measure
-from sepconv_bench.cli.options import File, Folder, Positive, device_option, markdown_option
+from sepconv_bench.cli.options import File, Folder, Positive, device_option
 
 
 @click.command()
@@ -17,9 +17,11 @@ from sepconv_bench.cli.options import File, Folder, Positive, device_option, mar
 @click.option("--input", "sizes", metavar="SIZES", help="Of its input, as 1,3,224,224, where the model does not say.")
 @click.option("--from", "folder", type=Folder(), metavar="DIR", help="The results to go by.  [default: this machine's latest]")
 @device_option
-@click.option("--format", "form", type=click.Choice(["csv", "json", "parquet"]), help="The table so, in place of words.")
-@click.option("--output", type=File(), metavar="FILE", help="The table into a file, as CSV unless --format says else.")
-@markdown_option
+@click.option(
+    "--format", "form", type=click.Choice(["csv", "json", "parquet", "markdown"]), help="Print the table so, in place of words."
+)
+@click.option("--json", "form", flag_value="json", help="Short for --format json.")
+@click.option("--output", type=File(), metavar="FILE", help="Write the table into FILE, as CSV unless --format says else.")
 @click.option(
     "--measure",
     "measured",
@@ -36,7 +38,6 @@ def scan(
     device: str,
     form: str | None,
     output: Path | None,
-    markdown: Path | None,
     measured: bool,
     time_limit: float,
 ) -> None:
@@ -45,10 +46,11 @@ def scan(
     MODEL is an .onnx or .tflite file, a torch `module:function_or_class`, or the name of a network of torchvision or timm.
 
     \b
-    sepconv-bench scan mymodel.onnx --input 1,3,224,224
-    sepconv-bench scan mypackage.models:Net --from reports/intel-xeon-2-threads
-    sepconv-bench scan mymodel.onnx --measure
-    sepconv-bench scan resnet50 --format csv --output resnet50.csv
+    Examples:
+      sepconv-bench scan mymodel.onnx --input 1,3,224,224
+      sepconv-bench scan mypackage.models:Net --from reports/intel-xeon-2-threads
+      sepconv-bench scan mymodel.onnx --measure
+      sepconv-bench scan resnet50 --output resnet50.csv
     """
     from sepconv_bench.api.scan import shapes_to_measure, told
     from sepconv_bench.network.readers import parse_sizes, read
@@ -60,9 +62,9 @@ def scan(
     found = told(scanned, folder, device)
     if form is None:
         click.echo(str(found))
-    elif output is None:
-        sys.stdout.buffer.write(written(found.table, form))
-    if output is not None:
-        files.write(output, written(found.table, form or "csv"))
-    if markdown is not None:
-        files.write(markdown, found.markdown().encode())
+    if form is not None or output is not None:
+        text = found.markdown().encode() if form == "markdown" else written(found.table, form or "csv")
+        if output is None:
+            sys.stdout.buffer.write(text)
+        else:
+            files.write(output, text)

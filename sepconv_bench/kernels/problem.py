@@ -34,19 +34,27 @@ class GpuMemory(Protocol):
 
 @dataclass(frozen=True)
 class GroupedConvolution:
-    """A convolution as libraries take it: weights (N, M / groups, D_K, D_K_w), a view of the problem's; strides and dilations
-    down and along a row; padding above, below, left and right."""
+    """A convolution as libraries take it: weights (N, M / groups, D_K, D_K_w), of a problem a view of its own; strides and
+    dilations down and along a row; padding above, below, left and right.
+
+    Of a network it also has a bias (N,), which ends the map together with ReLU6.
+    """
 
     weight: np.ndarray
     strides: tuple[int, int] = (1, 1)
     groups: int = 1
     dilations: tuple[int, int] = (1, 1)
     padding: tuple[int, int, int, int] = (0, 0, 0, 0)
+    bias: np.ndarray | None = None
 
     @property
     def stride(self) -> int:
         """Of an adapter that takes one for both axes."""
         return self.strides[0]
+
+    def width(self, D_F: int) -> int:
+        """Columns of the map that it makes of one of D_F columns, undilated."""
+        return (D_F + sum(self.padding[2:]) - self.weight.shape[-1]) // self.strides[1] + 1
 
 
 @dataclass(frozen=True)

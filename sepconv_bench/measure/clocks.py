@@ -54,9 +54,15 @@ class Clock:
     queues = False  # whether launches come back before they are done
     sample_seconds = 2e-3  # how long a sample lasts
     shortest_batch = 20e-6  # two hundred times the clock's resolution, and what looking at it costs
+    launches: int | None = None  # of a sample, each timed by itself, however long they take; None where that decides
+    pause = IDLE_SECONDS  # before each sample
 
     def __init__(self) -> None:
         self.timed = 0.0  # seconds inside samples, until now
+
+    def bound(self, bind: Callable[[], Callable[[], object]]) -> Callable[[], object]:
+        """What is launched in samples: what `bind` gives, on fresh buffers."""
+        return bind()
 
     def sample(self, launch: Callable[[], object], launches: int, batches: int) -> float:
         """Seconds a launch once all is quiet: the median of batches, for some are interrupted.

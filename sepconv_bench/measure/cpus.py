@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 import psutil
 
 _SYSTEM = Path("/")
+_UNKNOWN_CACHES = 64 << 20
 
 
 def allowed() -> tuple[int, ...]:
@@ -29,6 +30,18 @@ def allowed_cores(root: Path = _SYSTEM) -> int:
         except OSError:  # a system that does not say
             return min(len(cpus), psutil.cpu_count(logical=False) or len(cpus))
     return min(len(found), psutil.cpu_count(logical=False) or len(found))
+
+
+def cache_bytes(root: Path = _SYSTEM) -> int:
+    """Bytes that all caches hold which the allowed CPUs reach, those that several share once; 64 MiB where the system does not
+    say."""
+    found = {}
+    for cpu in allowed():
+        for cache in (root / f"sys/devices/system/cpu/cpu{cpu}/cache").glob("index*"):
+            level, kind, shared, size = (_read(cache / name) for name in ("level", "type", "shared_cpu_list", "size"))
+            if kind != "Instruction" and size.endswith("K") and size[:-1].isdecimal():
+                found[level, shared] = int(size[:-1]) << 10
+    return sum(found.values()) or _UNKNOWN_CACHES
 
 
 def quota(root: Path = _SYSTEM) -> float | None:

@@ -18,12 +18,13 @@ import gc
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from math import ceil, inf
 from time import perf_counter
 
 import numpy as np
 
-from sepconv_bench.measure.clocks import IDLE_SECONDS, Clock
+from sepconv_bench.measure.clocks import Clock
 from sepconv_bench.measure.records import Rules
 from sepconv_bench.measure.statistics import CONFIDENCE, estimate_of_medians, log_medians
 
@@ -63,6 +64,8 @@ class Plan:
     @classmethod
     def of(cls, seconds: float, clock: type[Clock] | Clock = Clock) -> Plan:
         """For a launch of so many seconds: single launches, or batches that the clock does not notice."""
+        if clock.launches is not None:
+            return cls(clock.launches, 1)
         launches = ceil(clock.shortest_batch / max(seconds, _SHORTEST))
         return cls(launches, ceil(clock.sample_seconds / (launches * max(seconds, _SHORTEST))))
 
@@ -161,7 +164,7 @@ class _Contender:
     def calibrate(self, rng: np.random.Generator) -> _Calibration:
         """Bind, and fix the launches of a sample."""
         start = perf_counter()
-        self.launch = self.bind(rng)
+        self.launch = self.clock.bound(partial(self.bind, rng))
         bound = perf_counter() - start
         self.launch()  # which may compile
         launch_s = self.clock.batch_seconds(self.launch, 1)
@@ -173,7 +176,7 @@ class _Contender:
             launch_s = min(self.clock.batch_seconds(self.launch, plan.launches) for _ in range(3))
             plan = Plan.of(launch_s, self.clock)
         seconds = launch_s * plan.launches * plan.batches
-        cost = bound + launch_s + _rounds(seconds) * (seconds + launch_s + IDLE_SECONDS)
+        cost = bound + launch_s + _rounds(seconds) * (seconds + launch_s + self.clock.pause)
         self.calibration = _Calibration(plan, seconds, cost)
         return self.calibration
 
@@ -184,7 +187,7 @@ class _Contender:
 
     def bind_anew(self, rng: np.random.Generator) -> None:
         # The last block's buffers are held until the new ones are there, so that these get other memory.
-        self.launch = self.bind(rng)
+        self.launch = self.clock.bound(partial(self.bind, rng))
         if self.seconds < _COLD_SECONDS:
             self.launch()
 

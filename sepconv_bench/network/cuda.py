@@ -16,7 +16,12 @@ from sepconv_bench.kernels.problem import Problem
 from sepconv_bench.model.operators import POINTWISE, SEPARABLE
 from sepconv_bench.model.shapes import ConvShape
 
-__all__ = ["Entrance", "Exit", "bind", "fetch", "zeros"]
+__all__ = ["Entrance", "Exit", "bind", "fetch", "maps"]
+
+
+def maps(shapes: Sequence[tuple[int, int, int, int]], apart: bool) -> list[tuple[DeviceArray, None]]:
+    """Each in memory of its own."""
+    return [(zeros(shape), None) for shape in shapes]
 
 
 def bind(problem: Problem, biases: Sequence[np.ndarray] = ()) -> DeviceLaunch:

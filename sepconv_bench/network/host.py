@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
+from math import prod
 
 import numpy as np
+from numba import njit
 
+from sepconv_bench.compile_once import compile_once
 from sepconv_bench.kernels.cpu.blocking import fuses
 from sepconv_bench.kernels.cpu.fused import bind_separable
 from sepconv_bench.kernels.cpu.product import bind_pointwise, bind_standard
@@ -15,9 +19,68 @@ from sepconv_bench.kernels.registry import Launch
 from sepconv_bench.model.operators import POINTWISE, SEPARABLE
 from sepconv_bench.model.shapes import ConvShape
 
+_SHARED_BYTES = 4 << 20  # of maps; those of a smaller network stay in the caches next to the cores
 
-def zeros(shape: tuple[int, int, int, int]) -> np.ndarray:
-    return np.zeros(shape, np.float32)
+
+def maps(shapes: Sequence[tuple[int, int, int, int]], apart: bool) -> list[tuple[np.ndarray, Launch | None]]:
+    """Large ones in turns in two places: what the network goes through then leaves more of the caches to its weights."""
+    sizes = [prod(shape) for shape in shapes]
+    if apart or 4 * sum(sizes) < _SHARED_BYTES:
+        return [(np.zeros(shape, np.float32), None) for shape in shapes]
+    places = [np.zeros(max(sizes[first::2]), np.float32) for first in range(2)]
+    found: list[tuple[np.ndarray, Launch | None]] = []
+    for number, (size, shape) in enumerate(zip(sizes, shapes, strict=True)):
+        flat = places[number % 2][:size]
+        # A map of the same shape leaves its halo as it was.
+        clear = None if number >= 2 and shapes[number - 2] == shape else partial(_clear_halo, flat, *shape[1:])
+        found.append((flat.reshape(shape), clear))
+    return found
+
+
+@compile_once
+@njit(error_model="numpy")
+def _clear_halo(flat: np.ndarray, rows: int, width: int, channels: int) -> None:
+    """Zeros for the outermost pixels of each image of a dense map. The last of a row and the first of the next are one run."""
+    line = width * channels
+    for image in range(0, len(flat), rows * line):
+        flat[image : image + line + channels] = 0
+        for row in range(image + 2 * line, image + (rows - 1) * line, line):
+            flat[row - channels : row + channels] = 0
+        flat[image + (rows - 1) * line - channels : image + rows * line] = 0
+
+
+@compile_once
+@njit(error_model="numpy")
+def _pool(G: np.ndarray, features: np.ndarray) -> None:
+    """The mean over the pixels of G (batch, width, width, channels), into (batch, 1, 1, channels)."""
+    for b in range(len(G)):
+        image, mean = G[b], features[b, 0, 0]
+        mean[:] = 0
+        for row in image:
+            for pixel in row:
+                for channel in range(len(mean)):
+                    mean[channel] += pixel[channel]
+        share = np.float32(1 / len(image) ** 2)
+        for channel in range(len(mean)):
+            mean[channel] *= share
+
+
+@compile_once
+@njit(error_model="numpy")
+def _softmax(logits: np.ndarray, bias: np.ndarray, probabilities: np.ndarray) -> None:
+    """Of logits (batch, classes), to which the bias is added first."""
+    for b in range(len(logits)):
+        given, likely = logits[b], probabilities[b]
+        largest = np.float32(-np.inf)
+        for n in range(len(given)):
+            given[n] += bias[n]
+            largest = max(largest, given[n])
+        total = np.float32(0)
+        for n in range(len(given)):
+            likely[n] = np.exp(given[n] - largest)
+            total += likely[n]
+        for n in range(len(given)):
+            likely[n] /= total
 
 
 def bind(problem: Problem, biases: Sequence[np.ndarray] = ()) -> Launch:
@@ -56,19 +119,13 @@ class Exit:
         self._features = np.zeros(POINTWISE.F_shape(shape), np.float32)
         self.logits = np.zeros((shape.batch, shape.N), np.float32)
         self.probabilities = np.zeros_like(self.logits)
-        self._largest = np.zeros((shape.batch, 1), np.float32)
         self.problem = Problem(POINTWISE, shape, self._features, (K,), self.logits[:, None, None])
         self._classify = bind(self.problem)
 
     def __call__(self) -> None:
-        np.mean(self._G, axis=(1, 2), keepdims=True, out=self._features)
+        _pool(self._G, self._features)
         self._classify()
-        np.add(self.logits, self._bias, out=self.logits)
-        np.max(self.logits, axis=1, keepdims=True, out=self._largest)
-        np.subtract(self.logits, self._largest, out=self.probabilities)
-        np.exp(self.probabilities, out=self.probabilities)
-        np.sum(self.probabilities, axis=1, keepdims=True, out=self._largest)
-        np.divide(self.probabilities, self._largest, out=self.probabilities)
+        _softmax(self.logits, self._bias, self.probabilities)
 
     def fetched(self) -> np.ndarray:
         return self.probabilities

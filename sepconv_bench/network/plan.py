@@ -22,6 +22,8 @@ from sepconv_bench.model.shapes import ConvShape
 from sepconv_bench.network import host
 from sepconv_bench.network.weights import folded, name_of
 
+Shape = tuple[int, int, int, int]
+
 
 class Entrance(Protocol):
     """The launch that puts the image which it took last into its buffer."""
@@ -45,8 +47,10 @@ class Exit(Protocol):
 class Device(Protocol):
     """What a plan asks of a device; the modules `host` and `cuda` are two."""
 
-    def zeros(self, shape: tuple[int, int, int, int]) -> Any:
-        """A map, to be cut into views as numpy's are."""
+    def maps(self, shapes: Sequence[Shape], apart: bool) -> Sequence[tuple[Any, Launch | None]]:
+        """Maps of zeros, to be cut into views as numpy's are, in the order in which the network goes through them: while one is
+        written, the one before is read. Unless they must lie `apart`, one may lie where an earlier one lay; it then comes with
+        a launch that makes its outermost pixels zeros again."""
 
     def bind(self, problem: Problem, biases: Sequence[np.ndarray] = ()) -> Launch:
         """Our kernel for a step, with bias and ReLU6 at the end of each of its maps; pointwise without. F and G may also lie
@@ -83,31 +87,36 @@ class Plan:
     """A network ready to run: `plan(image)` gives the probabilities (batch, classes) of an image (batch, width, width, 3).
 
     `steps`: the launches in order, for those who time them: a depthwise and pointwise pair is one step, and so are pooling,
-    the fully connected layer and softmax. `maps`: what each of the others gives, on the device.
+    the fully connected layer and softmax. `maps`: what each of the others gives, on the device; they are all there after a
+    launch only if they lie `apart`.
     """
 
-    def __init__(self, layers: Sequence[Layer], weights: Mapping[str, np.ndarray], on: Device = host) -> None:
-        buffer = _Buffer(layers[0], on)
-        self._shape, self._entrance = buffer.interior.shape, on.Entrance(buffer.interior)
-        self.steps: list[Step] = []
-        self.maps: list[Any] = []
+    def __init__(
+        self, layers: Sequence[Layer], weights: Mapping[str, np.ndarray], on: Device = host, apart: bool = False
+    ) -> None:
         *body, dense = layers
         starts = [number for number, layer in enumerate(body) if layer.operator is not POINTWISE]
-        for start, end in zip(starts, [*starts[1:], len(body)], strict=True):
+        shapes = [*(_with_halo(body[start]) for start in starts), STANDARD.G_shape(body[-1].shape)]
+        (whole, self._clear), *following = on.maps(shapes, apart)
+        self._shape, self._entrance = _interior(whole).shape, on.Entrance(_interior(whole))
+        self.steps: list[Step] = []
+        self.maps: list[Any] = []
+        for start, end, (after, clear) in zip(starts, [*starts[1:], len(body)], following, strict=True):
             layer = body[start]
-            after = _Buffer(body[end], on) if end < len(body) else None
-            G = after.interior if after else on.zeros(STANDARD.G_shape(body[end - 1].shape))
+            G = _interior(after) if end < len(body) else after
             kernels, biases = zip(*(folded(weights, name_of(one, dense.block), one) for one in body[start:end]), strict=True)
             operator = SEPARABLE if len(kernels) == 2 else STANDARD
             arrays = (kernels[0][:, :, 0], kernels[1][0, 0]) if len(kernels) == 2 else kernels
             # As much of the buffer as the windows touch.
             width = layer.shape.D_F
-            problem = Problem(operator, body[end - 1].shape, buffer.whole[:, :width, :width], arrays, G)
+            problem = Problem(operator, body[end - 1].shape, whole[:, :width, :width], arrays, G)
             name = name_of(layer, dense.block).replace("depthwise", operator.name)
-            self.steps.append(Step(name, on.bind(problem, biases), problem, biases))
+            launch = on.bind(problem, biases)
+            if clear and end < len(body):  # the last map has no halo
+                launch = _in_turn(clear, launch)
+            self.steps.append(Step(name, launch, problem, biases))
             self.maps.append(G)
-            if after:
-                buffer = after
+            whole = after
         K, bias = folded(weights, "classifier", dense)
         self._exit = on.Exit(dense.shape, G, K[0, 0], bias)
         self.steps.append(Step("classifier", self._exit, self._exit.problem, ()))
@@ -125,17 +134,29 @@ class Plan:
 
     def launch(self) -> Exit:
         """From the image to the probabilities, which the exit then has; on a GPU nobody waits for them here."""
+        if self._clear:
+            self._clear()
         self._entrance()
         for step in self.steps:
             step.launch()
         return self._exit
 
 
-class _Buffer:
-    """A layer's input with a halo of zeros, a pixel wide: `whole` is what it reads, `interior` what the one before writes."""
+def _with_halo(layer: Layer) -> Shape:
+    """Of a layer's input with a halo of zeros, a pixel wide."""
+    shape = layer.shape
+    width = shape.D_G * shape.stride + 2
+    return shape.batch, width, width, shape.M
 
-    def __init__(self, layer: Layer, on: Device) -> None:
-        shape = layer.shape
-        width = shape.D_G * shape.stride + 2
-        self.whole = on.zeros((shape.batch, width, width, shape.M))
-        self.interior = self.whole[:, 1:-1, 1:-1]
+
+def _interior(whole: Any) -> Any:
+    """What the layer before writes."""
+    return whole[:, 1:-1, 1:-1]
+
+
+def _in_turn(first: Launch, second: Launch) -> Launch:
+    def launch() -> object:
+        first()
+        return second()
+
+    return launch

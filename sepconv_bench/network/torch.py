@@ -12,14 +12,14 @@ import numba
 import numpy as np
 
 from sepconv_bench.kernels.peers.cudnn import configure
+from sepconv_bench.kernels.problem import GroupedConvolution
 from sepconv_bench.kernels.registry import Launch
-from sepconv_bench.network.weights import FoldedConvolution
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
 
-def eager(network: Sequence[FoldedConvolution], image: np.ndarray, device: str = "cpu") -> Launch:
+def eager(network: Sequence[GroupedConvolution], image: np.ndarray, device: str = "cpu") -> Launch:
     """Operator by operator."""
     import torch
 
@@ -34,13 +34,13 @@ def eager(network: Sequence[FoldedConvolution], image: np.ndarray, device: str =
     return launch
 
 
-def on_gpu(network: Sequence[FoldedConvolution], image: np.ndarray) -> Launch:
+def on_gpu(network: Sequence[GroupedConvolution], image: np.ndarray) -> Launch:
     """Operator by operator on the GPU, as the peers of single convolutions are set up there."""
     configure()
     return eager(network, image, "cuda")
 
 
-def prepacked(network: Sequence[FoldedConvolution], image: np.ndarray) -> Launch:
+def prepacked(network: Sequence[GroupedConvolution], image: np.ndarray) -> Launch:
     """Weights packed for oneDNN, bias and ReLU6 at the end of each convolution: the calls a frozen model is compiled to."""
     import torch
 
@@ -51,12 +51,12 @@ def prepacked(network: Sequence[FoldedConvolution], image: np.ndarray) -> Launch
         x, steps = _input(image), []
         size = list(x.shape)
         for one in body:
-            padding, strides = [one.padding] * 2, [one.stride] * 2
-            weight = torch.from_numpy(one.K)
+            padding, strides = [one.padding[0], one.padding[2]], list(one.strides)
+            weight = torch.from_numpy(one.weight)
             packed = torch.ops.mkldnn._reorder_convolution_weight(weight, padding, strides, dilation, one.groups, size)
             steps.append((packed, torch.from_numpy(one.bias), padding, strides, one.groups))
-            size = [size[0], len(one.K), size[2] // one.stride, size[3] // one.stride]
-        W, bias = torch.from_numpy(dense.K[:, :, 0, 0]).T.contiguous(), torch.from_numpy(dense.bias)
+            size = [size[0], len(one.weight), size[2] // one.stride, size[3] // one.stride]
+        W, bias = torch.from_numpy(dense.weight[:, :, 0, 0]).T.contiguous(), torch.from_numpy(dense.bias)
 
     def launch() -> Tensor:
         with torch.inference_mode():
@@ -68,7 +68,7 @@ def prepacked(network: Sequence[FoldedConvolution], image: np.ndarray) -> Launch
     return launch
 
 
-def compiled(network: Sequence[FoldedConvolution], image: np.ndarray) -> Launch:
+def compiled(network: Sequence[GroupedConvolution], image: np.ndarray) -> Launch:
     """By torch.compile, with its weights frozen; needs a C++ compiler."""
     import torch
     import torch._inductor.config
@@ -100,23 +100,24 @@ def _input(image: np.ndarray) -> Tensor:
     return torch.from_numpy(image).permute(0, 3, 1, 2)
 
 
-def _module(network: Sequence[FoldedConvolution]) -> nn.Module:
+def _module(network: Sequence[GroupedConvolution]) -> nn.Module:
     from torch import nn
 
     layers: list[nn.Module] = []
     *body, dense = network
     for one in body:
-        N, inputs, D_K, _ = one.K.shape
-        convolution = nn.Conv2d(inputs * one.groups, N, D_K, one.stride, one.padding, groups=one.groups)
-        layers += [_filled(convolution, one.K, one.bias), nn.ReLU6(inplace=True)]
-    linear = nn.Linear(dense.K.shape[1], len(dense.K))
-    layers += [nn.AdaptiveAvgPool2d(1), nn.Flatten(), _filled(linear, dense.K[:, :, 0, 0], dense.bias), nn.Softmax(1)]
+        N, inputs, D_K, _ = one.weight.shape
+        convolution = nn.Conv2d(inputs * one.groups, N, D_K, one.strides, (one.padding[0], one.padding[2]), groups=one.groups)
+        layers += [_filled(convolution, one.weight, one.bias), nn.ReLU6(inplace=True)]
+    linear = nn.Linear(dense.weight.shape[1], len(dense.weight))
+    layers += [nn.AdaptiveAvgPool2d(1), nn.Flatten(), _filled(linear, dense.weight[:, :, 0, 0], dense.bias), nn.Softmax(1)]
     return nn.Sequential(*layers)
 
 
-def _filled(layer: nn.Module, weight: np.ndarray, bias: np.ndarray) -> nn.Module:
+def _filled(layer: nn.Module, weight: np.ndarray, bias: np.ndarray | None) -> nn.Module:
     import torch
 
+    assert bias is not None, "every layer of a network has one"
     order = torch.channels_last if weight.ndim == 4 else torch.contiguous_format
     layer.weight = torch.nn.Parameter(torch.from_numpy(weight).contiguous(memory_format=order), requires_grad=False)
     layer.bias = torch.nn.Parameter(torch.from_numpy(bias), requires_grad=False)

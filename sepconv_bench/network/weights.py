@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from math import prod, sqrt
 from pathlib import Path
 from typing import IO
@@ -16,7 +15,7 @@ from typing import IO
 import numpy as np
 
 from sepconv_bench.errors import InputError, ShapeError
-from sepconv_bench.kernels.problem import require_memory
+from sepconv_bench.kernels.problem import GroupedConvolution, require_memory
 from sepconv_bench.model.networks import Layer
 from sepconv_bench.model.operators import DEPTHWISE, POINTWISE
 
@@ -82,24 +81,14 @@ def folded(weights: Mapping[str, np.ndarray], name: str, layer: Layer) -> tuple[
     return np.ascontiguousarray(K.transpose(2, 3, 1, 0), dtype=np.float32), bias.astype(np.float32)
 
 
-@dataclass(frozen=True)
-class FoldedConvolution:
-    """A layer as other libraries take it: K (N, M / groups, D_K, D_K), and a bias (N,)."""
-
-    K: np.ndarray
-    bias: np.ndarray
-    stride: int
-    padding: int
-    groups: int
-
-
-def convolutions(layers: Sequence[Layer], weights: Mapping[str, np.ndarray]) -> Iterator[FoldedConvolution]:
+def convolutions(layers: Sequence[Layer], weights: Mapping[str, np.ndarray]) -> Iterator[GroupedConvolution]:
     """Every layer in order, batch norm folded in; a fully connected one is a convolution of a map of one pixel."""
     for name, layer in zip(names(layers), layers, strict=True):
         K, bias = folded(weights, name, layer)
         mixes, groups = layer.operator is POINTWISE, layer.shape.M if layer.operator is DEPTHWISE else 1
         stride, padding = (1, 0) if mixes else (layer.shape.stride, K.shape[0] // 2)
-        yield FoldedConvolution(np.ascontiguousarray(K.transpose(3, 2, 0, 1)), bias, stride, padding, groups)
+        weight, around = np.ascontiguousarray(K.transpose(3, 2, 0, 1)), (padding,) * 4
+        yield GroupedConvolution(weight, (stride, stride), groups, padding=around, bias=bias)
 
 
 def read_weights(path: Path) -> dict[str, np.ndarray]:

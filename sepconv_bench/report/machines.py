@@ -27,19 +27,22 @@ _SHAPE = [*FIELDS]
 def write_comparison(found: Sequence[Results], folder: Path) -> Path:
     """Write index.html and its figure into `folder`; gives the page's path.
 
-    ResultsError where the results have no pair on a shape in common, or `folder` cannot be written.
+    ResultsError where the results have no kernel on a shape in common, or `folder` cannot be written.
     """
     names = _names(found)
-    table = side_by_side(found, names)
+    table, times = side_by_side(found, names), kernels_side_by_side(found, names)
+    if table.empty and times.empty:
+        raise ResultsError(f"{', '.join(str(results.path) for results in found)} have no kernel on a shape in common")
     try:
         (folder / FIGURES).mkdir(parents=True, exist_ok=True)
         page = folder / "index.html"
         text = rendered(
             "machines.html.j2",
             machines=names,
-            verdict=describe_machines(table),
-            figures=drawn("machines", {"machines": table, "source": _source(found)}, folder / FIGURES),
+            verdict=[*describe_machines(table), *describe_kernels(times, names)],
+            figures=[] if table.empty else drawn("machines", {"machines": table, "source": _source(found)}, folder / FIGURES),
             rows=_rows(table),
+            times=_times(times, names),
             facts=_facts(found),
         )
         files.write(page, text)
@@ -49,10 +52,7 @@ def write_comparison(found: Sequence[Results], folder: Path) -> Path:
 
 
 def side_by_side(found: Sequence[Results], names: Sequence[str]) -> pd.DataFrame:
-    """One row a machine and a shape that all of them have: the fastest kernels' ratio, and both times in seconds.
-
-    ResultsError where there is no such shape.
-    """
+    """One row a machine and a shape that all of them have: the fastest kernels' ratio, and both times in seconds."""
     frames = []
     for results, name in zip(found, names, strict=True):
         pairs = ratios(results)
@@ -66,14 +66,13 @@ def side_by_side(found: Sequence[Results], names: Sequence[str]) -> pd.DataFrame
         frames.append(best.assign(machine=name))
     table = pd.concat(frames, ignore_index=True)
     everywhere = table.groupby(_SHAPE).machine.transform("nunique") == len(found)
-    table = table[everywhere]
-    if table.empty:
-        raise ResultsError(f"{', '.join(str(results.path) for results in found)} have no pair of kernels on a shape in common")
-    return table.sort_values(["theory_speedup", *FIELDS], kind="stable").reset_index(drop=True)
+    return table[everywhere].sort_values(["theory_speedup", *FIELDS], kind="stable").reset_index(drop=True)
 
 
 def describe_machines(table: pd.DataFrame) -> list[str]:
-    """A sentence a machine, and one on how they differ; every number is over the shapes that all have."""
+    """A sentence a machine, and one on how they differ; every number is over the shapes that all have. None without one."""
+    if table.empty:
+        return []
     shapes = table.groupby(_SHAPE).ngroups
     promised = table.drop_duplicates(_SHAPE).theory_speedup.median()
     sentences = [
@@ -99,6 +98,41 @@ def describe_machines(table: pd.DataFrame) -> list[str]:
         at = _shape(spread.index[int(spread.argmax())])
         sentences.append(f"They differ most at {at}: by a factor of {spread.max():.2f} in the speedup.")
     return sentences
+
+
+def kernels_side_by_side(found: Sequence[Results], names: Sequence[str]) -> pd.DataFrame:
+    """One row a kernel and shape that all of them have timed; of each its seconds and its share of the peak, by name."""
+    frames = []
+    for results, name in zip(found, names, strict=True):
+        right = timings(results)
+        right = right[right.status == "ok"].drop_duplicates([*FIELDS, "kernel"], keep="last")
+        frames.append(right.set_index(["operator", "kernel", *FIELDS])[["time_s", "eta"]].add_suffix(f" {name}"))
+    return pd.concat(frames, axis=1, join="inner").sort_index(kind="stable")
+
+
+def describe_kernels(times: pd.DataFrame, names: Sequence[str]) -> list[str]:
+    """How much longer our and others' kernels take on each of the others than on the first, by the share of the peak that was
+    timed in the same rounds; a sentence each."""
+    sentences = []
+    for name in names[1:]:
+        longer = times[f"eta {names[0]}"] / times[f"eta {name}"]
+        parts = [f"{operator} {rows.median():.2f}" for operator, rows in longer.groupby(level="operator") if rows.notna().any()]
+        if parts:
+            sentences.append(
+                f"{name} beside {names[0]}, times as long in the median over kernels and shapes, by the peak of the"
+                f" same rounds: {', '.join(parts)}."
+            )
+    return sentences
+
+
+def _times(times: pd.DataFrame, names: Sequence[str]) -> list[list[str]]:
+    """The rows of `kernels_side_by_side` as texts: kernel, shape, then of each its time and its share of the peak."""
+    seconds, eta = columns.TIMINGS["time_s"], columns.TIMINGS["eta"]
+    rows = times.reset_index()
+    shown = [list(rows.kernel), [_shape(sizes) for sizes in rows[_SHAPE].itertuples(index=False)]]
+    for name in names:
+        shown += [[seconds.text(value) for value in rows[f"time_s {name}"]], [eta.text(value) for value in rows[f"eta {name}"]]]
+    return [list(row) for row in zip(*shown, strict=True)]
 
 
 def _names(found: Sequence[Results]) -> list[str]:
@@ -140,6 +174,7 @@ def _facts(found: Sequence[Results]) -> list[tuple[str, list[str]]]:
     return [
         ("Machine", [machine.describe() for machine in machines]),
         ("LLVM says", [machine.llvm_cpu for machine in machines]),
+        ("Launches find their data", ["in memory" if run.settings.cold else "in the caches" for run in runs]),
         ("FMA peak", [f"{run.ceilings.peak.value / 1e9:.0f} GFLOP/s" for run in runs]),
         ("Copy, near and far", [_copies(run.ceilings.levels) for run in runs]),
         ("Caches", [", ".join(f"{level} {size}" for level, size in machine.caches.items()) for machine in machines]),

@@ -21,7 +21,7 @@ from sepconv_bench.report.drawn import FIGURES, DrawnFigure, drawn
 from sepconv_bench.report.explorer import Explorer, explorer
 from sepconv_bench.report.machine_facts import machine_facts
 from sepconv_bench.report.network import describe_network, layer_view
-from sepconv_bench.report.sentences import describe_ratios, describe_reasons, describe_sums
+from sepconv_bench.report.sentences import describe_caches, describe_ratios, describe_reasons, describe_sums
 from sepconv_bench.report.templates import rendered
 from sepconv_bench.report.view import TextTable, view
 from sepconv_bench.results.columns import RATIOS, TIMINGS, WHY, Table
@@ -94,7 +94,8 @@ def write_report(results: Results, folder: Path) -> Path:
     try:
         (folder / FIGURES).mkdir(parents=True, exist_ok=True)
         shown, whole = (drawn(section, given, folder / FIGURES) for section in ("sweep", "network"))
-        of_sweep = [*describe_ratios(tables.ratios), *describe_reasons(tables.why), *describe_sums(sums(results))]
+        caches = describe_caches(runs[-1].settings.cold)
+        of_sweep = [*caches, *describe_ratios(tables.ratios), *describe_reasons(tables.why), *describe_sums(sums(results))]
         of_network = describe_network(tables.layers, tables.network)
         # A network that was timed by itself has no pair of a sweep, and need not say so.
         said = [*(of_sweep if len(tables.ratios) or not of_network else []), *of_network]

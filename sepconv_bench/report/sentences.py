@@ -45,6 +45,16 @@ def describe_ratios(pairs: pd.DataFrame) -> list[str]:
     return sentences
 
 
+def describe_caches(cold: bool) -> list[str]:
+    """A sentence where launches found their data in memory; none where they found it as it comes."""
+    if not cold:
+        return []
+    return [
+        "Each launch found its map and weights outside the caches. The roofs are those of warm caches: what memory takes beyond"
+        " them is in the kernels' shares."
+    ]
+
+
 def _count_grades(pairs: pd.DataFrame) -> str:
     return ", ".join(f"{count} {grade}" for grade, count in sorted(Counter(pairs.grade).items()))
 

@@ -123,6 +123,7 @@ GENERAL = (
     integer("multiplier", "maps that depthwise gives of each channel"),
     integer("groups", "groups of the standard convolution"),
 )
+COLD = flag("cold", "whether each launch found its map and weights outside the caches")
 KERNEL = text("kernel", "name of the kernel, `<device>.<operator>.<variant>`")
 OPERATOR = text("operator", "standard, depthwise, pointwise or separable")
 VARIANT = text("variant", "which kernel of its operator and device")
@@ -170,7 +171,7 @@ NETWORK = (
 TIMINGS = Table(
     "a kernel and cell",
     (
-        *(MACHINE, KERNEL, OPERATOR, text("device", "cpu or cuda"), VARIANT, LIBRARY, *SHAPE, *GENERAL, *TIME),
+        *(MACHINE, KERNEL, OPERATOR, text("device", "cpu or cuda"), VARIANT, LIBRARY, *SHAPE, *GENERAL, COLD, *TIME),
         integer("samples", "rounds in which it was timed"),
         integer("blocks", "blocks of rounds, each on fresh buffers"),
         integer("launches", "launches of a sample; none where it was not timed", dtype="Int64"),
@@ -192,7 +193,7 @@ TIMINGS = Table(
 RATIOS = Table(
     "a pair of kernels and cell",
     (
-        *(MACHINE, *SHAPE, *GENERAL, *PAIR, *RATIO),
+        *(MACHINE, *SHAPE, *GENERAL, COLD, *PAIR, *RATIO),
         number("theory_ratio", "1/N + 1/D_K^2; in general multiplier x groups x (1/N + 1/(D_K D_K_w))"),
         *(*SPEEDUP, THEORY_SPEEDUP),
         times("roofline_speedup", "what perfect kernels of these passes would reach on this machine", "roofline"),
@@ -263,6 +264,7 @@ NETWORKS = Table(
         *(MACHINE, *NETWORK),
         text("operator", "separable: of MobileNet-V1; standard: of its all-standard counterpart; or that of a shared layer"),
         *(KERNEL, VARIANT, LIBRARY),
+        text("algorithm", "direct, im2col, winograd (fewer multiplications than theory counts), or chosen by the library"),
         *(milliseconds(one.name, one.meaning) for one in TIME),
         times("speedup", "T_standard / T_separable of the same variant, from paired samples"),
         integer("multiply_adds", "multiply-adds of the part"),
@@ -285,7 +287,7 @@ LAYERS = Table(
             for column in (
                 milliseconds(f"{side}_s", f"our time, {side}", f"{side} ms"),
                 Column(f"{side}_eta", "our share of the multiply-add peak", heading="eta", format=".0%"),
-                text(f"{side}_peer", "the fastest other library on that part", "peer"),
+                text(f"{side}_peer", "the fastest other library on that part; whether by Winograd's algorithm", "peer"),
                 times(f"{side}_peer_over_ours", "its time over ours, from paired samples", "peer / ours"),
                 times(f"{side}_peer_over_ours_lo", "lower end of its 95 % interval"),
                 times(f"{side}_peer_over_ours_hi", "upper end of its 95 % interval"),

@@ -73,9 +73,10 @@ def _blocks(cell: Cell, kernel: str, relative: bool) -> Sequence[np.ndarray]:
 
 
 def _differences(old: Results, new: Results) -> list[tuple[str, str, str]]:
-    machines = [msgspec.structs.asdict(results.runs()[-1].machine) for results in (old, new)]
+    runs = [results.runs()[-1] for results in (old, new)]
+    machines = [msgspec.structs.asdict(run.machine) | {"caches": "cold" if run.settings.cold else "warm"} for run in runs]
     return [
         (what, str(machines[0].get(what)), str(machines[1].get(what)))
-        for what in ("cpu", "threads", "threading_layer", "versions", "wait_policy")
+        for what in ("caches", "cpu", "threads", "threading_layer", "versions", "wait_policy")
         if machines[0].get(what) != machines[1].get(what)
     ]

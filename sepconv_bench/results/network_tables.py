@@ -9,7 +9,7 @@ import pandas as pd
 from msgspec import structs
 
 from sepconv_bench.model import theory
-from sepconv_bench.model.declaration import OURS
+from sepconv_bench.model.declaration import OURS, Declaration
 from sepconv_bench.model.networks import WHOLE, mobilenet_v1, multiply_adds
 from sepconv_bench.model.shapes import AXES
 from sepconv_bench.results import columns
@@ -41,6 +41,7 @@ def network(results: Results) -> pd.DataFrame:
                     "kernel": kernel,
                     "variant": declared.variant,
                     "library": declared.library,
+                    "algorithm": declared.algorithm,
                     "time_s": time.value,
                     "time_lo_s": time.lo,
                     "time_hi_s": time.hi,
@@ -92,7 +93,7 @@ def layers(results: Results) -> pd.DataFrame:
             row |= {
                 f"{side}_s": cell.times[name].value,
                 f"{side}_eta": 2 * count / cell.times[name].value / cell.peak,
-                f"{side}_peer": fastest.variant if fastest else "",
+                f"{side}_peer": _named(fastest) if fastest else "",
                 f"{side}_peer_over_ours": over.value,
                 f"{side}_peer_over_ours_lo": over.lo,
                 f"{side}_peer_over_ours_hi": over.hi,
@@ -101,6 +102,11 @@ def layers(results: Results) -> pd.DataFrame:
         row |= {name: graded.get(name, "") for name in ("grade", "remark")}
         rows.append(row | {"run": cell.run.number})
     return columns.LAYERS.frame(rows)
+
+
+def _named(peer: Declaration) -> str:
+    """With the algorithm, where it multiplies less often than theory counts."""
+    return f"{peer.variant}, Winograd" if peer.algorithm == "winograd" else peer.variant
 
 
 def _parts(results: Results) -> Iterator[tuple[Cell, NetworkPart]]:

@@ -48,6 +48,7 @@ def timings(results: Results) -> pd.DataFrame:
                     "variant": declared.variant,
                     "library": declared.library,
                     **sizes(cell.shape),
+                    "cold": cell.run.settings.cold,
                     "time_s": time.value,
                     "time_lo_s": time.lo,
                     "time_hi_s": time.hi,
@@ -91,6 +92,7 @@ def ratios(results: Results) -> pd.DataFrame:
                 {
                     "machine": cell.run.machine.machine,
                     **sizes(cell.shape),
+                    "cold": cell.run.settings.cold,
                     **pair_columns(cell, pair, (id(cell), pair) in best),
                     "ratio": measured.value,
                     "ratio_lo": measured.lo,

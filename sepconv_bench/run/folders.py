@@ -23,15 +23,17 @@ LATEST = "latest"
 _DATE = "[0-9]" * 4 + "-[0-9][0-9]-[0-9][0-9]"
 
 
-def machine_name(device: str, threads: int) -> str:
-    """What folders of this machine are called: its CPU and threads, or its GPU."""
+def machine_name(device: str, threads: int, cold: bool = False) -> str:
+    """What folders of this machine are called: its CPU and threads, or its GPU; and what was measured with cold caches."""
     if device == "cuda":
         from sepconv_bench.measure import cuda
 
-        return cuda.machine_name()
-    from sepconv_bench.measure.machine import machine_name
+        name = cuda.machine_name()
+    else:
+        from sepconv_bench.measure import machine
 
-    return machine_name(threads)
+        name = machine.machine_name(threads)
+    return f"{name}-cold" if cold else name
 
 
 @contextmanager

@@ -27,7 +27,7 @@ _Wanted = TypeVar("_Wanted")
 class WorkerSettings:
     """What a worker is started with. `kernels`: comma-separated patterns, None for all of the device.
 
-    `timeout`: seconds for which a kernel may be silent. `cold`: what is launched on a GPU finds nothing of its own in L2.
+    `timeout`: seconds for which a kernel may be silent. `cold`: a launch finds nothing of its own in the caches.
     """
 
     threads: int = 1

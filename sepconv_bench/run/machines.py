@@ -20,6 +20,16 @@ def refuse_other_machine(results: Results, machine: Fingerprint) -> None:
             )
 
 
+def refuse_other_caches(results: Results, cold: bool) -> None:
+    """ResultsError where the results were measured with cold caches and these cells are not to be, or the other way round."""
+    for run in results.runs():
+        if run.settings.cold != cold:
+            then, now = ("cold" if one else "warm" for one in (run.settings.cold, cold))
+            raise ResultsError(
+                f"{results.path} was measured with {then} caches, and this is with {now} ones; measure into another --output"
+            )
+
+
 def differences(then: Fingerprint, now: Fingerprint) -> Iterator[tuple[str, Any, Any]]:
     """In what two fingerprints differ, so that their cells do not belong into one grid: what, and the two values.
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache, cached_property, partial
 from importlib.util import find_spec
 from itertools import chain
@@ -21,23 +21,23 @@ import numpy as np
 
 from sepconv_bench.kernels import registry
 from sepconv_bench.kernels.peers.cudnn import unreachable
-from sepconv_bench.kernels.problem import Problem, require_memory
+from sepconv_bench.kernels.problem import GroupedConvolution, Problem, require_memory
 from sepconv_bench.kernels.registry import Launch
-from sepconv_bench.model.declaration import OURS, Declaration
+from sepconv_bench.model.declaration import OURS, Algorithm, Declaration
 from sepconv_bench.model.networks import TWINS, WHOLE, Layer, mobilenet_v1, parameters
 from sepconv_bench.model.operators import OPERATORS, get_operator
 from sepconv_bench.model.reference import Reference
 from sepconv_bench.model.shapes import ConvShape
-from sepconv_bench.network import onnxruntime, torch
+from sepconv_bench.network import ncnn, onnxruntime, openvino, torch, xnnpack
 from sepconv_bench.network.plan import Plan, Step, device
 from sepconv_bench.network.reference import probabilities
-from sepconv_bench.network.weights import FoldedConvolution, convolutions, random_weights, read_weights
+from sepconv_bench.network.weights import convolutions, random_weights, read_weights
 from sepconv_bench.run.contest import Contender, KernelContender
 
-_STEP_PEERS = ("torch", "onnxruntime")  # libraries whose kernels for a single step are timed beside ours
+_NO_STEP_PEERS = ("numpy",)  # as a library for a step it is the slowest, and takes the others' time
 _TOLERANCE = 0.01  # of the spread of the logits, after 28 layers in float32
-_MAP_COPIES = 6  # of all maps: our two plans', each library's, and those of the reference in float64
-_COPIES = 6  # of the weights that are in memory at a time: drawn, packed by each library, and in float64 for the reference
+_MAP_COPIES = 10  # of all maps: our two plans', each library's, and those of the reference in float64
+_COPIES = 10  # of the weights that are in memory at a time: drawn, packed by each library, and in float64 for the reference
 
 
 def _ours(device_name: str, operator: str) -> Declaration:
@@ -55,12 +55,17 @@ def _as_numpy(given: Any) -> np.ndarray:
 
 @dataclass(frozen=True)
 class _Library:
-    """Another way to run a network, with the library `name`. `refuses` gives the reason why it cannot here, or None."""
+    """Another way to run a network, with the library `name`. `refuses` gives the reason why it cannot here, or None.
+
+    `needs` as those of a kernel; `algorithms`: by network that it is offered for; `fetched` gives the probabilities.
+    """
 
     name: str
-    bind: Callable[[list[FoldedConvolution], np.ndarray], Launch]
+    bind: Callable[[list[GroupedConvolution], np.ndarray], Launch]
     refuses: Callable[[], str | None] = lambda: None
     needs: tuple[str, ...] = ()
+    algorithms: Mapping[str, Algorithm] = field(default_factory=lambda: dict.fromkeys(TWINS, "chosen"))
+    fetched: Callable[[Any], np.ndarray] = _as_numpy
 
     @property
     def missing(self) -> bool:
@@ -69,7 +74,8 @@ class _Library:
     def declared(self, device_name: str, network: str, variant: str) -> Declaration:
         """As a contender for a whole network: its layers go over memory one after the other."""
         operator = OPERATORS[network]
-        return Declaration(device_name, operator.name, variant, self.name, operator.passes, variant, "chosen")  # type: ignore[arg-type]
+        facts = operator.name, variant, self.name, operator.passes, variant, self.algorithms[network]
+        return Declaration(device_name, *facts)  # type: ignore[arg-type]
 
 
 def _without_compiler() -> str | None:
@@ -83,6 +89,22 @@ _LIBRARIES = {
         "torch-prepacked": _Library("torch", torch.prepacked, torch.without_onednn, needs=("torch",)),
         "torch-compiled": _Library("torch", torch.compiled, _without_compiler, needs=("torch",)),
         "onnxruntime": _Library("onnxruntime", onnxruntime.bind, needs=("onnxruntime", "onnx")),
+        "openvino": _Library("openvino", openvino.bind, needs=("openvino", "onnx")),
+        "xnnpack": _Library(
+            "xnnpack",
+            xnnpack.bind,
+            needs=("ai_edge_litert", "flatbuffers"),
+            algorithms=dict.fromkeys(TWINS, "direct"),
+            fetched=xnnpack.fetched,
+        ),
+        "ncnn": _Library(
+            "ncnn",
+            ncnn.with_winograd,
+            needs=("ncnn",),
+            algorithms={"separable": "direct", "standard": "winograd"},  # which takes windows over all channels alone
+            fetched=ncnn.fetched,
+        ),
+        "ncnn-direct": _Library("ncnn", ncnn.direct, needs=("ncnn",), algorithms={"standard": "im2col"}, fetched=ncnn.fetched),
     },
     "cuda": {"torch": _Library("torch", torch.on_gpu, unreachable, needs=("torch",))},
 }
@@ -118,7 +140,7 @@ class NetworkContenders:
     @cached_property
     def _plans(self) -> dict[str, Plan]:
         """Run once, so that each step finds the map of the one before."""
-        plans = {name: Plan(self._layers[name], self._weights[name]) for name in TWINS}
+        plans = {name: Plan(self._layers[name], self._weights[name], apart=True) for name in TWINS}
         for plan in plans.values():
             plan(self._image)
         return plans
@@ -127,6 +149,12 @@ class NetworkContenders:
     def parts(self) -> tuple[str, ...]:
         """The steps by name, in order, and the whole."""
         return (*(step.name.partition(".")[0] for step in self._plans["separable"].steps), WHOLE)
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """Extras that would bring more libraries to run the networks."""
+        lacking = (one for one in _LIBRARIES[self._device_name].values() if one.missing)
+        return tuple(dict.fromkeys(one.needs[0].replace("_", "-") for one in lacking))
 
     def shape(self, part: str) -> ConvShape:
         """Sizes of a step, of the first for the whole."""
@@ -151,7 +179,8 @@ class NetworkContenders:
             ours, bind = _ours(self._device_name, operator), partial(self._device.bind, biases=step.biases)
             found[ours.name] = KernelContender(ours, partial(drawn, True), bind, self._device.fetch)
             for kernel in map(registry.get_kernel, registry.kernel_names(operator, self._device_name)):
-                if kernel.declaration.library in _STEP_PEERS:
+                declared = kernel.declaration
+                if declared.is_peer and declared.library not in _NO_STEP_PEERS:
                     found[kernel.name] = KernelContender.of(kernel, partial(drawn, False))
         return found
 
@@ -163,10 +192,10 @@ class NetworkContenders:
             ours, planned = _ours(self._device_name, network), partial(self._planned, layers, weights)
             found[ours.name] = _WholeNetwork(ours, planned, expected, lambda given: given.fetched())
             for variant, library in _LIBRARIES[self._device_name].items():
-                if not library.missing:
+                if network in library.algorithms and not library.missing:
                     peer = library.declared(self._device_name, network, variant)
                     once = partial(self._bound, peer.name, library, layers, weights)
-                    found[peer.name] = _WholeNetwork(peer, once, expected, _as_numpy, library.refuses)
+                    found[peer.name] = _WholeNetwork(peer, once, expected, library.fetched, library.refuses)
         return found
 
     def _planned(self, layers: tuple[Layer, ...], weights: Mapping[str, np.ndarray], rng: np.random.Generator) -> Launch:

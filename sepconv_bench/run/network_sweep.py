@@ -16,7 +16,7 @@ from sepconv_bench.run import protocol
 from sepconv_bench.run.describe import Progress, Steps, describe_ceilings, describe_part
 from sepconv_bench.run.faulty import measure_sound, with_failed
 from sepconv_bench.run.kernel_process import KernelProcess, WorkerSettings, measure_ceilings, open_kernel_process
-from sepconv_bench.run.machines import refuse_other_machine
+from sepconv_bench.run.machines import refuse_other_caches, refuse_other_machine
 from sepconv_bench.run.sweep import PROCESSES, WORTH_SECONDS
 
 
@@ -76,13 +76,18 @@ def sweep_networks(
     """
     with open_kernel_process(settings.worker) as process:
         machine = process.start().machine
-        missing = list(_parts(process, settings))
+        there = _opened(process, settings)
+        missing = list(_parts(there, settings))
         few = len(missing) * settings.rules.seconds < WORTH_SECONDS
         processes = 1 if settings.device == "cuda" or few else PROCESSES
         rules = Rules(settings.rules.target, settings.rules.seconds / processes)
         with opened(machine) as results:
             refuse_other_machine(results, machine)
+            refuse_other_caches(results, cold=False)
             steps = Steps(0, processes * len(missing), rules.seconds, progress)
+            if there.missing:
+                names = ",".join(there.missing)
+                steps.tell(f"not installed, and not beside ours: {names}; pip install 'sepconv-bench[{names}]'")
             steps.tell(f"{machine.describe()}: measuring its ceilings; then {steps.left()} for the parts")
             ceilings = measure_ceilings(process, settings.seed)
             steps.tell(describe_ceilings(ceilings))
@@ -106,15 +111,23 @@ def _right(one: _Part, before: CellMeasured) -> _Part:
     return _Part(one.part, tuple(contender for contender in one.contenders if contender.name in right))
 
 
-def _parts(process: KernelProcess, settings: NetworkSettings) -> Iterator[_Part]:
+def _opened(process: KernelProcess, settings: NetworkSettings) -> protocol.NetworkOpened:
+    """The largest network."""
+    job = protocol.OpenNetwork(*_largest(settings), settings.batch, settings.weights_path, settings.seed)
+    return process.ask(job, protocol.NetworkOpened)
+
+
+def _largest(settings: NetworkSettings) -> tuple[float, int]:
+    return max(settings.alphas), max(settings.resolutions)
+
+
+def _parts(opened: protocol.NetworkOpened, settings: NetworkSettings) -> Iterator[_Part]:
     """Every part of the largest network, and the others whole; in order of alpha and resolution."""
-    largest = (max(settings.alphas), max(settings.resolutions))
-    job = protocol.OpenNetwork(*largest, settings.batch, settings.weights_path, settings.seed)
-    there = process.ask(job, protocol.NetworkOpened).parts
+    there = opened.parts
     whole = [one for one in there if one.part == WHOLE]
     for alpha in settings.alphas:
         for resolution in settings.resolutions:
-            for one in there if (alpha, resolution) == largest else whole:
+            for one in there if (alpha, resolution) == _largest(settings) else whole:
                 yield _Part(NetworkPart(alpha, resolution, settings.batch, one.part), one.contenders)
 
 

@@ -17,7 +17,7 @@ from sepconv_bench.results.records import CellMeasured, NetworkPart, Outcome
 class Start(Struct, frozen=True, tag=True):
     """Load the plug-ins and choose kernels: comma-separated patterns, None for all of the device.
 
-    `cold`: what is launched on a GPU finds nothing of its own in L2.
+    `cold`: a launch finds nothing of its own in the caches, on a GPU in L2.
     """
 
     plugins: tuple[bytes, ...]  # paths, which need not be text
@@ -101,9 +101,10 @@ class PartContenders(Struct, frozen=True):
 
 
 class NetworkOpened(Struct, frozen=True, tag=True):
-    """The parts in order, the whole last."""
+    """The parts in order, the whole last; `missing` names extras that would bring more libraries."""
 
     parts: tuple[PartContenders, ...]
+    missing: tuple[str, ...] = ()
 
 
 class Refused(Struct, frozen=True, tag=True):

@@ -31,7 +31,7 @@ from sepconv_bench.run.kernel_process import (
     measure_ceilings,
     open_kernel_process,
 )
-from sepconv_bench.run.machines import refuse_other_machine
+from sepconv_bench.run.machines import refuse_other_caches, refuse_other_machine
 from sepconv_bench.run.supervisor import WorkerError
 
 PROCESSES = 2  # in which each cell is measured
@@ -97,6 +97,7 @@ class _Sweep:
         progress: Callable[[Progress], None],
     ) -> None:
         refuse_other_machine(results, started.machine)
+        refuse_other_caches(results, settings.cold)
         self._process, self._settings, self._machine, self._results = process, settings, started.machine, results
         self._kernels, self._faults, self._begun = started.kernels, Counter[str](), time.monotonic()
         self._timed_s = 0.0

@@ -18,13 +18,13 @@ from sepconv_bench.model.operators import OPERATORS
 from sepconv_bench.model.shapes import PROPERTIES
 
 if TYPE_CHECKING:
-    from openvino import Core, InferRequest, Node
+    from openvino import Core, Model, Node
 
 _TO_CHANNELS_FIRST, _TO_CHANNELS_LAST = (0, 3, 1, 2), (0, 2, 3, 1)
 
 
 @cache
-def _core() -> Core:
+def core() -> Core:
     from openvino import Core
 
     return Core()
@@ -53,7 +53,7 @@ def _node(x: Node, one: GroupedConvolution) -> Node:
     return opset15.group_convolution(x, opset15.constant(weight), *steps)
 
 
-def _compiled(problem: Problem) -> InferRequest:
+def _model(problem: Problem) -> Model:
     from openvino import Model, opset15
 
     F = opset15.parameter(problem.interior.shape, np.float32)
@@ -61,7 +61,7 @@ def _compiled(problem: Problem) -> InferRequest:
     for one in problem.convolutions:
         x = _node(x, one)
     G = opset15.transpose(x, np.array(_TO_CHANNELS_LAST))
-    return _core().compile_model(Model([G], [F]), "CPU", _settings()).create_infer_request()
+    return Model([G], [F])
 
 
 def _dense(array: np.ndarray) -> np.ndarray:
@@ -73,12 +73,16 @@ def _dense(array: np.ndarray) -> np.ndarray:
 
 def _bind(problem: Problem) -> Launch:
     """Channels last, between our arrays."""
+    return launch_of(_model(problem), _dense(problem.interior), _dense(problem.G))
+
+
+def launch_of(model: Model, x: np.ndarray, y: np.ndarray) -> Launch:
+    """A launch of the compiled model that reads x and writes and gives y, dense arrays, both where they are."""
     from openvino import Tensor
 
-    request = _compiled(problem)
-    arrays = F, G = _dense(problem.interior), _dense(problem.G)
-    request.set_input_tensor(Tensor(F, shared_memory=True))
-    request.set_output_tensor(Tensor(G, shared_memory=True))
+    request, arrays = core().compile_model(model, "CPU", _settings()).create_infer_request(), (x, y)
+    request.set_input_tensor(Tensor(x, shared_memory=True))
+    request.set_output_tensor(Tensor(y, shared_memory=True))
     infer = request.infer
 
     def launch() -> np.ndarray:

@@ -29,23 +29,34 @@ def end_to_end(layers: pd.DataFrame, network: pd.DataFrame) -> Figure | None:
         return None
     chosen = network[(network.part == WHOLE) & (network.status == "ok")]
     chosen = chosen[(chosen[CONFIGURATION] == rows[CONFIGURATION].iloc[0]).all(axis=1)]
-    times = chosen.pivot(index="variant", columns="operator", values="time_s").dropna().sort_values("separable") * 1e3
+    times = chosen.pivot(index="variant", columns="operator", values="time_s") * 1e3
+    times = times.sort_values(["separable", "standard"])  # one that runs only one of the two networks comes last
     figure, axes = plt.subplots(figsize=(7.6, 1.6 + 0.75 * len(times)))
     at = np.arange(len(times))[::-1]
     for side, shift in (("separable", 0.19), ("standard", -0.19)):
         bars = axes.barh(at + shift, times[side], 0.36, color=_COLOURS[side], label=_NAMES[side])
-        axes.bar_label(bars, [f"{value:.3g} ms" for value in times[side]], padding=3, fontsize=9)
+        shown = ["" if np.isnan(value) else f"{value:.3g} ms" for value in times[side]]
+        axes.bar_label(bars, shown, padding=3, fontsize=9)
     promise = float(rows.theory_speedup.iloc[0])
-    libraries = chosen.drop_duplicates("variant").set_index("variant").library
-    speedups = chosen[chosen.operator == "separable"].set_index("variant").speedup
-    labels = [f"{'ours' if libraries[name] == OURS else name}\n{speedups[name]:.2f}x" for name in times.index]
+    by_variant = chosen.set_index(["operator", "variant"])
+    labels = [_library_label(by_variant, name) for name in times.index]
     axes.set_yticks(at, labels)
-    axes.set_xlim(right=times.to_numpy().max() * 1.15)
+    axes.set_xlim(right=np.nanmax(times.to_numpy()) * 1.15)
     axes.set_xlabel("time of a batch (ms)" if rows.batch.iloc[0] > 1 else "time of an image (ms)")
     figure.legend(loc="outside lower center", ncols=2)
     axes.grid(axis="y", visible=False)
     title(figure, _title(rows, f"End to end: the multiply-adds promise {promise:.2f}x"))
     return figure
+
+
+def _library_label(network: pd.DataFrame, variant: str) -> str:
+    """A library's name, what it gains, and whether that is against a counterpart by Winograd's algorithm."""
+    there = network.xs(variant, level="variant")
+    lines = ["ours" if (there.library == OURS).all() else variant]
+    if (there.algorithm == "winograd").any():
+        lines[0] += ", Winograd"
+    speedup = there.speedup.dropna()
+    return "\n".join([*lines, *(f"{value:.2f}x" for value in speedup)])
 
 
 @styled

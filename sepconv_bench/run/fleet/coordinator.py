@@ -22,7 +22,7 @@ from sepconv_bench.run.fleet import host as on_host
 from sepconv_bench.run.fleet.cluster import CELL, connected, offering, stops_held, unfit, workers_of
 from sepconv_bench.run.fleet.hosts import Host, introduced, refusal, refuse_other_versions, refuse_unlike
 from sepconv_bench.run.fleet.records import CellDone, CellOrder, Order, decode, encode
-from sepconv_bench.run.machines import refuse_other_machine
+from sepconv_bench.run.machines import refuse_other_caches, refuse_other_machine
 from sepconv_bench.run.sweep import Settings
 
 LOSSES = 3  # of workers in the middle of one cell, after which it is not tried again
@@ -72,6 +72,7 @@ def measure(
             for host in hosts[:1] if share else hosts:
                 results = stack.enter_context(opened(host.machine.machine + ("" if share else f"-{host.name}")))
                 refuse_other_machine(results, host.machine)
+                refuse_other_caches(results, settings.cold)
                 missing = sweep.missing_shapes(settings.grid.shapes, host.kernels, results)
                 grids[host.name] = GridProgress(results, deque(missing))
             if share:
