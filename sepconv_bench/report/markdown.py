@@ -18,10 +18,12 @@ _MOST_ROWS = 100
 _COLUMNS = ("theory_speedup", "speedup", ("speedup_lo", "speedup_hi"), "eta_standard", "eta_separable", "grade")
 
 
-def report(machine: Fingerprint, reason: str, said: Sequence[str], pairs: pd.DataFrame, figures: Sequence[DrawnFigure]) -> str:
-    """`pairs` is the table `ratios`; `reason` and `said` are sentences; figures are taken from figures/ beside the file."""
+def report(
+    machine: Fingerprint, reason: str, sentences: Sequence[str], pairs: pd.DataFrame, figures: Sequence[DrawnFigure]
+) -> str:
+    """`pairs` is the table `ratios`; figures are taken from figures/ beside the file."""
     lines = [f"# What separable convolution gains on {in_markdown(machine.machine)}", ""]
-    lines += [f"* {in_markdown(sentence)}" for sentence in (reason, *said) if sentence]
+    lines += [f"* {in_markdown(sentence)}" for sentence in (reason, *sentences) if sentence]
     lines += [""]
     for figure in figures:
         if figure.stem in _PICTURES:

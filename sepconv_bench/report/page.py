@@ -98,10 +98,10 @@ def write_report(results: Results, folder: Path) -> Path:
         of_sweep = [*caches, *describe_ratios(tables.ratios), *describe_reasons(tables.why), *describe_sums(sums(results))]
         of_network = describe_network(tables.layers, tables.network)
         # A network that was timed by itself has no pair of a sweep, and need not say so.
-        said = [*(of_sweep if len(tables.ratios) or not of_network else []), *of_network]
-        written = _render(runs, tables, first, said, shown, whole, explorer(results.cells()))
+        sentences = [*(of_sweep if len(tables.ratios) or not of_network else []), *of_network]
+        written = _render(runs, tables, first, sentences, shown, whole, explorer(results.cells()))
         files.write(folder / PAGE, written)
-        files.write(folder / MARKDOWN, markdown.report(run.machine, first.reason, said, tables.ratios, [*shown, *whole]))
+        files.write(folder / MARKDOWN, markdown.report(run.machine, first.reason, sentences, tables.ratios, [*shown, *whole]))
     except OSError as error:
         raise ResultsError(f"the report cannot be written into {folder}: {error.strerror}") from error
     return folder / PAGE
@@ -111,7 +111,7 @@ def _render(
     runs: Sequence[Run],
     tables: _Tables,
     first: _First,
-    said: Sequence[str],
+    sentences: Sequence[str],
     shown: Sequence[DrawnFigure],
     whole: Sequence[DrawnFigure],
     explored: Explorer | None,
@@ -127,7 +127,7 @@ def _render(
         first=first,
         facts=machine_facts(machine, runs),
         ceilings=runs[-1].ceilings,
-        said=said,
+        said=sentences,
         figures=shown,
         network={"figures": whole, "layers": layer_view(tables.layers)},
         explorer=explored,
