@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -40,7 +41,7 @@ def timed(timings: pd.DataFrame) -> pd.DataFrame:
     return timings[(timings.status == "ok") & timings.eta.notna()]
 
 
-def roofline_on(axes: Axes, rows: pd.DataFrame, ceilings: Ceilings) -> list[Line2D]:
+def roofline_on(axes: Axes, rows: pd.DataFrame, ceilings: Ceilings) -> list[Artist]:
     """The figure on axes that are there, of rows as `timed` gives them, at least one; gives what its legend shows."""
     rows = rows.assign(intensity=2 * rows.multiplications / rows.bytes, label=kernel_labels(rows))
     left = min(rows.intensity.min() / 1.6, 0.5 / max(level.bytes_per_flop for level in ceilings.levels))
