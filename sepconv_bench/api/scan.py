@@ -238,8 +238,10 @@ def _total(entries: Sequence[Entry], known: Sequence[_Known], replaced: Sequence
         ends.append(staying + sum(seconds / gain for seconds, gain in gains))
     uncovered = [entry for entry in entries if entry.asked is None]
     return Total(
-        now,
-        *ends,
+        now_s=now,
+        replaced_s=ends[0],
+        replaced_lo_s=ends[1],
+        replaced_hi_s=ends[2],
         staying_s=staying,
         replaced=sum(one.entry.times for one in replaced),
         convolutions=sum(entry.times for entry in entries if isinstance(entry.layer, ModelConvolution)),

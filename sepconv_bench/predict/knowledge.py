@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from sepconv_bench.errors import ResultsError
 from sepconv_bench.model.attribution import fixed_cost
@@ -82,7 +84,7 @@ class Knowledge:
         missing = [shape for shape in dict.fromkeys(asked) if shape not in known]
         found = {shape: Value(one.value, one.lo, one.hi, measured=True) for shape, one in known.items()}
         if missing:
-            for shape, row in zip(missing, self.model.times(operator, missing).itertuples(), strict=True):
+            for shape, row in zip(missing, _each(self.model.times(operator, missing)), strict=True):
                 found[shape] = Value(row.time_s, row.time_lo_s, row.time_hi_s, outside=row.outside)
         return [found[shape] for shape in asked]
 
@@ -96,7 +98,12 @@ class Knowledge:
             speedup = Value(1 / ratio.value, 1 / ratio.hi, 1 / ratio.lo if ratio.lo else np.inf, measured=True)
             found[shape] = Sides(*compared.seconds, speedup)
         if missing:
-            for shape, row in zip(missing, self.model.predict(missing).itertuples(), strict=True):
+            for shape, row in zip(missing, _each(self.model.predict(missing)), strict=True):
                 speedup = Value(row.speedup, row.speedup_lo, row.speedup_hi, outside=row.outside)
                 found[shape] = Sides(row.standard_s, row.separable_s, speedup)
         return [found[shape] for shape in shapes]
+
+
+def _each(rows: pd.DataFrame) -> Iterator[Any]:
+    """Rows by the names of their columns, each value of its column's type."""
+    return iter(rows.itertuples())

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -62,13 +64,13 @@ def _shown(table: pd.DataFrame) -> TextTable:
     rows = table[table.kernel_height.notna()]
     frame = pd.DataFrame({"layer": [_shortened(name) for name in rows.layer], "times": rows.times.map(str)})
     frame["operator"] = list(rows.operator)
-    frame["channels"] = [f"{one.in_channels} -> {one.out_channels}" for one in rows.itertuples()]
-    frame["window"] = [_window(one) for one in rows.itertuples()]
-    frame["map"] = [f"{one.output_height} x {one.output_width}" for one in rows.itertuples()]
-    frame["now ms"] = [_ms(one.now_s) + _BEYOND * ("beyond" in one.basis) for one in rows.itertuples()]
-    frame["separable ms"] = [_ms(one.separable_s) if one.operator == "standard" else "" for one in rows.itertuples()]
-    frame["gain"] = [_gain(one) if one.operator == "standard" else "" for one in rows.itertuples()]
-    frame["promised"] = [f"{one.promised:.1f}x" if one.operator == "standard" else "" for one in rows.itertuples()]
+    frame["channels"] = [f"{one.in_channels} -> {one.out_channels}" for one in _each(rows)]
+    frame["window"] = [_window(one) for one in _each(rows)]
+    frame["map"] = [f"{one.output_height} x {one.output_width}" for one in _each(rows)]
+    frame["now ms"] = [_ms(one.now_s) + _BEYOND * ("beyond" in one.basis) for one in _each(rows)]
+    frame["separable ms"] = [_ms(one.separable_s) if one.operator == "standard" else "" for one in _each(rows)]
+    frame["gain"] = [_gain(one) if one.operator == "standard" else "" for one in _each(rows)]
+    frame["promised"] = [f"{one.promised:.1f}x" if one.operator == "standard" else "" for one in _each(rows)]
     frame["share of time"] = [f"{share:.1%}" if share == share else "" for share in rows.share]
     frame["replace"] = list(rows.worth_replacing)
     frame["why"] = list(rows.reason)
@@ -86,7 +88,7 @@ def _verdict(table: pd.DataFrame, total: Total) -> list[str]:
         lines.append(f"Nothing is worth replacing: its convolutions take {_ms(total.now_s)} ms here and stay as they are.")
     else:
         first = chosen.sort_values("share", ascending=False, kind="stable")
-        names = ", ".join(f"{row.layer}" + (f" ({row.times} alike)" if row.times > 1 else "") for row in first.itertuples())
+        names = ", ".join(f"{row.layer}" + (f" ({row.times} alike)" if row.times > 1 else "") for row in _each(first))
         lines.append(f"Replace {total.replaced} of {total.convolutions} layers, the most rewarding first: {names}.")
         lo, hi = total.now_s / total.replaced_hi_s, total.now_s / total.replaced_lo_s
         lines.append(
@@ -128,12 +130,17 @@ def _uncovered(table: pd.DataFrame) -> list[str]:
     if rows.empty:
         return []
     told = []
-    for row in rows.itertuples():
+    for row in _each(rows):
         count = "size unknown" if pd.isna(row.multiply_adds) else f"{_count(int(row.multiply_adds))} multiply-adds"
         told.append([_shortened(row.layer), f"{row.times}", row.operator, count, row.reason])
     return [
         terminal_table(TextTable(["layer", "times", "operator", "", ""], [True, False, True, False, True], told), heading=False)
     ]
+
+
+def _each(rows: pd.DataFrame) -> Iterator[Any]:
+    """Rows by the names of their columns, each value of its column's type."""
+    return iter(rows.itertuples())
 
 
 def _window(row: object) -> str:
@@ -148,10 +155,10 @@ def _window(row: object) -> str:
     return " ".join(words)
 
 
-def _gain(row: object) -> str:
-    if pd.isna(row.gain):  # type: ignore[attr-defined]
+def _gain(row: Any) -> str:
+    if pd.isna(row.gain):
         return ""
-    return f"{row.gain:.1f}x ({row.gain_lo:.1f} to {row.gain_hi:.1f})"  # type: ignore[attr-defined]
+    return f"{row.gain:.1f}x ({row.gain_lo:.1f} to {row.gain_hi:.1f})"
 
 
 def _ms(seconds: float) -> str:

@@ -25,7 +25,8 @@ _OTHERS = {
 def read_onnx(path: Path, sizes: tuple[int, ...] | None = None) -> Scanned:
     """The convolutions of an ONNX file. Sizes that the file leaves open are those given; a batch that is open is 1."""
     installed("onnx", "onnx", "an .onnx file")
-    import onnx
+    import onnx.inliner
+    import onnx.shape_inference
     from google.protobuf.message import DecodeError
 
     try:
@@ -123,7 +124,7 @@ class _Graph:
             return NotCovered(name, "Conv", f"{len(K) - 2}-dimensional convolution", prod(G) * prod(K[1:]))
         if "DequantizeLinear" in (self._makers.get(node.input[0]), self._makers.get(node.input[1])):
             return NotCovered(name, "Conv", "quantized", prod(G) * prod(K[1:]))
-        said = {one.name: tuple(one.ints) or one.i for one in node.attribute}
+        said: dict[str, Any] = {one.name: tuple(one.ints) or one.i for one in node.attribute}
         automatic = next((one.s for one in node.attribute if one.name == "auto_pad"), b"NOTSET") not in (b"NOTSET", b"VALID")
         return ModelConvolution(
             name,
