@@ -12,6 +12,7 @@ from sepconv_bench.report.drawn import FIGURES, DrawnFigure
 from sepconv_bench.report.plain import in_markdown
 from sepconv_bench.report.view import markdown_table, view
 from sepconv_bench.results.columns import RATIOS
+from sepconv_bench.results.rows import said
 
 _PICTURES = ("speedup", "why", "network")
 _MOST_ROWS = 100
