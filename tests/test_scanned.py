@@ -189,7 +189,7 @@ def lite(tmp_path: Path) -> Path:
 
 def test_a_tflite_file_is_read(lite):
     deep, point = read(lite).convolutions
-    assert deep == ModelConvolution("map0", 8, 8, (3, 3), (21, 21), (10, 10), (2, 2), (0, 0, 0, 0), groups=8)
+    assert deep == ModelConvolution("tensor3", 8, 8, (3, 3), (21, 21), (10, 10), (2, 2), (0, 0, 0, 0), groups=8)
     assert asked(point) == (POINTWISE, ConvShape(1, 8, 16, 10))
     assert read(lite, (1, 8, 21, 21)).input == (1, 8, 21, 21)
     with pytest.raises(InputError, match=r"is 1,8,21,21, and a \.tflite file keeps its sizes"):
