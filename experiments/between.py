@@ -28,7 +28,7 @@ KERNELS = standard, separable = tuple(made.declared(f"cpu.{operator}.tiled") for
 SIX = (4, 4, 4, 4, 4, 4)
 NOISE = (
     *((visits, 0.02, SIX, False) for visits in (0.0, 0.005, 0.01, 0.02, 0.05)),
-    *((0.02, 0.02, SIX, True), (0.02, 0.01, (8, 2, 2, 8, 2, 2), False), (0.02, 0.02, (1, 1, 2, 1, 1, 2), False)),
+    *((0.02, 0.02, SIX, True), (0.02, 0.01, (8, 2, 2, 8, 2, 2), False)),
     *((0.01, 0.02, (8, 8), False), (0.02, 0.02, (8, 8), False)),
 )
 

@@ -29,7 +29,7 @@ class Between:
 
     def component(self, cell: Cell, kernel: str, over: str) -> Component | None:
         """The variance of a ratio's logarithm: what its blocks make of it within visits, and visits beyond that; None where
-        there was one visit, or none has two blocks."""
+        there was one visit, or most have one block."""
         if len(cell.measured.visits) < 2:
             return None
         logs = cell.by_visit(kernel, over)
@@ -76,7 +76,7 @@ def _squares(logs: Sequence[np.ndarray]) -> tuple[float, float] | None:
         return None
     means, variances = np.array([mean_and_variance(each) for each in logs]).T
     blocks, known = np.array([len(each) for each in logs]), np.isfinite(variances)
-    if not known.any():
+    if known.mean() < 0.5:  # then blocks are visits, and say all that there is
         return None
     # A visit of one block is as far off as a block of the others.
     variances = np.where(known, variances, (variances * blocks)[known].mean())
