@@ -159,7 +159,7 @@ PAIR = (
     text("separable_variant", "variant of the separable kernel"),
     text("separable_library", "library of the separable kernel"),
     text("rung", "variant of both, or which of the two is only the fastest; empty where both are only the fastest"),
-    flag("best", "whether these are the fastest kernels of each side on this shape; one row a shape"),
+    flag("best", "whether these are the fastest kernels of each side on this shape, those by Winograd aside; one row a shape"),
 )
 NETWORK = (
     number("alpha", "width multiplier", spec="g"),
@@ -182,7 +182,7 @@ TIMINGS = Table(
         share("eta", "rate over that of the peak within the same rounds, median of ratios", "η"),
         seconds("roofline_s", "time of a perfect kernel of the same passes"),
         seconds("compile_s", "time that compiling took", "compile (s)", 1.0, ".2f"),
-        number("error", "largest error of its result, in units of what float32 rounding explains"),
+        number("error", "largest error of its result, in units of what float32 rounding explains of its algorithm"),
         flag("converged", "whether the interval of its time is within the run's target"),
         *(*GRADE, STATUS, REASON),
         seconds("steal_s", "CPU time that the hypervisor or a quota took while the cell was measured", scale=1.0, spec=".2f"),
@@ -217,7 +217,10 @@ WHY = Table(
         seconds("standard_overhead_s", "fixed cost of a launch of the standard kernel, fitted over the file's cells"),
         seconds("separable_overhead_s", "fixed cost of a launch of the separable kernel, fitted over the file's cells"),
         text("held_by_memory", "passes of perfect kernels for which memory bandwidth is the roof"),
-        text("dominant", "factor that moves the speedup most; none: as promised; unknown: no peak was timed"),
+        text(
+            "dominant",
+            "factor that moves the speedup most; none: as promised; unknown: no peak was timed, or it multiplies less",
+        ),
         RUN,
         text("explanation", "the same in words", "why"),
     ),

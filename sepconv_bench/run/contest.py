@@ -248,7 +248,8 @@ class Contest:
         seconds = {name: self._launch_s[name] for name in right}
         compared = [(pair.standard, pair.separable) for pair in pairs(seconds, self._declared)]
         if beside_ours:
-            ours = {self._declared[name].operator: name for name in right if self._declared[name].library == OURS}
+            mine = [one for one in map(self._declared.__getitem__, right) if one.library == OURS and not one.multiplies_less]
+            ours = {one.operator: one.name for one in mine}
             beside = ((name, ours.get(self._declared[name].operator, name)) for name in right)
             compared += [(name, own) for name, own in beside if name != own]
         return compared

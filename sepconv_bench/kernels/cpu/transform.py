@@ -49,8 +49,8 @@ class Bounds(NamedTuple):
 
 @cache
 def matrices(m: int) -> Matrices:
-    """Toom and Cook's algorithm, transposed: polynomials of degrees m - 1 and 2 multiplied by their values at t points. The last
-    is infinity, where the value is the leading coefficient."""
+    """Toom and Cook's algorithm, transposed: polynomials of degrees m - 1 and 2 multiplied by their values at t points. The
+    last is infinity, where the value is the leading coefficient."""
     points = np.array(_POINTS[m])
     infinity = np.eye(1, len(points) + 1, len(points))[0]
     outputs, taps = (np.vander(points, count, increasing=True) for count in (m, _TAPS))
