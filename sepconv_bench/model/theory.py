@@ -33,8 +33,9 @@ def cost_ratio(shape: ConvShape) -> Fraction:
 
 
 def winograd_multiplications(shape: ConvShape, m: int) -> int:
-    """Multiplications of F(m x m, 3 x 3) for a standard convolution with stride 1: (m + 2)^2 M N for each tile of m x m pixels
-    of G (Lavin and Gray, arXiv 1509.09308). A tile that reaches over the edge counts whole; the transforms' own do not count."""
+    """Multiplications of F(m x m, 3 x 3) for a standard convolution with stride 1: (m + 2)^2 M N for each tile of m x m
+    pixels of G (Lavin and Gray, arXiv 1509.09308). A tile that reaches over the edge counts whole; those of the transforms do
+    not count."""
     tiles = shape.batch * ceil(shape.D_G / m) * ceil(shape.G_map[1] / m)
     return (m + 2) ** 2 * shape.M * shape.N * tiles
 

@@ -159,7 +159,7 @@ PAIR = (
     text("separable_variant", "variant of the separable kernel"),
     text("separable_library", "library of the separable kernel"),
     text("rung", "variant of both, or which of the two is only the fastest; empty where both are only the fastest"),
-    flag("best", "whether these are the fastest kernels of each side on this shape, those by Winograd aside; one row a shape"),
+    flag("best", "whether these are the fastest kernels of each side, Winograd's aside; one row a shape"),
 )
 NETWORK = (
     number("alpha", "width multiplier", spec="g"),
@@ -182,7 +182,7 @@ TIMINGS = Table(
         share("eta", "rate over that of the peak within the same rounds, median of ratios", "η"),
         seconds("roofline_s", "time of a perfect kernel of the same passes"),
         seconds("compile_s", "time that compiling took", "compile (s)", 1.0, ".2f"),
-        number("error", "largest error of its result, in units of what float32 rounding explains of its algorithm"),
+        number("error", "largest error of its result, in units of what float32 rounding explains"),
         flag("converged", "whether the interval of its time is within the run's target"),
         *(*GRADE, STATUS, REASON),
         seconds("steal_s", "CPU time that the hypervisor or a quota took while the cell was measured", scale=1.0, spec=".2f"),
@@ -219,7 +219,7 @@ WHY = Table(
         text("held_by_memory", "passes of perfect kernels for which memory bandwidth is the roof"),
         text(
             "dominant",
-            "factor that moves the speedup most; none: as promised; unknown: no peak was timed, or it multiplies less",
+            "factor that moves the speedup most; none: as promised; unknown: no peak, or Winograd's",
         ),
         RUN,
         text("explanation", "the same in words", "why"),
