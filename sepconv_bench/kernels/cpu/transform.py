@@ -26,8 +26,8 @@ from sepconv_bench.kernels.cpu.instructions import (
 from sepconv_bench.kernels.cpu.registers import Tile
 
 _TAPS = 3
-# Where Toom and Cook's polynomials are evaluated, beside infinity. For m = 4 the usual ones are 0, +-1 and +-2: with these the
-# error is half as large (experiments/README.md), and they cost the same.
+# Where Toom and Cook's polynomials are evaluated, beside infinity. For m = 4 the paper has 0, +-1 and +-2: with these the error
+# is half as large (experiments/README.md).
 _POINTS = {2: (0.0, 1.0, -1.0), 4: (0.0, 0.75, -0.75, 1.5, -1.5)}
 
 
