@@ -67,3 +67,15 @@ def test_a_kernel_that_changes_its_input_is_wrong_though_its_result_is_right(whi
 
     contender = KernelContender(MINE, lambda: (problem, reference), bind)
     assert checked(contender) == (status, "it changed its own input" if status == "wrong" else "")
+
+
+@pytest.mark.parametrize(("rounding", "status"), [(None, "wrong"), (lambda shape: 2.0, "wrong"), (lambda shape: 4.0, "ok")])
+def test_an_algorithm_may_round_as_much_more_as_it_declares(rounding, status):
+    problem = Problem.draw("pointwise", ConvShape(1, 3, 4, 2), np.random.default_rng(0))
+    reference = Reference("pointwise", problem.shape, problem.F, problem.weights)
+
+    def bind(bound: Problem) -> Launch:
+        return lambda: np.copyto(bound.G, reference.G + 3 * reference.tolerance)
+
+    contender = KernelContender(MINE, lambda: (problem, reference), bind, rounding=rounding)
+    assert checked(contender)[0] == status

@@ -7,10 +7,10 @@ from sepconv_bench.model.operators import get_operator
 from sepconv_bench.model.pairing import Pair, pairs
 
 
-def declared(name: str, like: str = "") -> Declaration:
+def declared(name: str, like: str = "", algorithm: str = "direct") -> Declaration:
     """A kernel that declares nothing unusual, unless `like` says what it is compared with."""
     device, operator, variant = name.split(".")
-    return Declaration(device, operator, variant, "user", get_operator(operator).passes, like or variant)
+    return Declaration(device, operator, variant, "user", get_operator(operator).passes, like or variant, algorithm)
 
 
 def compared(seconds: dict[str, float], *asked: str) -> list[Pair]:
@@ -57,3 +57,17 @@ def test_a_kernel_whose_like_failed_is_not_compared_with_another():
 
 def test_devices_are_not_mixed():
     assert compared({"cpu.standard.x": 1.0, "cuda.separable.x": 1.0}) == []
+
+
+def test_a_kernel_that_multiplies_less_is_compared_beside_the_fastest():
+    """The promise is about equally many multiplications, unless there is no other kernel."""
+    seconds = {"cpu.standard.tiled": 2.0, "cpu.standard.quick": 1.0, "cpu.separable.tiled": 0.5}
+    kernels = {name: declared(name) for name in seconds} | {
+        "cpu.standard.quick": declared("cpu.standard.quick", algorithm="winograd")
+    }
+    assert set(pairs(seconds, kernels)) == {
+        Pair("cpu.standard.tiled", "cpu.separable.tiled", "tiled", best=True),
+        Pair("cpu.standard.quick", "cpu.separable.tiled", "quick / fastest", best=False),
+    }
+    del seconds["cpu.standard.tiled"]
+    assert Pair("cpu.standard.quick", "cpu.separable.tiled", "quick / fastest", best=True) in pairs(seconds, kernels)

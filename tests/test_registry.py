@@ -29,6 +29,7 @@ def _own_registry(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(registry, "_kernels", dict(registry._kernels))
 
 
+WINOGRAD = ("cpu.standard.winograd-2x2", "cpu.standard.winograd-4x4")
 FACTS = ("cpu.separable.fused", "cpu.separable.tiled", "cpu.standard.numpy")
 
 
@@ -38,7 +39,7 @@ def always_there(operator: str | None = None) -> list[str]:
 
 def test_every_operator_has_its_rungs_and_the_peer():
     rungs = [f"cpu.{o}.{v}" for v in ("loops", "parallel", "tiled") for o in OPERATORS]
-    assert always_there() == [*rungs, "cpu.separable.fused", *(f"cpu.{o}.numpy" for o in OPERATORS)]
+    assert always_there() == [*rungs, "cpu.separable.fused", *WINOGRAD, *(f"cpu.{o}.numpy" for o in OPERATORS)]
     assert always_there("depthwise") == [f"cpu.depthwise.{v}" for v in ("loops", "parallel", "tiled", "numpy")]
     assert kernel_names(device="cuda") == []
 

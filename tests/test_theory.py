@@ -13,7 +13,15 @@ from hypothesis import strategies as st
 from sepconv_bench import ConvShape, ShapeError
 from sepconv_bench.model.grids import MOBILENET_V1
 from sepconv_bench.model.operators import OPERATORS, SEPARABLE, get_operator
-from sepconv_bench.model.theory import bytes_moved, cost_ratio, held_by_memory, intensity, multiplications, roofline_time
+from sepconv_bench.model.theory import (
+    bytes_moved,
+    cost_ratio,
+    held_by_memory,
+    intensity,
+    multiplications,
+    roofline_time,
+    winograd_multiplications,
+)
 
 sizes = st.integers(1, 5000)
 shapes = st.builds(ConvShape, sizes, sizes, sizes, sizes, st.integers(1, 5), st.integers(1, 64))
@@ -132,6 +140,15 @@ def test_the_bandwidth_is_that_of_the_level_that_holds_the_data():
     asked = []
     roofline_time(["depthwise"], ConvShape(3, 8, 8, 7), 1.0, lambda size: asked.append(size) or 1.0)
     assert asked == [bytes_moved(["depthwise"], ConvShape(3, 8, 8, 7))]
+
+
+def test_winograd_multiplies_two_and_a_quarter_and_four_times_less():
+    whole, seven = ConvShape(3, 64, 64, 56, batch=2), ConvShape(3, 64, 64, 7)
+    direct = multiplications("standard", whole)
+    assert direct / winograd_multiplications(whole, 2) == 2.25
+    assert direct / winograd_multiplications(whole, 4) == 4
+    assert winograd_multiplications(seven, 4) == 36 * 64 * 64 * 4, "four tiles cover 7 x 7 pixels"
+    assert winograd_multiplications(ConvShape(3, 2, 3, 7, D_G_w=9), 4) == 36 * 2 * 3 * 2 * 3
 
 
 def test_an_unknown_operator_lists_the_four():

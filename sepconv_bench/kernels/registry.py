@@ -35,6 +35,7 @@ _BUILT_IN = (
     "sepconv_bench.kernels.cpu.parallel",
     "sepconv_bench.kernels.cpu.tiled",
     "sepconv_bench.kernels.cpu.fused",
+    "sepconv_bench.kernels.cpu.winograd",
     "sepconv_bench.kernels.peers.numpy",
     "sepconv_bench.kernels.peers.torch",
     "sepconv_bench.kernels.peers.onnxruntime",
@@ -55,6 +56,10 @@ def _any_shape(shape: ConvShape) -> str | None:
     return None
 
 
+def _as_a_sum(shape: ConvShape) -> float:
+    return 1.0
+
+
 def _nothing(given: object, G: np.ndarray) -> None:
     pass
 
@@ -72,6 +77,9 @@ class Kernel:
     it, and `unpack(given, G)` copies what the launch returned into G: whenever a result is looked at, and never timed.
 
     `needs` names the modules that `bind` imports and that may be missing; the first is also the extra that brings them.
+
+    `rounding(shape)`: how many times as much as float32 explains of the sum itself the result may differ from the exact one.
+    More than 1 for an algorithm that rounds more than a sum does, as Winograd's; its errors are told in units of that.
     """
 
     declaration: Declaration
@@ -80,6 +88,7 @@ class Kernel:
     unpack: Unpack = _nothing
     needs: tuple[str, ...] = ()
     takes: tuple[Property, ...] = ()
+    rounding: Callable[[ConvShape], float] = _as_a_sum
 
     @property
     def name(self) -> str:
@@ -162,10 +171,12 @@ def kernel(
     like: str | None = None,
     algorithm: Algorithm = "direct",
     takes: tuple[Property, ...] = (),
+    rounding: Callable[[ConvShape], float] = _as_a_sum,
 ) -> Callable[[Bind], Kernel]:
     """Decorator that registers a bind function under `name`, `<device>.<operator>.<variant>`.
 
-    `supports`, `unpack`, `needs` and `takes` are those of `Kernel`; the others are declared, and stored with what is measured:
+    `supports`, `unpack`, `needs`, `takes` and `rounding` are those of `Kernel`; the others are declared, and stored
+    with what is measured:
 
     * `library`: whose code computes; "user" unless said.
     * `passes`: the operators that go over memory one after the other. By default those that the operator is made of, so two
@@ -177,7 +188,7 @@ def kernel(
     operator.
     """
     declaration = _declared(name, library, passes, like, algorithm)
-    for what, given in (("supports", supports), ("unpack", unpack)):
+    for what, given in (("supports", supports), ("unpack", unpack), ("rounding", rounding)):
         if not callable(given):
             raise KernelError(f"{what} of {name} is a {type(given).__name__}; it must be a function")
     if not isinstance(needs, tuple) or not all(isinstance(module, str) for module in needs):
@@ -190,7 +201,7 @@ def kernel(
             raise KernelError(f"what is registered as {name} is a {type(bind).__name__}; it must be a function that binds")
         if name in _kernels:
             raise KernelError(f"a kernel named {name!r} is registered already; choose another variant")
-        _kernels[name] = Kernel(declaration, bind, supports, unpack, needs, takes)
+        _kernels[name] = Kernel(declaration, bind, supports, unpack, needs, takes, rounding)
         return _kernels[name]
 
     return register

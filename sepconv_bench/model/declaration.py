@@ -44,6 +44,11 @@ class Declaration(Struct, frozen=True):
         return self.library not in (OURS, USER)
 
     @property
+    def multiplies_less(self) -> bool:
+        """Whether it does fewer multiplications than theory counts: the peak of the machine is no roof for those."""
+        return self.algorithm == "winograd"
+
+    @property
     def standard(self) -> str:
         """Name of the standard kernel that this one, of separable, is compared with."""
         return f"{self.device}.standard.{self.like}"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from fractions import Fraction
+from math import ceil
 
 from sepconv_bench.model.operators import SEPARABLE, STANDARD, Operator, get_operator
 from sepconv_bench.model.shapes import ConvShape
@@ -29,6 +30,14 @@ def cost_ratio(shape: ConvShape) -> Fraction:
     Stride, dilation, padding and the sizes of the maps are the same for both and cancel.
     """
     return Fraction(SEPARABLE.multiplications(shape), STANDARD.multiplications(shape))
+
+
+def winograd_multiplications(shape: ConvShape, m: int) -> int:
+    """Multiplications of F(m x m, 3 x 3) for a standard convolution with stride 1: (m + 2)^2 M N for each tile of m x m
+    pixels of G (Lavin and Gray, arXiv 1509.09308). A tile that reaches over the edge counts whole; those of the transforms do
+    not count."""
+    tiles = shape.batch * ceil(shape.D_G / m) * ceil(shape.G_map[1] / m)
+    return (m + 2) ** 2 * shape.M * shape.N * tiles
 
 
 def bytes_moved(passes: Iterable[Operator | str], shape: ConvShape) -> int:

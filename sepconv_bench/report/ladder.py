@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import isnan
 from pathlib import Path
 
 import pandas as pd
@@ -98,8 +99,7 @@ def markdown(table: Ladder) -> str:
     """The rungs as a Markdown table, and what its numbers are."""
     headings = ["", "GFLOP/s", "% of peak", *(f"vs {library}" for library in table.peers)]
     rows = [
-        [_name(one), f"{one.gflops:.0f}", f"{100 * one.eta:.0f} ({100 * one.eta_highest:.0f})"]
-        + [_vs(one.vs.get(library)) for library in table.peers]
+        [_name(one), f"{one.gflops:.0f}", _of_peak(one)] + [_vs(one.vs.get(library)) for library in table.peers]
         for one in table.rungs
     ]
     lines = [
@@ -117,6 +117,11 @@ def _name(rung: Rung) -> str:
     if rung.ways is None:
         return f"`{rung.kernel}`"
     return f"*{rung.kernel}*" if rung.ways == 1 else f"*{rung.kernel}, the best of {rung.ways} ways*"
+
+
+def _of_peak(rung: Rung) -> str:
+    """Nothing for one that multiplies less often than theory counts."""
+    return "" if isnan(rung.eta) else f"{100 * rung.eta:.0f} ({100 * rung.eta_highest:.0f})"
 
 
 def _vs(found: VsPeer | None) -> str:

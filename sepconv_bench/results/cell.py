@@ -101,7 +101,8 @@ class Cell:
         (of two stolen CPUs a sample of 0.1 ms loses more than one of 30 ms) and is no roof."""
         found = []
         for number, block in enumerate(self.samples.get(PEAK, [])):
-            rates = (self._eta_of(kernel, [block], self.samples[kernel][number : number + 1]).value for kernel in self.times)
+            counted = (kernel for kernel in self.times if not self.declared[kernel].multiplies_less)
+            rates = (self._eta_of(kernel, [block], self.samples[kernel][number : number + 1]).value for kernel in counted)
             found.append(np.full(len(block), np.nan) if any(rate > 1 for rate in rates) else block)
         return found
 
@@ -124,14 +125,17 @@ class Cell:
         return {"grade": grade(found), "remark": remark(found), "flags": " ".join(found)}
 
     def eta(self, kernel: str) -> float:
-        """Attained multiplication rate over the peak's of the same rounds, a multiplication counting for two FLOP."""
-        if kernel not in self.times or not self._peak_blocks:
+        """Attained multiplication rate over the peak's of the same rounds, a multiplication counting for two FLOP. NaN of a
+        kernel that does fewer than theory counts."""
+        if kernel not in self.times or not self._peak_blocks or self.declared[kernel].multiplies_less:
             return float("nan")
         return self._eta_of(kernel, self._peak_blocks, self.samples[kernel]).value
 
     def roofline_s(self, kernel: str) -> float:
         """Seconds that a perfect kernel of the same passes would need: the peak of these rounds, and the run's bandwidth
-        relative to it."""
+        relative to it. NaN of a kernel that does fewer multiplications than theory counts."""
+        if self.declared[kernel].multiplies_less:
+            return float("nan")
         return theory.roofline_time(self.declared[kernel].passes, self.shape, *self.roofs)
 
     def bound_speedup(self, pair: Pair, measured: Estimate) -> float:

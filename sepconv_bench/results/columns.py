@@ -159,7 +159,7 @@ PAIR = (
     text("separable_variant", "variant of the separable kernel"),
     text("separable_library", "library of the separable kernel"),
     text("rung", "variant of both, or which of the two is only the fastest; empty where both are only the fastest"),
-    flag("best", "whether these are the fastest kernels of each side on this shape; one row a shape"),
+    flag("best", "whether these are the fastest kernels of each side, Winograd's aside; one row a shape"),
 )
 NETWORK = (
     number("alpha", "width multiplier", spec="g"),
@@ -217,7 +217,10 @@ WHY = Table(
         seconds("standard_overhead_s", "fixed cost of a launch of the standard kernel, fitted over the file's cells"),
         seconds("separable_overhead_s", "fixed cost of a launch of the separable kernel, fitted over the file's cells"),
         text("held_by_memory", "passes of perfect kernels for which memory bandwidth is the roof"),
-        text("dominant", "factor that moves the speedup most; none: as promised; unknown: no peak was timed"),
+        text(
+            "dominant",
+            "factor that moves the speedup most; none: as promised; unknown: no peak, or Winograd's",
+        ),
         RUN,
         text("explanation", "the same in words", "why"),
     ),

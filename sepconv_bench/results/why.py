@@ -52,7 +52,9 @@ def why(results: Results) -> pd.DataFrame:
                 "dominant": dominant,
                 "run": cell.run.number,
             }
-            rows.append(row | {"explanation": _explained(row, seconds)})
+            fewer = cell.declared[pair.standard].multiplies_less
+            told = f"{pair.standard} multiplies less often than the promise counts" if fewer else _explained(row, seconds)
+            rows.append(row | {"explanation": told})
     return columns.WHY.frame(rows)
 
 

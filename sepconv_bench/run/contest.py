@@ -73,14 +73,16 @@ class KernelContender(Contender):
         bind: Bind,
         unpack: Unpack | None = None,
         supports: Callable[[ConvShape], str | None] | None = None,
+        rounding: Callable[[ConvShape], float] | None = None,
     ) -> None:
         super().__init__(declaration)
+        self._rounding = rounding
         self._drawn, self._bind, self._unpack, self._supports = drawn, bind, unpack, supports
         self._bound: Problem | None = None
 
     @classmethod
     def of(cls, kernel: Kernel, drawn: Callable[[], tuple[Problem, Reference]]) -> KernelContender:
-        return cls(kernel.declaration, drawn, kernel.bind, kernel.unpack, kernel.refuses)
+        return cls(kernel.declaration, drawn, kernel.bind, kernel.unpack, kernel.refuses, kernel.rounding)
 
     def prepare(self) -> None:
         self._drawn()
@@ -102,7 +104,11 @@ class KernelContender(Contender):
         bound, (drawn, reference) = self._bound, self._drawn()
         arrays = zip((bound.F, *bound.weights), (drawn.F, *drawn.weights), strict=True)
         changed = any(not np.array_equal(now, then) for now, then in arrays)
-        return reference.error(bound.G), "it changed its own input" if changed else ""
+        return reference.error(bound.G) / self._allowed(), "it changed its own input" if changed else ""
+
+    def _allowed(self) -> float:
+        """Error that its algorithm explains, in units of what a sum's rounding does."""
+        return self._rounding(self._drawn()[0].shape) if self._rounding else 1.0
 
 
 class DeviceContender(KernelContender):
@@ -125,7 +131,7 @@ class DeviceContender(KernelContender):
         changed = arrays.differ(self._bound.F, drawn.F)  # type: ignore[arg-type]
         images = np.concatenate([arrays.DeviceMemory().host(G[number : number + 1]) for number in reference.images])  # type: ignore[arg-type]
         error = reference.error_of(images) if arrays.finite(G) else inf  # type: ignore[arg-type]
-        return error, "it changed its own input" if changed else ""
+        return error / self._allowed(), "it changed its own input" if changed else ""
 
 
 @dataclass
@@ -242,7 +248,8 @@ class Contest:
         seconds = {name: self._launch_s[name] for name in right}
         compared = [(pair.standard, pair.separable) for pair in pairs(seconds, self._declared)]
         if beside_ours:
-            ours = {self._declared[name].operator: name for name in right if self._declared[name].library == OURS}
+            mine = [one for one in map(self._declared.__getitem__, right) if one.library == OURS and not one.multiplies_less]
+            ours = {one.operator: one.name for one in mine}
             beside = ((name, ours.get(self._declared[name].operator, name)) for name in right)
             compared += [(name, own) for name, own in beside if name != own]
         return compared

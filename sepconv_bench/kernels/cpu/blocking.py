@@ -14,6 +14,7 @@ _L1_FLOATS = 1 << 12
 _L2_FLOATS = 1 << 17
 _L2_TILES_FLOATS = 1 << 16
 _STRIP_FLOATS = 1 << 14
+_STREAMED_TILES = 64
 BAND_ROWS = 7  # that a tile goes down before the next beside it: their rows of F, two more, are in L1 still
 _MOST_VECTORS = 4  # in a panel
 _SERIAL_CYCLES = 20_000  # of one thread, below which waking the others costs more than they bring
@@ -159,6 +160,12 @@ def tiles_block(tile_floats: int, weights_floats: int) -> int:
     """Tiles that go through the weights together, panel by panel: as many as stay in L2 beside a panel or, if L2 does not hold
     the weights, instead of it. The fewer, the more often all the weights are read."""
     return max(1, (_L2_FLOATS if streams(weights_floats) else _L2_TILES_FLOATS) // tile_floats)
+
+
+def winograd_block(places: int, M: int, N: int) -> int:
+    """Tiles of so many `places` that are transformed, multiplied and transformed back together: as many as stay in L2 or, if it
+    does not hold the weights, enough to use each weight often that is read for a block."""
+    return max(_L2_FLOATS // (places * (M + N)), _STREAMED_TILES if streams(places * M * N) else 1)
 
 
 def strip_rows(row_floats: int, weights_floats: int) -> int:
