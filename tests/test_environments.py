@@ -6,6 +6,8 @@ import errno
 import fcntl
 import io
 import os
+import re
+import struct
 import subprocess
 import sys
 import threading
@@ -25,10 +27,13 @@ import sepconv_bench as sb
 from sepconv_bench import git
 from sepconv_bench.cli import program
 from sepconv_bench.errors import InputError, ResultsError, ShapeError
+from sepconv_bench.kernels.peers.xnnpack import _model
+from sepconv_bench.kernels.problem import Problem
 from sepconv_bench.measure import doctor, machine
 from sepconv_bench.measure.environment import refuse_environment
 from sepconv_bench.measure.records import Rules
 from sepconv_bench.model.networks import mobilenet_v1
+from sepconv_bench.model.operators import SEPARABLE
 from sepconv_bench.model.scanned import NotCovered
 from sepconv_bench.model.shapes import ConvShape
 from sepconv_bench.network.image import read_image
@@ -45,6 +50,16 @@ POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:0123\nsize 16
 def python(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
     given = {**os.environ, "PYTHONPATH": str(ROOT), **environment}
     return subprocess.run([sys.executable, *words], capture_output=True, text=True, timeout=100, check=False, env=given)
+
+
+def test_the_log_names_tests_that_there_are():
+    log = (ROOT / "docs" / "environments.md").read_text()
+    rows = [row.split(" | ") for row in log.splitlines() if row.startswith("| ") and not row.startswith("| source")]
+    assert len(rows) >= 20
+    for *_, test in rows:
+        for file, name in re.findall(r"`(?:(test_\w+\.py)::)?(test_\w+)`", test):
+            assert f"def {name}(" in (Path(__file__).parent / (file or Path(__file__).name)).read_text(), name
+        assert re.search(r"`test_|the same|by hand", test), test
 
 
 # ---------------------------------------------------------------------------------------- the environment
@@ -66,10 +81,11 @@ def test_a_threading_layer_that_is_not_there_is_one_line(door, monkeypatch):
     assert done.stderr.count("\n") == 1
 
 
-def test_the_backend_of_a_notebook_that_this_python_lacks_is_no_obstacle():
+@pytest.mark.parametrize("backend", ["module://no_such_package.backend_inline", "no such backend"])
+def test_the_backend_of_a_notebook_that_this_python_lacks_is_no_obstacle(backend):
     """As in a cell that calls `!sepconv-bench report`."""
     words = "from sepconv_bench.cli import main; main(['list']); import sepconv_bench.report.drawn"
-    done = python("-c", words, MPLBACKEND="module://no_such_package.backend_inline")
+    done = python("-c", words, MPLBACKEND=backend)
     assert done.returncode == 0, done.stderr
 
 
@@ -229,6 +245,16 @@ def test_groups_that_do_not_fit_are_no_convolution(group, saved, committed):
     (layer,) = read(path).layers
     assert layer == NotCovered("conv", "Conv", f"no convolution: {group} groups, 3 -> 4 channels, 3 in a group")
     assert "not covered: no convolution" in str(sb.scan(path, results=committed))
+
+
+@pytest.mark.parametrize("channels", [3, 9])
+def test_groups_that_do_not_fit_are_none_in_a_tflite_file_either(channels, tmp_path):
+    path, there = tmp_path / "m.tflite", struct.pack("<4i", 16, 1, 1, 8)
+    data = _model(Problem.draw(SEPARABLE, ConvShape(3, 8, 16, 10), np.random.default_rng(0)))
+    assert data.count(there) == 1  # the sizes of the pointwise weights
+    path.write_bytes(data.replace(there, struct.pack("<4i", 16, 1, 1, channels)))
+    (told,) = (layer for layer in read(path).layers if isinstance(layer, NotCovered))
+    assert told.reason == f"no convolution: 8 -> 16 channels, {channels} in a window"
 
 
 @pytest.mark.parametrize(
