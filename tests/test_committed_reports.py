@@ -61,6 +61,7 @@ def compare(found: pd.DataFrame, written: bytes) -> None:
     assert len(after) == len(before)
     for column in before:
         if pd.api.types.is_numeric_dtype(before[column]):
-            np.testing.assert_allclose(after[column].astype(float), before[column].astype(float), rtol=1e-9, err_msg=column)
+            # The last digits of a least-squares fit depend on the CPU's vectors.
+            np.testing.assert_allclose(after[column].astype(float), before[column].astype(float), rtol=1e-6, err_msg=column)
         else:
             pd.testing.assert_series_equal(after[column], before[column])

@@ -27,7 +27,7 @@ import sepconv_bench as sb
 from sepconv_bench import git
 from sepconv_bench.cli import program
 from sepconv_bench.errors import InputError, ResultsError, ShapeError
-from sepconv_bench.kernels.peers.xnnpack import _model
+from sepconv_bench.kernels.peers.xnnpack import Graph
 from sepconv_bench.kernels.problem import Problem
 from sepconv_bench.measure import doctor, machine
 from sepconv_bench.measure.environment import refuse_environment
@@ -250,7 +250,9 @@ def test_groups_that_do_not_fit_are_no_convolution(group, saved, committed):
 @pytest.mark.parametrize("channels", [3, 9])
 def test_groups_that_do_not_fit_are_none_in_a_tflite_file_either(channels, tmp_path):
     path, there = tmp_path / "m.tflite", struct.pack("<4i", 16, 1, 1, 8)
-    data = _model(Problem.draw(SEPARABLE, ConvShape(3, 8, 16, 10), np.random.default_rng(0)))
+    problem, graph = Problem.draw(SEPARABLE, ConvShape(3, 8, 16, 10), np.random.default_rng(0)), Graph()
+    x = graph.tensor(problem.F.shape)
+    data = graph.between(x, graph.convolutions(x, problem.convolutions))
     assert data.count(there) == 1  # the sizes of the pointwise weights
     path.write_bytes(data.replace(there, struct.pack("<4i", 16, 1, 1, channels)))
     (told,) = (layer for layer in read(path).layers if isinstance(layer, NotCovered))

@@ -16,6 +16,7 @@ import pandas as pd
 import pytest
 
 from sepconv_bench.errors import ResultsError
+from sepconv_bench.model.shapes import AXES, ConvShape
 from sepconv_bench.report.figures.headline import headline
 from sepconv_bench.report.figures.over import over
 from sepconv_bench.report.page import write_report
@@ -130,7 +131,7 @@ def made_up(speedup: float = 4.0, **more: object) -> pd.DataFrame:
         for D_K in (3, 5)
         for N in (16, 64, 256)
     ]
-    return pd.DataFrame(rows)
+    return pd.DataFrame([ConvShape(**{axis: row[axis] for axis in AXES}).resolved | row for row in rows])
 
 
 def test_the_verdict_says_what_the_numbers_say():

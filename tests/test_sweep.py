@@ -230,7 +230,7 @@ def test_interrupted_it_says_how_to_go_on_and_resumes(started: Callable, tmp_pat
     process = started()
     output, errors = process.communicate(timeout=120)
     assert process.returncode == 0, errors
-    assert sum(line.startswith("[") and "theory" in line for line in output.splitlines()) == len(SHAPES) - len(before)
+    assert sum(line.startswith("[") and "promised" in line for line in output.splitlines()) == len(SHAPES) - len(before)
     assert cells(tmp_path) == dict.fromkeys(SHAPES, 1)
     again = door("run", *AXES, *NUMPY, *QUICK, "--output", tmp_path, "--resume")
     assert "nothing to measure" in again.stdout

@@ -43,6 +43,11 @@ class Entry:
         return len(self.names)
 
     @property
+    def asks(self) -> str:
+        """The operator whose kernels do it; empty where it is not covered."""
+        return self.asked.operator.name if self.asked else ""
+
+    @property
     def operator(self) -> str:
         return self.layer.kind if isinstance(self.layer, ModelConvolution) else self.layer.operator
 
@@ -73,11 +78,11 @@ def told(model: Scanned, results: str | Path | None = None, device: str = "cpu")
 def shapes_to_measure(model: Scanned) -> list[tuple[tuple[str, ...], list[ConvShape]]]:
     """What to measure so that nothing of a scan is predicted: operators, and the shapes on which to time their kernels."""
     entries = [entry for entry in distinct(model) if entry.asked is not None]
-    whole = [entry.pair or entry.asked.shape for entry in entries if entry.operator == "standard" or entry.pair]  # type: ignore[union-attr]
+    whole = [entry.pair or entry.asked.shape for entry in entries if entry.asks == "standard" or entry.pair]  # type: ignore[union-attr]
     timed = {canonical("pointwise", shape) for shape in whole}
     wanted: list[tuple[tuple[str, ...], list[ConvShape]]] = [(tuple(OPERATORS), whole)]
     for operator in ("depthwise", "pointwise"):
-        shapes = [entry.asked.shape for entry in entries if entry.operator == operator and entry.pair is None]  # type: ignore[union-attr]
+        shapes = [entry.asked.shape for entry in entries if entry.asks == operator and entry.pair is None]  # type: ignore[union-attr]
         wanted.append(((operator,), [shape for shape in shapes if shape not in timed]))
     return wanted
 
@@ -130,7 +135,7 @@ def _known(entries: Sequence[Entry], knowledge: Knowledge) -> dict[int, _Known]:
     places: dict[str, list[int]] = {}
     for place, entry in enumerate(entries):
         if entry.asked is not None:
-            places.setdefault(entry.operator, []).append(place)
+            places.setdefault(entry.asks, []).append(place)
 
     def shapes(which: Sequence[int]) -> list[ConvShape]:
         return [entries[place].pair or entries[place].asked.shape for place in which]  # type: ignore[union-attr]
@@ -213,6 +218,7 @@ def _advice(one: _Known, knowledge: Knowledge, model_s: float) -> Advice:
         Case(
             in_channels=shape.M,
             out_channels=shape.N,
+            groups=shape.groups,
             sides=one.sides,
             promised=float(1 / theory.cost_ratio(shape)),
             perfect=roofs[0] / roofs[1],

@@ -30,7 +30,9 @@ _NAMES = {"D_K": "--kernel-size", "M": "--in-channels", "N": "--out-channels", "
 def explain(
     input_size: int | None, folder: Path | None, measured: bool, time_limit: float, device: str, **sizes: int | None
 ) -> None:
-    """What one layer should cost, what it costs on this machine, where the time goes, and what would help.
+    """Explain one layer: what it should cost, and does here.
+
+    Where the time goes, and what would help.
 
     \b
     Examples:

@@ -76,7 +76,6 @@ def run(
       sepconv-bench run --cold                       the same with cold caches, into a folder of its own
       sepconv-bench run --plugin mykernels.py        your kernels among ours
       sepconv-bench run --device cuda --grid gpu     on an NVIDIA GPU
-      sepconv-bench run --cluster tcp://HOST:8786    on every host of a Dask cluster
     """
     from sepconv_bench.measure.machine import allowed_threads
     from sepconv_bench.results import store

@@ -12,9 +12,9 @@ Biometrika 61, 1974).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from math import exp, inf, isnan, log, nan, sqrt
-from typing import NamedTuple
 
 import numpy as np
 from scipy.special import stdtrit  # what scipy.stats' t.ppf calls, whose import takes two seconds
@@ -25,27 +25,33 @@ CONFIDENCE = 0.95
 _TRIMMED = 0.05  # of the blocks, at each end
 
 
-class Component(NamedTuple):
-    """A part of the variance of an estimate's logarithm that its blocks do not show, and its degrees of freedom."""
+@dataclass(frozen=True)
+class Component:
+    """The variance of an estimate's logarithm, or a part of it, and its degrees of freedom."""
 
     variance: float
     freedom: float
 
+    def __add__(self, other: Component) -> Component:
+        """Of two parts that know nothing of each other: Welch and Satterthwaite."""
+        both = self.variance + other.variance
+        parts = sum(one.variance**2 / one.freedom for one in (self, other))
+        return Component(both, both**2 / parts if parts else self.freedom + other.freedom)
 
-def estimate(blocks: Sequence[np.ndarray], confidence: float = CONFIDENCE, more: Component | None = None) -> Estimate:
-    """Estimate of positive samples, one array a block, NaN where a round has no sample."""
-    return estimate_of_medians(log_medians(blocks), confidence, more)
+
+def estimate(blocks: Sequence[np.ndarray], confidence: float = CONFIDENCE, known: Component | None = None) -> Estimate:
+    """Estimate of positive samples, one array a block, NaN where a round has no sample; `known` in place of what the spread
+    of the blocks says."""
+    return estimate_of_medians(log_medians(blocks), confidence, known)
 
 
-def estimate_of_medians(logs: np.ndarray, confidence: float = CONFIDENCE, more: Component | None = None) -> Estimate:
+def estimate_of_medians(logs: np.ndarray, confidence: float = CONFIDENCE, known: Component | None = None) -> Estimate:
     """Estimate from what `log_medians` gives."""
     if not len(logs):
         return Estimate(nan, nan, nan)
     centre, variance, freedom = _centre(logs)
-    if more and more.variance > 0 and variance < inf:  # Welch and Satterthwaite
-        both = variance + more.variance
-        freedom = both**2 / (variance**2 / freedom + more.variance**2 / more.freedom)
-        variance = both
+    if known:
+        variance, freedom = known.variance, known.freedom
     return _interval(centre, variance, freedom, confidence)
 
 

@@ -107,21 +107,19 @@ def asked(layer: ModelConvolution) -> Asked:
     """The operator and shape of a convolution; ShapeError says why it has none.
 
     How a map is padded does not matter: D_F is what the windows touch. A pointwise one with a stride is one on the pixels that
-    it reads. Of a depthwise one N is not known here, and M stands in its place.
+    it reads. Of a depthwise one N is not known here, and M stands in its place. A grouped one is standard, with groups.
     """
-    kind = layer.kind
-    if kind == "grouped":
-        raise ShapeError(f"{layer.groups} groups of {layer.in_channels // layer.groups} channels")
-    if kind == "depthwise" and layer.out_channels != layer.in_channels:
-        raise ShapeError(f"{layer.out_channels // layer.in_channels} outputs for each channel")
-    for what, size in (("window", layer.kernel), ("output map", layer.output), ("stride", layer.stride)):
-        if size[0] != size[1] and not (what == "stride" and kind == "pointwise"):
-            raise ShapeError(f"the {what} is {_by(size)}, not square")
-    if layer.dilation != (1, 1) and kind != "pointwise":
-        raise ShapeError(f"dilation {_once(layer.dilation)}")
-    stride = 1 if kind == "pointwise" else layer.stride[0]
-    shape = ConvShape(layer.kernel[0], layer.in_channels, layer.out_channels, layer.output[0], stride, layer.batch)
-    return Asked({"standard": STANDARD, "depthwise": DEPTHWISE, "pointwise": POINTWISE}[kind], shape)
+    kind, M, N = layer.kind, layer.in_channels, layer.out_channels
+    (D_K, D_K_w), (D_G, D_G_w) = layer.kernel, layer.output
+    if kind == "pointwise":
+        return Asked(POINTWISE, ConvShape(1, M, N, D_G, batch=layer.batch, D_G_w=D_G_w))
+    (stride, stride_w), (dilation, dilation_w) = layer.stride, layer.dilation
+    sizes = (D_K, M, M if kind == "depthwise" else N, D_G, stride, layer.batch, D_K_w, D_G_w, stride_w, dilation, dilation_w)
+    if kind == "depthwise":
+        if N % M:
+            raise ShapeError(f"{N} outputs of {M} channels, each by itself: not as many of each")
+        return Asked(DEPTHWISE, ConvShape(*sizes, multiplier=N // M))
+    return Asked(STANDARD, ConvShape(*sizes, groups=layer.groups))
 
 
 def from_layer(layer: Any, input_size: int | Sequence[int]) -> ModelConvolution:

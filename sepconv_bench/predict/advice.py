@@ -23,11 +23,12 @@ class Advice:
 
 @dataclass(frozen=True)
 class Case:
-    """What is known of a standard layer: its channels, the speedups by multiply-adds and of perfect kernels, the share of the
-    separable launch that is fixed cost, how often the model has it, and the seconds of all the model's convolutions."""
+    """What is known of a standard layer: its channels and groups, the speedups by multiply-adds and of perfect kernels, the
+    share of the separable launch that is fixed cost, how often the model has it, and the seconds of all its convolutions."""
 
     in_channels: int
     out_channels: int
+    groups: int
     sides: Sides
     promised: float
     perfect: float
@@ -44,6 +45,8 @@ class Case:
 def advise(case: Case) -> Advice:
     """The first reason that holds."""
     gain = case.sides.speedup
+    if case.groups > 1 and case.promised < LEAST_PROMISE:
+        return Advice("no", f"in {case.groups} groups already: by multiply-adds a separable one would be {case.promised:.1f}x")
     if case.in_channels < FEWEST_CHANNELS:
         return Advice("no", f"too few channels: only {case.in_channels} go in")
     if case.promised < LEAST_PROMISE:

@@ -306,8 +306,10 @@ def machine_roofs(cells: Sequence[Cell]) -> Roofs:
 def canonical(operator: str, shape: ConvShape) -> ConvShape:
     """The shape with what does not matter to depthwise or pointwise at its least: depthwise has no N, pointwise no window."""
     if operator == "depthwise":
-        return replace(shape, N=shape.M)
-    return replace(shape, D_K=1, stride=1) if operator == "pointwise" else shape
+        return replace(shape, N=shape.M, groups=1)
+    if operator == "pointwise":  # on the maps that depthwise gives
+        return ConvShape(1, shape.M * shape.multiplier, shape.N, shape.D_G, batch=shape.batch, D_G_w=shape.D_G_w)
+    return shape
 
 
 def fastest_times(cells: Sequence[Cell], operator: str, device: str) -> dict[ConvShape, Estimate]:

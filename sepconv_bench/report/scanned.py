@@ -16,6 +16,7 @@ from sepconv_bench.report.plain import in_markdown
 from sepconv_bench.report.predicted import describe_accuracy
 from sepconv_bench.report.view import TextTable, markdown_table, terminal_table
 
+_REPLACED = ("standard", "grouped")  # operators in whose place a separable one could be
 _TEXT = ("layer", "operator", "replace", "why")
 _BEYOND = "*"  # after a time that is beyond what was measured
 _LONGEST = 44  # letters of a layer's name on a terminal; its end says more than its beginning
@@ -68,9 +69,9 @@ def _shown(table: pd.DataFrame) -> TextTable:
     frame["window"] = [_window(one) for one in _each(rows)]
     frame["map"] = [f"{one.output_height} x {one.output_width}" for one in _each(rows)]
     frame["now ms"] = [_ms(one.now_s) + _BEYOND * ("beyond" in one.basis) for one in _each(rows)]
-    frame["separable ms"] = [_ms(one.separable_s) if one.operator == "standard" else "" for one in _each(rows)]
-    frame["gain"] = [_gain(one) if one.operator == "standard" else "" for one in _each(rows)]
-    frame["promised"] = [f"{one.promised:.1f}x" if one.operator == "standard" else "" for one in _each(rows)]
+    frame["separable ms"] = [_ms(one.separable_s) if one.operator in _REPLACED else "" for one in _each(rows)]
+    frame["gain"] = [_gain(one) if one.operator in _REPLACED else "" for one in _each(rows)]
+    frame["promised"] = [f"{one.promised:.1f}x" if one.operator in _REPLACED else "" for one in _each(rows)]
     frame["share of time"] = [f"{share:.1%}" if share == share else "" for share in rows.share]
     frame["replace"] = list(rows.worth_replacing)
     frame["why"] = list(rows.reason)

@@ -21,14 +21,15 @@ _LEAST_CELLS = 8  # below which all comparisons of the file say what is typical
 
 
 class Between:
-    """The component between visits of each ratio in a file; `cells` may still grow until the first question."""
+    """The uncertainty of each ratio in a file, visits and blocks together; `cells` may still grow until the first question."""
 
     def __init__(self, cells: Sequence[Cell]) -> None:
         self._cells = cells
         self._typical: dict[tuple[str, str], float] = {}
 
     def component(self, cell: Cell, kernel: str, over: str) -> Component | None:
-        """What to add to the variance of a ratio's logarithm; None where there was one visit."""
+        """The variance of a ratio's logarithm: what its blocks make of it within visits, and visits beyond that; None where
+        there was one visit, or most have one block."""
         if len(cell.measured.visits) < 2:
             return None
         logs = cell.by_visit(kernel, over)
@@ -41,7 +42,10 @@ class Between:
         freedom = len(logs) - 1
         variance = (_PRIOR * self._typical[kernel, over] + freedom * (between - explained)) / (_PRIOR + freedom)
         blocks = np.array([len(each) for each in logs])
-        return Component(max(0.0, variance) * float(((blocks / blocks.sum()) ** 2).sum()), _PRIOR + freedom)
+        apart = Component(max(0.0, variance) * float(((blocks / blocks.sum()) ** 2).sum()), _PRIOR + freedom)
+        _, within = mean_and_variance(np.concatenate([each - each.mean() for each in logs]))
+        left = int(blocks.sum()) - len(logs)
+        return apart + Component(within * (left + freedom) / left, left)
 
     def _typical_of(self, kernel: str, over: str) -> float:
         found = self._found(kernel, over)
@@ -52,13 +56,18 @@ class Between:
             return 0.0
         between, explained = np.array(found).T
         # By medians: one cell that a neighbour disturbed says nothing of the others.
-        return max(0.0, float(np.median(between) / chdtri(1, 0.5) - np.median(explained)))
+        return max(0.0, float(np.median(between) - np.median(explained)))
 
     def _found(self, kernel: str, over: str) -> list[tuple[float, float]]:
-        """Of each cell that has both on several visits."""
+        """Of each cell that has both on several visits: as `_squares`, the former so that its median is not biased."""
         there = [cell for cell in self._cells if {kernel, over} <= cell.samples.keys() and len(cell.measured.visits) > 1]
-        squares = (_squares(cell.by_visit(kernel, over)) for cell in there)
-        return [each for each in squares if each is not None]
+        found = []
+        for cell in there:
+            logs = cell.by_visit(kernel, over)
+            freedom = len(logs) - 1
+            if (squares := _squares(logs)) is not None:
+                found.append((squares[0] * freedom / float(chdtri(freedom, 0.5)), squares[1]))
+        return found
 
 
 def _squares(logs: Sequence[np.ndarray]) -> tuple[float, float] | None:
@@ -67,7 +76,7 @@ def _squares(logs: Sequence[np.ndarray]) -> tuple[float, float] | None:
         return None
     means, variances = np.array([mean_and_variance(each) for each in logs]).T
     blocks, known = np.array([len(each) for each in logs]), np.isfinite(variances)
-    if not known.any():
+    if known.mean() < 0.5:  # then blocks are visits, and say all that there is
         return None
     # A visit of one block is as far off as a block of the others.
     variances = np.where(known, variances, (variances * blocks)[known].mean())

@@ -79,8 +79,8 @@ class Cell:
 
     def ratio(self, kernel: str, over: str) -> Estimate:
         """Of the times of two contenders, within the rounds; with what lies between visits where there were several."""
-        more = self._between.component(self, kernel, over) if self._between else None
-        return estimate(within_rounds(self.samples[kernel], self.samples[over]), more=more)
+        known = self._between.component(self, kernel, over) if self._between else None
+        return estimate(within_rounds(self.samples[kernel], self.samples[over]), known=known)
 
     def by_visit(self, kernel: str, over: str) -> list[np.ndarray]:
         """The logarithms of the block medians of that ratio, an array a visit, of those visits that have some."""

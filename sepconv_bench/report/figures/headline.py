@@ -18,6 +18,7 @@ from sepconv_bench.report.figures.points import interval_handles, points, promis
 from sepconv_bench.report.figures.style import SPEEDUP, kernel_labels, legend_below, look_handles, styled, title
 
 PROMISED = "promised speedup  $1/(1/N + 1/D_K^2)$"
+TITLE = "Measured against promised speedup, one point a shape"
 _MOST_PANELS = 4
 _MOST_NAMES = 16  # points that have room for a name
 _NEAR = 0.1  # relative distance of speedups, below which their names would lie on each other
@@ -58,7 +59,7 @@ def headline(ratios: pd.DataFrame) -> Figure | None:
         grid[int(np.argmax(widths))].set_xlabel(PROMISED)
     else:
         grid[0].set_xlabel(PROMISED)
-    title(figure, "Measured against promised speedup, one point a shape")
+    title(figure, TITLE)
     legend_below(figure, _handles(best, looks)).set_title(_winners(best))
     return figure
 
@@ -70,6 +71,7 @@ def headline_alone(axes: Axes, ratios: pd.DataFrame) -> None:
     headline_on(axes, best, looks)
     axes.set_xlabel(PROMISED)
     axes.set_ylabel(f"measured {SPEEDUP}")
+    axes.set_title(TITLE)
     axes.legend(handles=_handles(best, looks), title=_winners(best), loc="best")
 
 
