@@ -726,6 +726,14 @@ FAULTS = (
         ("test_faults.py::test_a_file_is_replaced_as_what_it_is",),
     ),
     Fault(
+        "git answers for the repository of a hook",
+        "provenance",
+        "git.py",
+        "if name not in _OF_A_HOOK}",
+        "if name}",
+        ("test_environments.py::test_a_hook_of_another_repository_does_not_answer_for_ours",),
+    ),
+    Fault(
         "kernels are timed in the simulator",
         "units",
         "gpu.py",

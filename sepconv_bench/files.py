@@ -1,11 +1,14 @@
-"""Files that are written whole or not at all."""
+"""Files that are written whole or not at all, and files that are not there in full."""
 
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from sepconv_bench.errors import InputError
+
+_POINTER = b"version https://git-lfs.github.com/spec/"
 
 
 def write(path: Path, content: str | bytes) -> None:
@@ -25,6 +28,13 @@ def write(path: Path, content: str | bytes) -> None:
             _replace(there, data)
     except OSError as error:
         raise InputError(f"{path} cannot be written: {error.strerror}") from error
+
+
+def refuse_pointer(path: Path) -> None:
+    """InputError for what Git LFS leaves in the place of a file that it has not brought."""
+    with suppress(OSError), path.open("rb") as file:
+        if file.read(len(_POINTER)) == _POINTER:
+            raise InputError(f"{path} is a pointer of Git LFS, not the file itself; `git lfs pull` brings it")
 
 
 def _replace(path: Path, data: bytes) -> None:

@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 from contextlib import suppress
+from importlib import metadata
 
 import click
 
@@ -30,8 +31,16 @@ from sepconv_bench.measure.clocks import MOST_THREADS
 _NUMBA_THREADS = "NUMBA_NUM_THREADS"
 
 
+def _version() -> str:
+    """A checkout may be on the path and not be installed."""
+    try:
+        return metadata.version(PROGRAM)
+    except metadata.PackageNotFoundError:
+        return "of a checkout that is not installed"
+
+
 @click.group(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
-@click.version_option(package_name=PROGRAM)
+@click.version_option(_version())
 @click.pass_context
 def cli(context: click.Context) -> None:
     """What does depthwise separable convolution gain on this machine, vs the 1/N + 1/D_K^2 that the arithmetic promises?
@@ -68,6 +77,8 @@ def main(arguments: list[str] | None = None) -> None:
         if signal.getsignal(number) != signal.SIG_IGN:  # as a shell does for what it starts in the background
             signal.signal(number, _stop)
     try:
+        # Of the notebook that started us, whose backend this Python may not have. What is drawn here goes into files.
+        os.environ.pop("MPLBACKEND", None)
         _refuse_thread_count(os.environ.get(_NUMBA_THREADS, "1"))
         words = sys.argv[1:] if arguments is None else arguments
         cli.main(words, prog_name=PROGRAM, standalone_mode=False, obj=words)

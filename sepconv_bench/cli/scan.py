@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 
 import click
@@ -58,7 +59,8 @@ def scan(
     from sepconv_bench.network.readers import parse_sizes, read
     from sepconv_bench.results.tables import written
 
-    scanned = read(model, None if sizes is None else parse_sizes(sizes))
+    with redirect_stdout(sys.stderr):  # what the user's own code prints is no part of the table
+        scanned = read(model, None if sizes is None else parse_sizes(sizes))
     if measured:
         folder = measure(shapes_to_measure(scanned), folder, device, time_limit)
     found = told(scanned, folder, device)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import psutil
 
+from sepconv_bench import git
 from sepconv_bench.measure import cpus
 
 _LOOK_SECONDS = 1.0
@@ -26,7 +27,7 @@ class Finding:
 
 def diagnose(threads: int) -> list[Finding]:
     """What was looked at, the bad first. What this system does not tell is not among it."""
-    found = [_crowded(threads), _clocked(), _powered(), _waiting(), *_disturbed()]
+    found = [_crowded(threads), _clocked(), _powered(), _waiting(), _versioned(), *_disturbed()]
     return sorted((one for one in found if one is not None), key=lambda finding: finding.good)
 
 
@@ -45,6 +46,17 @@ def _crowded(threads: int) -> Finding:
             f" --threads {cores}",
         )
     return Finding(True, f"every thread has a core: {threads} to measure with, {cores} cores, {usable:g} CPUs that may be used")
+
+
+def _versioned() -> Finding | None:
+    package = Path(__file__).parents[1]
+    if not git.owned_by_another(package):
+        return None
+    return Finding(
+        False,
+        f"{package.parent} belongs to another user, and git does not read it: results do not know their commit;"
+        f" `git config --global --add safe.directory {package.parent}`",
+    )
 
 
 def _clocked() -> Finding | None:

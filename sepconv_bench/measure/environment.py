@@ -18,6 +18,8 @@ _CHANGING = {
     "NUMBA_DEBUG_NRT": (_OFF, "every allocation is written down"),
     "NUMBA_ENABLE_PROFILING": (_OFF, "kernels are compiled for a profiler"),
     "NUMBA_OPT": (("", "3", "max"), "kernels are compiled with fewer optimisations"),
+    "OMP_THREAD_LIMIT": (("",), "fewer threads may run than are reported"),
+    "OMP_DYNAMIC": (("", "0", "false"), "OpenMP runs fewer threads than are reported where the machine has other work"),
     "COVERAGE_PROCESS_START": (("",), "every line of Python is counted"),
     "COVERAGE_PROCESS_CONFIG": (("",), "every line of Python is counted"),
 }
@@ -27,5 +29,5 @@ def refuse_environment(environ: Mapping[str, str] = os.environ) -> None:
     """InputError where a variable makes kernels something else than what anybody would run."""
     for name, (harmless, effect) in _CHANGING.items():
         value = environ.get(name, "").strip()
-        if value not in harmless:
+        if value.lower() not in harmless:
             raise InputError(f"{name} is {value!r} in the environment: {effect}, and a time would mean nothing; unset it")

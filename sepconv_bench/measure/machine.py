@@ -16,6 +16,7 @@ import numpy as np
 import psutil
 from threadpoolctl import threadpool_info
 
+from sepconv_bench import git
 from sepconv_bench.errors import InputError
 from sepconv_bench.measure.clocks import MOST_THREADS, wait_policy
 from sepconv_bench.measure.cpus import allowed, default_threads, quota, throttled_seconds
@@ -58,7 +59,7 @@ def fingerprint(libraries: Iterable[str] = ()) -> Fingerprint:
     import numba  # more than a second to load, and the door only asks for the CPU's name and its cores
     from llvmlite import binding
 
-    threads = numba.get_num_threads()
+    threads = _threads()
     features = (name for name, there in binding.get_host_cpu_features().items() if there)
     return Fingerprint(
         machine=machine_name(threads),
@@ -93,9 +94,22 @@ def steal_seconds() -> float:
     return getattr(psutil.cpu_times(), "steal", float("nan")) + throttled_seconds()
 
 
+def _threads() -> int:
+    """Those of Numba's pool, which starts with this; InputError where NUMBA_THREADING_LAYER names none that there is."""
+    import numba
+
+    try:
+        return numba.get_num_threads()
+    except ValueError as error:
+        asked, said = os.environ.get("NUMBA_THREADING_LAYER", ""), " ".join(str(error).split())
+        raise InputError(
+            f"NUMBA_THREADING_LAYER is {asked!r} in the environment, and Numba refuses: {said}; unset it"
+        ) from error
+
+
 def _versions(libraries: Iterable[str]) -> dict[str, str]:
-    found = {name: metadata.version(name) for name in _PACKAGES}
-    for name in libraries:
+    found = {}
+    for name in (*_PACKAGES, *libraries):  # our own, too, may have none: a checkout that was put on the path and not installed
         with suppress(metadata.PackageNotFoundError):
             found[name] = metadata.version(name)
     return found
@@ -132,14 +146,14 @@ def commit() -> str | None:
     """Commit of the source this package runs from, with `+changes` if files differ from it; None outside a checkout."""
     package = Path(__file__).parents[1]
 
-    def git(*words: str) -> str | None:
-        try:
-            asked = subprocess.run(["git", "-C", str(package), *words], capture_output=True, text=True, check=False)
-        except OSError:
-            return None
-        return asked.stdout.strip() if asked.returncode == 0 else None
-
-    if git("ls-files", "--error-unmatch", "__init__.py") is None:
+    if git.said(package, "ls-files", "--error-unmatch", "__init__.py") is None:
         return None
-    head = git("rev-parse", "HEAD")
-    return head and head + "+changes" * bool(git("status", "--porcelain", "--untracked-files=no", "--", "."))
+    head = git.said(package, "rev-parse", "HEAD")
+    return head and head + "+changes" * bool(git.said(package, "status", "--porcelain", "--untracked-files=no", "--", "."))
+
+
+def own_version() -> str | None:
+    """Of this package; None of a checkout that was put on the path and not installed."""
+    with suppress(metadata.PackageNotFoundError):
+        return metadata.version("sepconv-bench")
+    return None

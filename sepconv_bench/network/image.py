@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from sepconv_bench import files
 from sepconv_bench.errors import InputError
 from sepconv_bench.kernels.problem import require_memory
 
@@ -25,6 +26,7 @@ def read_image(path: Path, resolution: int) -> np.ndarray:
 
     if not path.is_file():
         raise InputError(f"there is no file {path}")
+    files.refuse_pointer(path)
     try:
         with warnings.catch_warnings(action="ignore"), Image.open(path, formats=_FORMATS) as opened:
             require_memory(_COPIES * 4 * opened.width * opened.height, f"the {opened.width} x {opened.height} pixels of {path}")

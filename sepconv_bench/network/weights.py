@@ -1,7 +1,8 @@
 """The weights of a network: what they are called, how many there are, drawn or read from a file, batch norm folded in.
 
 A layer's are `<name>.weight` in the layout of torch, and `<name>.bias`; with a batch norm after it also `<name>.bn.weight`,
-`.bn.bias`, `.bn.running_mean` and `.bn.running_var`.
+`.bn.bias`, `.bn.running_mean` and `.bn.running_var`, and where its epsilon is not torch's 1e-5 (Keras has 1e-3) `.bn.eps`.
+What a framework's wrapper puts before all names (`module.`, `model.`) is left out.
 """
 
 from __future__ import annotations
@@ -14,13 +15,16 @@ from typing import IO
 
 import numpy as np
 
+from sepconv_bench import files
 from sepconv_bench.errors import InputError, ShapeError
 from sepconv_bench.kernels.problem import GroupedConvolution, require_memory
 from sepconv_bench.model.networks import Layer
 from sepconv_bench.model.operators import DEPTHWISE, POINTWISE
 
 _COPIES = 3  # of what a file holds: as it is, and in float64 while it is looked at
-EPSILON = 1e-5  # of a batch norm, where the weights bring one
+EPSILON = 1e-5  # of a batch norm, where the weights bring one and do not say its own
+_WITH_BACKGROUND = 1001
+_OF_TORCH = (".pt", ".pth", ".bin", ".ckpt")
 _NORM = ("bn.weight", "bn.bias", "bn.running_mean", "bn.running_var")
 
 
@@ -59,9 +63,10 @@ def folded(weights: Mapping[str, np.ndarray], name: str, layer: Layer) -> tuple[
     given = {part: np.asarray(weights[f"{name}.{part}"]) for part in ("weight", "bias", *_NORM) if f"{name}.{part}" in weights}
     K = given.get("weight")
     if K is None:
-        raise ShapeError(f"there is no {name}.weight; it takes {expected}")
+        raise ShapeError(f"there is no {name}.weight, which takes {expected}; the names are {_some(weights)}")
     if K.shape != expected and not (layer.shape.D_G == 1 and K.shape == expected[:2]):
-        raise ShapeError(f"{name}.weight is {K.shape}; it must be {expected}")
+        more = K.shape[0] == expected[0] + 1 == _WITH_BACKGROUND and "; leave out the first class, TensorFlow's background"
+        raise ShapeError(f"{name}.weight is {K.shape}; it must be {expected}{more or ''}")
     wrong = {part: value.shape for part, value in given.items() if part != "weight" and value.shape != expected[:1]}
     if wrong:
         part, came = next(iter(wrong.items()))
@@ -74,11 +79,18 @@ def folded(weights: Mapping[str, np.ndarray], name: str, layer: Layer) -> tuple[
         scale, shift, mean, variance = (given[part].astype(np.float64) for part in _NORM)
         if not (variance >= 0).all():
             raise ShapeError(f"{name}.bn.running_var holds {variance.min():g}; a variance is not negative")
-        scale = scale / np.sqrt(variance + EPSILON)
+        epsilon = np.asarray(weights.get(f"{name}.bn.eps", EPSILON), np.float64)
+        if epsilon.size != 1 or not epsilon.item() > 0:
+            raise ShapeError(f"{name}.bn.eps is {epsilon}; it must be one number above 0")
+        scale = scale / np.sqrt(variance + epsilon.item())
         K, bias = K * scale[:, None, None, None], (bias - mean) * scale + shift
     if not all((np.abs(one) <= np.finfo(np.float32).max).all() for one in (K, bias)):
         raise ShapeError(f"{name} with its batch norm is beyond float32")
     return np.ascontiguousarray(K.transpose(2, 3, 1, 0), dtype=np.float32), bias.astype(np.float32)
+
+
+def _some(weights: Mapping[str, np.ndarray]) -> str:
+    return ", ".join([*weights][:4]) + ", ..." * (len(weights) > 4) if weights else "none"
 
 
 def convolutions(layers: Sequence[Layer], weights: Mapping[str, np.ndarray]) -> Iterator[GroupedConvolution]:
@@ -93,18 +105,22 @@ def convolutions(layers: Sequence[Layer], weights: Mapping[str, np.ndarray]) -> 
 
 def read_weights(path: Path) -> dict[str, np.ndarray]:
     """The arrays of a .npz or .safetensors file by name; InputError where it cannot be read. Nothing in it is executed."""
-    if path.suffix not in (".npz", ".safetensors"):
-        raise InputError(f"weights come as .npz or .safetensors; {path} is neither")
+    form = path.suffix.lower()
+    if form not in (".npz", ".safetensors"):
+        made = "; `safetensors.torch.save_file(torch.load(FILE, weights_only=True), 'weights.safetensors')` writes what fits"
+        raise InputError(f"weights come as .npz or .safetensors; {path} is neither{made if form in _OF_TORCH else ''}")
     if not path.is_file():
         raise InputError(f"there is no file {path}")
+    files.refuse_pointer(path)
     try:
-        weights = _read_npz(path) if path.suffix == ".npz" else _read_safetensors(path)
+        weights = _read_npz(path) if form == ".npz" else _read_safetensors(path)
     except InputError:
         raise
     except ModuleNotFoundError:
         raise InputError(f"to read {path} safetensors is needed: pip install 'sepconv-bench[mobilenet]'") from None
     except Exception as error:  # of a broken file the readers raise whatever their parsers do
         raise InputError(f"{path} cannot be read as weights: {error}") from error
+    weights = {name: array.astype(np.float32) if array.dtype.name == "bfloat16" else array for name, array in weights.items()}
     for name, array in weights.items():
         if array.dtype.kind not in "fiu":
             raise InputError(f"{name} in {path} holds {array.dtype}, not real numbers")
@@ -112,7 +128,18 @@ def read_weights(path: Path) -> dict[str, np.ndarray]:
             sound = (np.abs(array.astype(np.float64)) <= np.finfo(np.float32).max).all()
         if not sound:
             raise InputError(f"{name} in {path} holds a number that is NaN, infinite or beyond float32")
-    return weights
+    return _without_wrapper(weights)
+
+
+def _without_wrapper(weights: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Under our names what a wrapper has put its own before, as torch's DataParallel does."""
+    first, last = "conv.weight", "classifier.weight"
+    before = {name.removesuffix(first) for name in weights if name.endswith(f".{first}")}
+    before = {one for one in before if one + last in weights}
+    if first in weights or len(before) != 1:
+        return weights
+    (wrapper,) = before
+    return {name.removeprefix(wrapper): array for name, array in weights.items() if name.startswith(wrapper)}
 
 
 def _read_npz(path: Path) -> dict[str, np.ndarray]:

@@ -27,7 +27,7 @@ class Roofs(NamedTuple):
 
 def _bandwidth(footprints: Sequence[float], bytes_per_flop: Sequence[float], peak: float, footprint: int) -> float:
     """Log-linear between the measured footprints."""
-    return peak * float(np.exp(np.interp(np.log(footprint), np.log(footprints), np.log(bytes_per_flop))))
+    return peak * float(np.exp(np.interp(np.log(float(footprint)), np.log(footprints), np.log(bytes_per_flop))))
 
 
 @cache

@@ -336,6 +336,8 @@ def create(folder: Path) -> Results:
 def open_results(folder: Path, write: bool = False) -> Results:
     """The results file in `folder`; ResultsError if there is none, it is damaged, or another version's."""
     path = folder / FILE_NAME
+    if folder.is_file():
+        raise ResultsError(f"{folder} is a file; results are read by the name of the folder that holds {FILE_NAME}")
     if not path.is_file():
         raise ResultsError(f"there is no {FILE_NAME} in {folder}; `sepconv-bench run --output {folder}` writes one")
     # A run that was killed while it wrote has left a journal, by which SQLite makes the file whole: no reader may do that.
@@ -388,9 +390,12 @@ def claimed(folder: Path) -> Iterator[None]:
         raise ResultsError(f"{folder} cannot be used for results: {error.strerror}") from error
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
+    except BlockingIOError as error:
         os.close(descriptor)
         raise ResultsError(f"another run is writing into {folder}; wait for it, or choose another --output") from error
+    except OSError as error:  # a network's file system without locks; SQLite could not write there either
+        os.close(descriptor)
+        raise ResultsError(f"{folder} cannot be locked: {error.strerror}; choose an --output on a local disk") from error
     try:
         yield
     finally:

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from sepconv_bench import git
 from sepconv_bench.errors import InputError
 
 _CACHE = "sepconv-bench"
@@ -36,6 +37,11 @@ class Revision:
 def repository() -> Path:
     """The checkout around the current folder; InputError if that is none of this package's source."""
     top = _git(Path.cwd(), "rev-parse", "--show-toplevel")
+    if top is None and git.owned_by_another(Path.cwd()):
+        raise InputError(
+            f"{Path.cwd()} belongs to another user, and git does not read it; `git config --global --add safe.directory DIR`"
+            " with its top folder allows that"
+        )
     if top is None or not (Path(top) / "sepconv_bench" / "__init__.py").is_file():
         raise InputError(f"{Path.cwd()} is not in a git checkout of sepconv-bench, whose revisions could be compared")
     return Path(top)
@@ -48,7 +54,9 @@ def commit_of(checkout: Path, name: str | None) -> str:
         return _git(checkout, "stash", "create") or commit_of(checkout, "HEAD")
     commit = None if name.startswith("-") else _git(checkout, "rev-parse", "--verify", "--quiet", f"{name}^{{commit}}")
     if commit is None:
-        raise InputError(f"{name!r} is no revision of {checkout}; it takes a branch, a tag or a commit")
+        shallow = _git(checkout, "rev-parse", "--is-shallow-repository") == "true"
+        more = "; this checkout is shallow, and `git fetch --unshallow` brings its history" if shallow else ""
+        raise InputError(f"{name!r} is no revision of {checkout}; it takes a branch, a tag or a commit{more}")
     return commit
 
 
@@ -118,16 +126,17 @@ def _forget_old(environments: Path) -> None:
 
 
 def _run(*command: object) -> None:
-    done = subprocess.run([str(word) for word in command], capture_output=True, text=True, check=False)
+    words = [str(word) for word in command]
+    done = subprocess.run(words, capture_output=True, text=True, check=False, env=git.environment())
     if done.returncode != 0:
         last = (done.stderr.strip() or done.stdout.strip() or "it said nothing").splitlines()[-1]
-        raise InputError(f"`{' '.join(str(word) for word in command)}` failed: {last}")
+        raise InputError(f"`{' '.join(words)}` failed: {last}")
 
 
 def _git(checkout: Path, *words: str) -> str | None:
     """What git prints, or None where it fails or prints nothing."""
     try:
-        done = subprocess.run(["git", "-C", str(checkout), *words], capture_output=True, text=True, check=False)
+        done = git.asked(checkout, *words)
     except OSError as error:
         raise InputError(f"git cannot be started: {error.strerror}") from error
     return done.stdout.strip() or None if done.returncode == 0 else None

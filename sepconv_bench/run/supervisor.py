@@ -101,7 +101,7 @@ class Supervisor(Generic[_Job, _Answer]):
                 env=self._program.environment,
                 pass_fds=descriptors,
                 stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL if kept else sys.stderr.fileno(),
+                stdout=subprocess.DEVNULL if kept else _standard_error(),
                 stderr=self._errors if kept else None,
                 start_new_session=True,
             )
@@ -191,6 +191,14 @@ class Supervisor(Generic[_Job, _Answer]):
 
     def _who_runs(self) -> str:
         return self._mark().decode().strip("\0\n ").partition(" ")[2]
+
+
+def _standard_error() -> int:
+    """Of this process; that of a notebook is no file, and a worker's words are lost there."""
+    try:
+        return sys.stderr.fileno()
+    except (AttributeError, OSError, ValueError):
+        return subprocess.DEVNULL
 
 
 @contextmanager

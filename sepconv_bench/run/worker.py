@@ -138,6 +138,7 @@ class _Worker:
         visited: Visited | None = None,
     ) -> protocol.CellTimed:
         stolen, started, slowed = machine.steal_seconds(), time.time(), getattr(self._clock, "slowed", 0)
+        began = time.monotonic()  # the time of day may be set meanwhile
         timed = self._clock.timed
         contest = Contest(contenders, rng, self._mark, self._clock)
         outcomes, samples = contest.timed(self._peak.launch, rules, part is not None, visits, visited)
@@ -147,7 +148,7 @@ class _Worker:
             samples={name: packed(blocks) for name, blocks in samples.blocks.items()},
             converged=samples.converged,
             started=started,
-            seconds=time.time() - started,
+            seconds=time.monotonic() - began,
             steal_s=machine.steal_seconds() - stolen,
             peak_flop=self._peak.flop,
             slowed=getattr(self._clock, "slowed", 0) - slowed,

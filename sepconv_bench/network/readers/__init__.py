@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from sepconv_bench import files
 from sepconv_bench.errors import InputError
 from sepconv_bench.model.scanned import Scanned
 
@@ -29,6 +30,7 @@ def read(model: Any, sizes: tuple[int, ...] | None = None) -> Scanned:
     if path.suffix.lower() in _FILES:
         if not path.is_file():
             raise InputError(f"there is no file {text}")
+        files.refuse_pointer(path)
         if path.suffix.lower() == ".onnx":
             from sepconv_bench.network.readers.onnx import read_onnx
 

@@ -125,6 +125,9 @@ class _Graph:
         if "DequantizeLinear" in (self._makers.get(node.input[0]), self._makers.get(node.input[1])):
             return NotCovered(name, "Conv", "quantized", prod(G) * prod(K[1:]))
         said: dict[str, Any] = {one.name: tuple(one.ints) or one.i for one in node.attribute}
+        groups = said.get("group", 1)
+        if groups < 1 or K[1] * groups != F[1] or K[0] % groups:
+            return NotCovered(name, "Conv", f"no convolution: {groups} groups, {F[1]} -> {K[0]} channels, {K[1]} in a group")
         automatic = next((one.s for one in node.attribute if one.name == "auto_pad"), b"NOTSET") not in (b"NOTSET", b"VALID")
         return ModelConvolution(
             name,
@@ -136,7 +139,7 @@ class _Graph:
             stride=said.get("strides", (1, 1)),
             padding=None if automatic else said.get("pads", (0, 0, 0, 0)),
             dilation=said.get("dilations", (1, 1)),
-            groups=said.get("group", 1),
+            groups=groups,
             batch=F[0],
         )
 

@@ -83,8 +83,8 @@ class _File:
             return NotCovered(name, operator, "its sizes are not in the file")
         channelwise = operator == "DEPTHWISE_CONV_2D"
         groups = F[3] if channelwise else F[3] // K[3]  # a standard kernel with fewer channels than its input has groups
-        if groups < 1:
-            raise ValueError(f"{name} takes {K[3]} channels, and its input has {F[3]}")
+        if groups < 1 or F[3] % groups or G[3] % groups or (not channelwise and F[3] % K[3]):
+            return NotCovered(name, operator, f"no convolution: {F[3]} -> {G[3]} channels, {K[3]} in a window")
         if (kind := self._kind(node.Inputs(0))) != "FLOAT32":
             return NotCovered(name, operator, f"quantized ({kind.lower()})", prod(G) * K[1] * K[2] * (F[3] // groups))
         table = node.BuiltinOptions()

@@ -37,7 +37,7 @@ def read_named(text: str, sizes: tuple[int, ...] | None = None) -> Scanned:
             raise InputError(f"the module {where!r} of {text} cannot be imported: {_one_line(error)}") from error
         except AttributeError as error:
             raise InputError(f"{text}: {_one_line(error)}") from error
-        except Exception as error:  # the user's own code runs here
+        except (Exception, SystemExit) as error:  # the user's own code runs here, which may be a script
             raise InputError(f"the module {where!r} of {text} fails while it is imported: {_one_line(error)}") from error
         return read_module(_made(found, text), text, sizes)
 
@@ -79,9 +79,9 @@ def read_module(module: Any, source: str, sizes: tuple[int, ...] | None = None) 
             warnings.simplefilter("ignore")
             try:
                 layers = _on_meta(module, sizes)
-            except Exception:  # anything: what cannot run without data says so in its own way
+            except (Exception, SystemExit):  # anything: what cannot run without data says so in its own way
                 layers = _on_zeros(module, sizes)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise InputError(
             f"{source} fails on an input of {','.join(map(str, sizes))}: {_one_line(error)}; --input takes other sizes"
         ) from error
@@ -214,7 +214,7 @@ def _made(found: Any, text: str) -> Any:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return found()
-    except Exception as error:  # the user's own code runs here
+    except (Exception, SystemExit) as error:  # the user's own code runs here
         raise InputError(f"{text} fails when it is called without arguments: {_one_line(error)}") from error
 
 

@@ -6,14 +6,13 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from importlib import metadata
 from typing import Any
 
 from distributed import Client, Future, wait
 from msgspec.structs import replace
 
 from sepconv_bench.errors import InputError
-from sepconv_bench.measure.machine import commit
+from sepconv_bench.measure.machine import commit, own_version
 from sepconv_bench.measure.records import Fingerprint
 from sepconv_bench.model.declaration import Declaration
 from sepconv_bench.model.shapes import ConvShape
@@ -65,11 +64,13 @@ def introduced(client: Client, workers: Mapping[str, dict], order: bytes) -> lis
 
 def refuse_other_versions(hosts: Sequence[Host]) -> None:
     """InputError where a host runs another sepconv-bench than this one."""
-    ours = (metadata.version("sepconv-bench"), commit())
+    ours = (own_version(), commit())
     for host in hosts:
-        theirs = (host.machine.versions["sepconv-bench"], host.machine.commit)
+        theirs = (host.machine.versions.get("sepconv-bench"), host.machine.commit)
         if theirs != ours:
-            versions = [f"{version} ({of or 'not from a checkout'})" for version, of in (theirs, ours)]
+            versions = [
+                f"{version or 'that is not installed'} ({of or 'not from a checkout'})" for version, of in (theirs, ours)
+            ]
             raise InputError(
                 f"{host.name} runs sepconv-bench {versions[0]}, and this is {versions[1]}; install the same on all hosts"
             )
