@@ -19,7 +19,7 @@ import pandas as pd
 from sepconv_bench.results.store import open_results
 from sepconv_bench.results.tables import ratios
 
-OURS = "cpu.*.loops,cpu.*.parallel,cpu.*.tiled,cpu.*.fused,cpu.*.numpy"
+OURS = "cpu.*.loops,cpu.*.parallel,cpu.*.tiled,cpu.*.fused,cpu.*.winograd-*,cpu.*.numpy"
 GOALS = {False: "3 min, 90 % of headline ratios, 60 % of all", True: "6 min"}
 
 
