@@ -24,6 +24,7 @@ RENAMED = {"doubts": "flags", "told": "explanation"}
 SAMPLES = {
     "again": (25703, 24.41153348941817),
     "amd-epyc-2-threads": (30623, 52.27503493823083),
+    "amd-epyc-avx512-2-threads": (19841, 32.38221776330223),
     "held-out": (18973, 4.911469455516533),
     "held-out-later": (49330, 16.25366988444022),
     "intel-xeon-2-threads": (151933, 97.83495274076893),
