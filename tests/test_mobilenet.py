@@ -132,7 +132,7 @@ def test_a_batch_norm_is_folded_in(small):
     [
         (
             lambda weights: weights.pop("block7.pointwise.weight"),
-            r"there is no block7.pointwise.weight; it takes \(128, 128, 1, 1\)",
+            r"there is no block7.pointwise.weight, which takes \(128, 128, 1, 1\)",
         ),
         (lambda weights: weights.update({"conv.weight": np.ones((8, 3, 3, 4))}), r"conv.weight is \(8, 3, 3, 4\); it must be"),
         (lambda weights: weights.update({"conv.bias": np.ones(9)}), r"conv.bias is \(9,\); it must be \(8,\)"),
