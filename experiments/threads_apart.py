@@ -3,8 +3,8 @@
 python experiments/threads_apart.py [SECONDS]
 
 The same kernel with its threads' buffers 64 KiB apart and one right after the other, in the same rounds of the suite's sampler.
-Printed is the time with the gap over the time without, with its 95 % interval, shape by shape. For a quiet machine; on a virtual
-one it changes with how far the hypervisor puts the cores from each other.
+Printed is the time with the gap over the time without, with its 95 % interval, shape by shape. For a quiet machine; on a
+virtual one it changes with how far the hypervisor puts the cores from each other.
 """
 
 import os
