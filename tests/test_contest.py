@@ -7,9 +7,13 @@ import math
 import made
 import numpy as np
 import pytest
+from msgspec.structs import replace as changed
 
 from sepconv_bench import ConvShape, Problem
 from sepconv_bench.kernels.registry import Launch
+from sepconv_bench.measure.records import Rules
+from sepconv_bench.measure.sampler import MIN_BLOCKS
+from sepconv_bench.model.declaration import Declaration
 from sepconv_bench.model.reference import Reference
 from sepconv_bench.run.contest import Contender, Contest, KernelContender
 
@@ -79,3 +83,32 @@ def test_an_algorithm_may_round_as_much_more_as_it_declares(rounding, status):
 
     contender = KernelContender(MINE, lambda: (problem, reference), bind, rounding=rounding)
     assert checked(contender)[0] == status
+
+
+class Working(Contender):
+    """Right, and takes as long as adding up so many numbers."""
+
+    def __init__(self, declaration: Declaration, amount: int) -> None:
+        super().__init__(declaration)
+        self._numbers = range(amount)
+
+    def bind(self, rng: np.random.Generator) -> Launch:
+        return lambda: sum(self._numbers)
+
+    def unpack(self, given: object) -> None:
+        """Nothing to put anywhere."""
+
+    def judge(self) -> tuple[float, str]:
+        return 0.0, ""
+
+
+def test_winograd_is_not_in_the_pair_that_comes_first():
+    """The report compares the fastest that multiply as often as theory counts: that pair closes before all others."""
+    winograd = changed(made.declared("cpu.standard.winograd"), algorithm="winograd")
+    mine = {winograd: 1500, made.declared("cpu.standard.tiled"): 6000, made.declared("cpu.separable.tiled"): 1000}
+    contenders = {one.name: Working(one, amount) for one, amount in mine.items()}
+    contest = Contest(contenders, np.random.default_rng(0), lambda name: None)
+    _, samples = contest.timed(lambda: None, Rules(target=0.5, seconds=1.5))
+    there = {name: [bool(np.isfinite(block).any()) for block in blocks] for name, blocks in samples.blocks.items()}
+    assert all(there["cpu.standard.tiled"][:MIN_BLOCKS])
+    assert not any(there["cpu.standard.winograd"][4:MIN_BLOCKS])

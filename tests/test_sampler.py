@@ -141,6 +141,18 @@ def test_a_ratio_that_has_closed_leaves_its_time_to_the_others():
     assert not any(there["wavering"][4:alone]), "nothing else before the headline has closed"
 
 
+def test_the_headline_is_the_cheapest_of_those_named():
+    """Winograd's kernel may be the fastest of its side, and is not what the report compares first."""
+    binds = {"winograd": work(1500), "separable": work(1000), "tiled": work(6000)}
+    pairs = [("winograd", "separable"), ("tiled", "separable")]
+    rules = Rules(target=0.5, seconds=1.5)
+    result = sample(binds, pairs, rules, np.random.default_rng(0), headlines=[("tiled", "separable")])
+    there = {name: [bool(np.isfinite(block).any()) for block in blocks] for name, blocks in result.blocks.items()}
+    assert all(there["tiled"][:MIN_BLOCKS])
+    assert not any(there["winograd"][4:MIN_BLOCKS]), "nothing else before the headline has closed"
+    assert any(there["winograd"][MIN_BLOCKS:]), "then the other"
+
+
 def test_slow_launches_are_timed_singly_and_short_ones_in_batches():
     assert Plan.of(0.5) == Plan(1, 1)
     assert Plan.of(1e-3) == Plan(1, 2)

@@ -4,7 +4,7 @@ A sample is the median of launches for two milliseconds: an interruption is in a
 contender once, those that are compared beside each other; a block is a few rounds on one draw of buffers. Only ratios within a
 round survive a machine whose speed drifts, and only the spread over blocks says how far to trust them (experiments/README.md).
 
-Time goes where it buys something: after a few blocks of all, to the pair of the fastest contenders, then to those that can be
+Time goes where it buys something: after a few blocks of all, to the headline, then to those that can be
 closed in the time that is left, the cheapest first. A ratio that has closed leaves. The core knows a contender as a name and a
 function that binds fresh buffers.
 
@@ -210,17 +210,19 @@ def sample(
     beside: str | None = None,
     visits: int = 1,
     known: Known | None = None,
+    headlines: Sequence[Pair] = (),
 ) -> Samples:
     """Time the contenders against each other until the ratio of every pair is known to `rules.target`, or time is up.
 
     Without pairs, or `rules.evenly`, until time is up. At least four blocks are always taken. `mark(name)` is called,
     untimed, before anything of that contender runs. `clock` is the host's unless another is given. `beside` names a
-    contender that takes part in the first round of every block.
+    contender that takes part in the first round of every block. The cheapest of `headlines`, among the pairs, comes before
+    all others; the cheapest of all where none is named.
 
     One of `visits` takes its share of the time and at least two blocks, and goes on from what is `known`, which it adds to.
     """
     with heap_frozen():
-        return _sample(binds, pairs, rules, rng, mark, clock or Clock(), beside, visits, known or Known())
+        return _sample(binds, pairs, rules, rng, mark, clock or Clock(), beside, visits, known or Known(), headlines)
 
 
 def _sample(
@@ -233,6 +235,7 @@ def _sample(
     beside: str | None,
     visits: int,
     known: Known,
+    headlines: Sequence[Pair],
 ) -> Samples:
     start = perf_counter()
     contenders = {name: _Contender(name, bind, clock) for name, bind in binds.items()}
@@ -246,6 +249,7 @@ def _sample(
     found = {pair: known.found.setdefault(pair, Medians()) for pair in pairs}
     seconds, sure = rules.seconds / visits, max(2, _SURE_BLOCKS // visits)
     cheapest = sorted(found, key=lambda pair: sum(contenders[name].cost for name in pair))
+    headline = next((pair for pair in cheapest if pair in headlines), cheapest[0] if cheapest else None)
     result = Samples(blocks, {name: one.plan.launches * one.plan.batches for name, one in contenders.items()})
     number = 0
     while True:
@@ -257,7 +261,7 @@ def _sample(
             if left <= 0 or (result.converged and not rules.evenly):
                 return result
             if pairs and not rules.evenly:
-                chosen = _worth(waiting, cheapest[0], found, contenders, rules.target, left)
+                chosen = _worth(waiting, headline, found, contenders, rules.target, left)
         elif number >= sure // 2:
             late = bool(pairs) and result.seconds > seconds / 2
             there = dict.fromkeys(name for pair in pairs for name in pair) if late else binds
@@ -276,7 +280,7 @@ def _sample(
 
 def _worth(
     waiting: Sequence[Pair],
-    headline: Pair,
+    headline: Pair | None,
     found: Mapping[Pair, Medians],
     contenders: Mapping[str, _Contender],
     target: float,
@@ -286,7 +290,7 @@ def _worth(
     the headline's alone before all others. Where nothing can be closed any more, those of all that are open.
     """
     costs = {pair: found[pair].missing(target) * sum(contenders[name].cost for name in pair) for pair in waiting}
-    if costs.get(headline, inf) <= left:
+    if headline is not None and costs.get(headline, inf) <= left:
         return [*headline]
     chosen: dict[str, None] = {}
     for pair in sorted(waiting, key=costs.__getitem__):

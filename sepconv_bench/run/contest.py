@@ -223,7 +223,16 @@ class Contest:
             limits = rules if right else changed(rules, seconds=_ALONE_SECONDS)
             try:
                 samples = sample(
-                    binds, compared, limits, self._rng, mark, self._clock, beside=PEAK, visits=visits, known=visited.known
+                    binds,
+                    compared,
+                    limits,
+                    self._rng,
+                    mark,
+                    self._clock,
+                    beside=PEAK,
+                    visits=visits,
+                    known=visited.known,
+                    headlines=self._headlines(compared),
                 )
             except _RAISED as error:
                 if running not in outcomes:
@@ -253,6 +262,12 @@ class Contest:
             beside = ((name, ours.get(self._declared[name].operator, name)) for name in right)
             compared += [(name, own) for name, own in beside if name != own]
         return compared
+
+    def _headlines(self, compared: list[tuple[str, str]]) -> list[tuple[str, str]]:
+        """Those of the pairs whose fastest is the report's first: standard with separable, Winograd's aside."""
+        counted = {name for name, one in self._declared.items() if not one.multiplies_less}
+        operators = {name: one.operator for name, one in self._declared.items()}
+        return [(top, below) for top, below in compared if top in counted and operators[top] != operators.get(below, PEAK)]
 
     def _bind(self, name: str, launches: dict[str, Launch], rng: np.random.Generator) -> Launch:
         launches[name] = self._contenders[name].bind(rng)
