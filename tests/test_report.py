@@ -60,7 +60,7 @@ def test_the_page_needs_nothing_but_itself(page):
 
 
 def test_every_figure_is_on_the_page_and_in_files(page, swept):
-    stems = {"speedup", "why", "plane", "crossover", "rungs", "over_N", "over_D_K", "ladder", "roofline"}
+    stems = {"speedup", "why", "plane", "crossover", "rungs", "over_N", "ladder", "roofline"}
     for kind in ("png", "svg", "pdf"):
         assert {file.stem for file in (swept / "figures").glob(f"*.{kind}")} == stems
     assert len(page.all("img")) == len(stems)

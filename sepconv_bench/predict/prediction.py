@@ -16,13 +16,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import ceil
 from statistics import median
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.gaussian_process import GaussianProcessRegressor
-from sklearn.gaussian_process.kernels import RBF, ConstantKernel, WhiteKernel
-from sklearn.model_selection import KFold
 from threadpoolctl import threadpool_limits
 
 from sepconv_bench.errors import ResultsError
@@ -34,6 +31,9 @@ from sepconv_bench.results.cell import Cell
 from sepconv_bench.results.fastest import fastest_pairs
 from sepconv_bench.results.roofs import Roofs
 from sepconv_bench.results.rows import said
+
+if TYPE_CHECKING:
+    from sklearn.gaussian_process import GaussianProcessRegressor
 
 CONFIDENCE = 0.90
 FEWEST = 12  # cells, below which there is nothing to cross-validate
@@ -226,6 +226,11 @@ class _Process:
     """The Gaussian process of one side, fitted; it starts from the lengths of `like`, if given."""
 
     def __init__(self, measured: _Measured, side: str, like: GaussianProcessRegressor | None = None) -> None:
+        # These take seconds to import: not before there is something to fit.
+        from sklearn.exceptions import ConvergenceWarning
+        from sklearn.gaussian_process import GaussianProcessRegressor
+        from sklearn.gaussian_process.kernels import RBF, ConstantKernel, WhiteKernel
+
         self._side = side
         inputs = measured.inputs(side)
         # A size that never varies explains nothing here, and what it would do elsewhere is not known.
@@ -263,6 +268,8 @@ _NORMAL = 1.6448536269514722  # standard deviations within which a normal deviat
 
 def _cross_validated(measured: _Measured, processes: Mapping[str, _Process]) -> dict[str, _Misses]:
     """What is missed, of each side and of the speedup, by processes that have not seen the cell."""
+    from sklearn.model_selection import KFold
+
     errors = {side: np.empty(len(measured)) for side in processes}
     deviations = {side: np.empty(len(measured)) for side in processes}
     for kept, out in KFold(_FOLDS, shuffle=True, random_state=0).split(measured.sizes):

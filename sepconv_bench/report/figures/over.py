@@ -25,6 +25,8 @@ from sepconv_bench.report.figures.style import (
 from sepconv_bench.report.plain import in_figure
 from sepconv_bench.results.rows import of_the_paper
 
+_FEWEST = 3  # values of a size, below which points show no course
+
 
 @styled
 def over(ratios: pd.DataFrame, axis: str) -> Figure | None:
@@ -32,7 +34,7 @@ def over(ratios: pd.DataFrame, axis: str) -> Figure | None:
     by = "N" if axis == "D_K" else "D_K"
     ratios = of_the_paper(ratios)  # its curves are theirs
     rows, fixed = sliced(ratios, axis, by)
-    parts = panels(rows, best=True)
+    parts = [(name, part) for name, part in panels(rows, best=True) if part[axis].nunique() > 1]
     if not parts:
         return None
     figure, grid = facets(len(parts), height=3.7)
@@ -60,13 +62,13 @@ def over(ratios: pd.DataFrame, axis: str) -> Figure | None:
 
 
 def sliced(ratios: pd.DataFrame, axis: str, by: str) -> tuple[pd.DataFrame, dict[str, int]]:
-    """The rows of the setting of the other sizes in which `axis` takes most values; none if it takes only one."""
+    """The rows of the setting of the other sizes in which `axis` takes most values; none if it takes fewer than three."""
     others = [name for name in AXES if name not in (axis, by)]
     if ratios.empty:
         return ratios, {}
     groups = [rows for _, rows in ratios.groupby(others)]
     rows = max(groups, key=lambda group: (group[axis].nunique(), len(group)))
-    if rows[axis].nunique() < 2:
+    if rows[axis].nunique() < _FEWEST:
         return ratios.iloc[:0], {}
     # Two points at least: what the grid visits at a single value of the axis belongs to another figure.
     lines = rows.groupby(by)[axis].transform("nunique") > 1
