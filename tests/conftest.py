@@ -44,7 +44,7 @@ _LONG = (
         "faults",
         "trust",
     ),
-    *("cuda_compiled", "kernels", "page", "history", "compile_once", "noise"),
+    *("cuda_compiled", "kernels", "page", "history", "compile_once", "notebook", "noise"),
 )
 _all = False  # --all was given
 
