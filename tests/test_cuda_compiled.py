@@ -13,6 +13,7 @@ from sepconv_bench.kernels.cuda.launch import Pass
 from sepconv_bench.kernels.cuda.loops import loops_pass
 from sepconv_bench.kernels.cuda.machine_code import MachineCode, blocks_resident, compiled, compiled_as, passes
 from sepconv_bench.kernels.cuda.product import product_pass, sum_pass
+from sepconv_bench.kernels.cuda.tensor import TILE
 from sepconv_bench.kernels.cuda.tiled import depthwise_pass, fits_in_vectors
 from sepconv_bench.kernels.cuda.tiles import FUSED_TILES, SPLITS, STRIPS, TILES, choose_strip, choose_tile, fuses
 from sepconv_bench.kernels.cuda.vectors import FLOATS
@@ -140,6 +141,23 @@ def test_bias_and_relu6_end_a_strip_in_registers(strip):
     one = depthwise(ConvShape(3, 64, 64, 28), *strip, epilogue=True)
     assert_sound(one, compiled(one))
     assert compiled(one).count("FMNMX") >= 2 * FLOATS * strip[1]
+
+
+@pytest.mark.sampled(1)
+@pytest.mark.parametrize(("shape", "cc"), [(WIDE, AMPERE), (ODD, HOPPER), (ConvShape(1, 512, 512, 14), HOPPER)])
+def test_tensor_cores_multiply_out_of_registers(shape, cc):
+    (one,) = passes(get_kernel("cuda.pointwise.tensor-tf32").declaration, shape)
+    code = compiled(one, cc)
+    assert (code.stack, code.spills, code.doubles, code.count("FFMA")) == (0, 0, [], 0)
+    assert blocks_resident(code, one.threads) >= one.blocks
+    assert code.shared == TILE.shared_bytes
+    # A slice is TP / 4 x TN tiles, each in BK / 8 instructions; a turn of the loop may be several slices, but not all 32.
+    a_slice, multiplied = TILE.TP // 4 * TILE.TN * TILE.BK // 8, code.count("HMMA.1688.F32.TF32")
+    assert multiplied >= a_slice
+    assert multiplied % a_slice == 0
+    assert multiplied < 32 * a_slice
+    # Of shared memory four floats a tile of pixels and two a tile of channels, each used TN and TP / 4 times.
+    assert code.count("LDS") * a_slice == multiplied * (TILE.TP + 2 * TILE.TN) * TILE.BK // 8
 
 
 @pytest.fixture(scope="module")

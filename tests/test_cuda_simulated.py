@@ -35,9 +35,11 @@ if os.environ.get("NUMBA_ENABLE_CUDASIM") != "1":
         assert " passed" in done.stdout
 
 else:
-    from sepconv_bench.kernels.cuda import rungs
+    from sepconv_bench.kernels.cuda import rungs, tensor_core
     from sepconv_bench.kernels.cuda.arrays import fetch
     from sepconv_bench.kernels.cuda.block_tile import BlockTile
+    from sepconv_bench.kernels.cuda.tensor import TensorTile
+    from sepconv_bench.kernels.cuda.tensor_core import COLUMNS, DEPTH, ROWS
     from sepconv_bench.kernels.cuda.tiles import STRIPS
     from sepconv_bench.model.networks import WHOLE, Layer
     from sepconv_bench.model.operators import POINTWISE, SEPARABLE, STANDARD
@@ -58,7 +60,8 @@ else:
     def error(name: str, problem: Problem) -> float:
         kernel = get_kernel(name)
         kernel.unpack(kernel.bind(problem)(), problem.G)
-        return Reference(kernel.operator, problem.shape, problem.F, problem.weights).error(problem.G)
+        reference = Reference(kernel.operator, problem.shape, problem.F, problem.weights)
+        return reference.error(problem.G) / kernel.rounding(problem.shape)
 
     @pytest.mark.sampled(each="name")
     @pytest.mark.parametrize("shape", SHAPES, ids=str)
@@ -81,6 +84,50 @@ else:
         monkeypatch.setattr(rungs, "choose_strip", lambda *sizes: strip)
         for shape in (ConvShape(3, 8, 8, 5, stride=2, batch=2), ConvShape(3, 3, 3, 9), ConvShape(4, 4, 4, 5, stride=3)):
             assert error("cuda.depthwise.tiled", Problem.draw("depthwise", shape, np.random.default_rng(2))) <= 1
+
+    def test_a_lane_holds_what_the_ptx_isa_says():
+        """Every element of a matrix is one lane's; lane 5 is the second of the second group of four."""
+        places = {
+            (ROWS, DEPTH): (tensor_core.A_PLACES, [(1, 1), (9, 1), (1, 5), (9, 5)]),
+            (DEPTH, COLUMNS): (tensor_core.B_PLACES, [(1, 1), (5, 1)]),
+            (ROWS, COLUMNS): (tensor_core.C_PLACES, [(1, 2), (1, 3), (9, 2), (9, 3)]),
+        }
+        for size, ((rows, columns), of_lane_5) in places.items():
+            assert sorted((rows * size[1] + columns).ravel()) == list(range(size[0] * size[1]))
+            assert list(zip(rows[5], columns[5], strict=True)) == of_lane_5
+
+    def test_the_instruction_multiplies_in_tf32():
+        rng = np.random.default_rng(5)
+        A, B, C = (rng.standard_normal(size, np.float32) for size in ((ROWS, DEPTH), (DEPTH, COLUMNS), (ROWS, COLUMNS)))
+        lanes = A[tensor_core.A_PLACES], B[tensor_core.B_PLACES], C[tensor_core.C_PLACES]
+        given = np.empty_like(C)
+        given[tensor_core.C_PLACES] = tensor_core.multiplied(*map(tensor_core.rounded_to_tf32, lanes[:2]), lanes[2])
+        magnitude = np.abs(A.astype(float)) @ np.abs(B.astype(float))
+        error = np.abs(given - (A.astype(float) @ B + C))
+        assert (error <= 2.001 * 2.0**-11 * magnitude + 2.0**-23 * np.abs(given)).all()
+        assert (error > 2.0**-16 * magnitude).any(), "float32 would be nearer"
+
+    def test_halves_are_rounded_away_from_zero_and_the_rest_to_the_nearest():
+        unit = 2.0**-10
+        given = np.float32([1 + unit / 2, -1 - unit / 2, 1 + 0.49 * unit, 1 + 0.51 * unit, 0, np.inf, -np.inf, np.nan])
+        rounded = np.float32([1 + unit, -1 - unit, 1, 1 + unit, 0, np.inf, -np.inf, np.nan])
+        np.testing.assert_array_equal(tensor_core.rounded_to_tf32(given), rounded)
+
+    @pytest.mark.sampled(1)
+    @pytest.mark.parametrize("sizes", [(4, 1, 1, 1), (8, 1, 1, 2), (4, 2, 2, 1)])
+    def test_every_way_to_cut_a_product_for_tensor_cores(sizes, monkeypatch):
+        """Tiles of pixels, of channels and slices, whole ones and a rest of each."""
+        tile = TensorTile(*sizes, BK=16, blocks=1)
+        monkeypatch.setattr(rungs, "TILE", tile)
+        shape = ConvShape(1, 2 * tile.BK + 3, tile.BN + 3, 3, batch=4)
+        assert error("cuda.pointwise.tensor-tf32", Problem.draw(POINTWISE, shape, np.random.default_rng(6))) <= 1
+
+    @pytest.mark.parametrize("which", ["F", "K"])
+    def test_both_factors_are_rounded_and_not_cut_off(which, monkeypatch):
+        monkeypatch.setattr(rungs, "TILE", TensorTile(4, 1, 1, 1, BK=16, blocks=1))
+        F, K = np.ones((2, 2, 8), np.float32), np.ones((8, 3), np.float32)
+        (F if which == "F" else K)[:] = 1 + 0.75 * 2.0**-10
+        np.testing.assert_array_equal(get_kernel("cuda.pointwise.tensor-tf32")(F, K), np.float32(8 * (1 + 2.0**-10)))
 
     class OnGpu:
         """An array as a library for GPUs would offer it; the simulator's memory is the host's."""
@@ -107,7 +154,7 @@ else:
         F[:] = rng.standard_normal(F.shape, np.float32)
         stride = 1 if kernel.operator is POINTWISE else 2
         kernel(OnGpu(F), *map(OnGpu, weights), stride=stride, out=OnGpu(G))
-        assert Reference(kernel.operator, shape, F[np.newaxis], tuple(weights)).error(G[np.newaxis]) <= 1
+        assert Reference(kernel.operator, shape, F[np.newaxis], tuple(weights)).error(G[np.newaxis]) <= kernel.rounding(shape)
         assert np.isnan(buffers[1]).sum() == buffers[1].size - G.size
         np.testing.assert_array_equal(kernel(F, *weights, stride=stride), G)
 

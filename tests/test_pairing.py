@@ -59,7 +59,7 @@ def test_devices_are_not_mixed():
     assert compared({"cpu.standard.x": 1.0, "cuda.separable.x": 1.0}) == []
 
 
-def test_a_kernel_that_multiplies_less_is_compared_beside_the_fastest():
+def test_a_kernel_that_beyond_peak_is_compared_beside_the_fastest():
     """The promise is about equally many multiplications, unless there is no other kernel."""
     seconds = {"cpu.standard.tiled": 2.0, "cpu.standard.quick": 1.0, "cpu.separable.tiled": 0.5}
     kernels = {name: declared(name) for name in seconds} | {

@@ -77,7 +77,7 @@ def test_other_windows_and_strides_are_refused(shape):
         get_kernel(NAMES[2])(problem.F, *problem.weights, stride=shape.stride, dilation=shape.dilation)
 
 
-def test_the_peak_is_no_roof_for_what_multiplies_less():
+def test_the_peak_is_no_roof_for_what_beyond_peak():
     """It may be faster than the peak, which then was not disturbed; of the others eta and the roofline stay."""
     shape = ConvShape(3, 64, 64, 28)
     least = 2 * 9 * 64 * 64 * 28 * 28 / made.PEAK_FLOPS  # seconds, of a kernel at the peak

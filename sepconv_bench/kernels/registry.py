@@ -25,7 +25,7 @@ import numpy as np
 from sepconv_bench import gpu
 from sepconv_bench.errors import KernelError
 from sepconv_bench.kernels.problem import GpuMemory, Problem, Steps, problem_from_arrays
-from sepconv_bench.model.declaration import DEVICES, USER, Algorithm, Declaration
+from sepconv_bench.model.declaration import DEVICES, USER, Algorithm, Declaration, Precision
 from sepconv_bench.model.operators import OPERATORS, Operator, get_operator
 from sepconv_bench.model.shapes import PROPERTIES, ConvShape, Property
 
@@ -79,7 +79,7 @@ class Kernel:
     `needs` names the modules that `bind` imports and that may be missing; the first is also the extra that brings them.
 
     `rounding(shape)`: how many times as much as float32 explains of the sum itself the result may differ from the exact one.
-    More than 1 for an algorithm that rounds more than a sum does, as Winograd's; its errors are told in units of that.
+    More than 1 for one that rounds more than a sum does, as Winograd's algorithm or TF32; its errors are told in units of that.
     """
 
     declaration: Declaration
@@ -170,6 +170,7 @@ def kernel(
     passes: tuple[str, ...] | None = None,
     like: str | None = None,
     algorithm: Algorithm = "direct",
+    precision: Precision = "float32",
     takes: tuple[Property, ...] = (),
     rounding: Callable[[ConvShape], float] = _as_a_sum,
 ) -> Callable[[Bind], Kernel]:
@@ -183,11 +184,12 @@ def kernel(
       for separable; ("separable",) for one that never writes the intermediate map.
     * `like`: of a separable kernel, the variant of standard that it is compared with; its own unless said.
     * `algorithm`: "direct", "im2col", "winograd", or "chosen" by the library.
+    * `precision`: of the numbers that are multiplied, "float32", or "tf32" on tensor cores.
 
     KernelError for a name that does not fit or is taken, for what cannot be called, and for passes that do not make up the
     operator.
     """
-    declaration = _declared(name, library, passes, like, algorithm)
+    declaration = _declared(name, library, passes, like, algorithm, precision)
     for what, given in (("supports", supports), ("unpack", unpack), ("rounding", rounding)):
         if not callable(given):
             raise KernelError(f"{what} of {name} is a {type(given).__name__}; it must be a function")
@@ -207,7 +209,7 @@ def kernel(
     return register
 
 
-def _declared(name: object, library: object, passes: object, like: object, algorithm: object) -> Declaration:
+def _declared(name: object, library: object, passes: object, like: object, algorithm: object, precision: object) -> Declaration:
     """The one place where a name is taken apart: what it says becomes what the kernel declares."""
     parts = _NAME.fullmatch(name) if isinstance(name, str) else None
     if parts is None or parts[1] not in DEVICES or parts[2] not in OPERATORS:
@@ -225,6 +227,7 @@ def _declared(name: object, library: object, passes: object, like: object, algor
     facts = {
         **{"device": device, "operator": operator, "variant": variant, "library": library},
         **{"passes": chosen, "like": variant if like is None else like, "algorithm": algorithm},
+        "precision": precision,
     }
     try:
         return msgspec.convert(facts, Declaration)

@@ -15,8 +15,8 @@ class Pair:
     `rung` is the variant where both are of one rung, "fastest / mine" or "mine / fastest" for a kernel without a like,
     and empty where they are compared only because they are the fastest of each, which `best` says.
 
-    The fastest standard kernel is one that multiplies as often as theory counts, where there is one: that is what the promise
-    counts on both sides. One that multiplies less often, by Winograd's algorithm, is compared beside it.
+    The fastest standard kernel is one that multiplies as often as theory counts, and in float32, where there is one: that is
+    what the promise counts on both sides. One by Winograd's algorithm, or on tensor cores, is compared beside it.
     """
 
     standard: str
@@ -39,7 +39,7 @@ def pairs(seconds: Mapping[str, float], declared: Mapping[str, Declaration]) -> 
         standard, separable = ([one for one in timed if one.operator == side] for side in ("standard", "separable"))
         if not standard or not separable:
             continue
-        counted = [one for one in standard if not one.multiplies_less] or standard
+        counted = [one for one in standard if not one.beyond_peak] or standard
         best = tuple(min((one.name for one in side), key=seconds.__getitem__) for side in (counted, separable))
         names = {one.name for one in standard}
         known = {one.name for one in here}

@@ -18,6 +18,7 @@ from sepconv_bench.model.shapes import ConvShape
 
 _ROWS_BYTES = 64 << 20  # the windows that einsum copies at a time
 _UNIT = 2.0**-24  # half an ulp of float32 at 1
+_TF32_UNIT = 2.0**-11  # and of TF32
 
 
 def reference_bytes(operator: Operator | str, shape: ConvShape) -> int:
@@ -138,6 +139,16 @@ def tolerance(
     K, bias = (tuple(np.abs(array) for array in arrays) for arrays in (weights, biases))
     magnitude = _convolve(operator, np.abs(F), K, _Steps.of(operator, shape), bias, lambda G: G)
     return (8 + 2 * np.sqrt(operator.terms(shape))) * _UNIT * magnitude + np.finfo(np.float32).tiny
+
+
+def tf32_rounding(operator: Operator | str, shape: ConvShape) -> float:
+    """How many times as much as `tolerance` a sum may be off whose factors were rounded to TF32 first.
+
+    Its mantissa has 10 bits after the point, so to round a number to the nearest moves it by up to 2^-11 of itself, and a
+    product of two by up to 2 x 2^-11 + 2^-22 of itself: that much of the sum of the products' magnitudes comes on top.
+    """
+    products = 2 * _TF32_UNIT + _TF32_UNIT**2
+    return 1 + products / ((8 + 2 * np.sqrt(get_operator(operator).terms(shape))) * _UNIT)
 
 
 class Reference:

@@ -320,10 +320,10 @@ def canonical(operator: str, shape: ConvShape) -> ConvShape:
 
 
 def fastest_times(cells: Sequence[Cell], operator: str, device: str) -> dict[ConvShape, Estimate]:
-    """Seconds of the fastest kernel of an operator by canonical shape, of the last cell that has it."""
+    """Seconds of the fastest float32 kernel of an operator by canonical shape, of the last cell that has it."""
     found = {}
     for cell in cells:
-        kernels = (cell.declared[name] for name in cell.times)
+        kernels = (cell.declared[name] for name in cell.times if cell.declared[name].precision == "float32")
         if timed := [one.name for one in kernels if (one.operator, one.device) == (operator, device)]:
             found[canonical(operator, cell.shape)] = cell.times[min(timed, key=lambda name: cell.times[name].value)]
     return found

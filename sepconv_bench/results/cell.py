@@ -101,7 +101,7 @@ class Cell:
         (of two stolen CPUs a sample of 0.1 ms loses more than one of 30 ms) and is no roof."""
         found = []
         for number, block in enumerate(self.samples.get(PEAK, [])):
-            counted = (kernel for kernel in self.times if not self.declared[kernel].multiplies_less)
+            counted = (kernel for kernel in self.times if not self.declared[kernel].beyond_peak)
             rates = (self._eta_of(kernel, [block], self.samples[kernel][number : number + 1]).value for kernel in counted)
             found.append(np.full(len(block), np.nan) if any(rate > 1 for rate in rates) else block)
         return found
@@ -126,15 +126,15 @@ class Cell:
 
     def eta(self, kernel: str) -> float:
         """Attained multiplication rate over the peak's of the same rounds, a multiplication counting for two FLOP. NaN of a
-        kernel that does fewer than theory counts."""
-        if kernel not in self.times or not self._peak_blocks or self.declared[kernel].multiplies_less:
+        kernel for which that peak is no roof."""
+        if kernel not in self.times or not self._peak_blocks or self.declared[kernel].beyond_peak:
             return float("nan")
         return self._eta_of(kernel, self._peak_blocks, self.samples[kernel]).value
 
     def roofline_s(self, kernel: str) -> float:
         """Seconds that a perfect kernel of the same passes would need: the peak of these rounds, and the run's bandwidth
-        relative to it. NaN of a kernel that does fewer multiplications than theory counts."""
-        if self.declared[kernel].multiplies_less:
+        relative to it. NaN of a kernel for which that peak is no roof."""
+        if self.declared[kernel].beyond_peak:
             return float("nan")
         return theory.roofline_time(self.declared[kernel].passes, self.shape, *self.roofs)
 
@@ -144,7 +144,10 @@ class Cell:
         return self.times[pair.separable].value / measured.value / perfect
 
     def held_by_memory(self, kernel: str) -> tuple[str, ...]:
-        """The passes of a kernel, as operators, for which memory bandwidth and not the peak is the roof."""
+        """The passes of a kernel, as operators, for which memory bandwidth and not the peak is the roof; none where that
+        peak is no roof."""
+        if self.declared[kernel].beyond_peak:
+            return ()
         return theory.held_by_memory(self.declared[kernel].passes, self.shape, *self.roofs)
 
     @property

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from sepconv_bench.model import attribution, theory
+from sepconv_bench.model.declaration import Declaration
 from sepconv_bench.results import columns
 from sepconv_bench.results.cell import Cell
 from sepconv_bench.results.fastest import fastest_pairs
@@ -52,8 +53,7 @@ def why(results: Results) -> pd.DataFrame:
                 "dominant": dominant,
                 "run": cell.run.number,
             }
-            fewer = cell.declared[pair.standard].multiplies_less
-            told = f"{pair.standard} multiplies less often than the promise counts" if fewer else _explained(row, seconds)
+            told = _set_apart(cell.declared[pair.standard]) or _explained(row, seconds)
             rows.append(row | {"explanation": told})
     return columns.WHY.frame(rows)
 
@@ -65,6 +65,13 @@ def _fixed_costs(cells: Sequence[Cell]) -> dict[str, float]:
         for kernel, time in cell.times.items():
             found.setdefault(kernel, []).append((time.value, cell.roofline_s(kernel)))
     return {kernel: attribution.fixed_cost(*zip(*values, strict=True)) for kernel, values in found.items()}
+
+
+def _set_apart(standard: Declaration) -> str:
+    """Why the promise does not hold for this standard kernel, or nothing where it does."""
+    if standard.precision != "float32":
+        return f"{standard.name} multiplies on tensor cores, whose peak was not timed"
+    return f"{standard.name} multiplies less often than the promise counts" if standard.beyond_peak else ""
 
 
 def _explained(row: dict, seconds: Sequence[float]) -> str:

@@ -257,7 +257,7 @@ class Contest:
         seconds = {name: self._launch_s[name] for name in right}
         compared = [(pair.standard, pair.separable) for pair in pairs(seconds, self._declared)]
         if beside_ours:
-            mine = [one for one in map(self._declared.__getitem__, right) if one.library == OURS and not one.multiplies_less]
+            mine = [one for one in map(self._declared.__getitem__, right) if one.library == OURS and not one.beyond_peak]
             ours = {one.operator: one.name for one in mine}
             beside = ((name, ours.get(self._declared[name].operator, name)) for name in right)
             compared += [(name, own) for name, own in beside if name != own]
@@ -265,7 +265,7 @@ class Contest:
 
     def _headlines(self, compared: list[tuple[str, str]]) -> list[tuple[str, str]]:
         """Those of the pairs whose fastest is the report's first: standard with separable, Winograd's aside."""
-        counted = {name for name, one in self._declared.items() if not one.multiplies_less}
+        counted = {name for name, one in self._declared.items() if not one.beyond_peak}
         operators = {name: one.operator for name, one in self._declared.items()}
         return [(top, below) for top, below in compared if top in counted and operators[top] != operators.get(below, PEAK)]
 

@@ -51,8 +51,13 @@ class BlockTile:
         return self.BP + FLOATS
 
     @property
+    def weight_pitch(self) -> int:
+        """Floats from one row of weights in shared memory to the next."""
+        return self.BN
+
+    @property
     def shared_bytes(self) -> int:
-        return 4 * 2 * self.BK * (self.pitch + self.BN)
+        return 4 * 2 * self.BK * (self.pitch + self.weight_pitch)
 
 
 @dataclass(frozen=True)

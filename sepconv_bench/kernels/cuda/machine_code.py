@@ -21,7 +21,8 @@ from sepconv_bench.kernels.cuda.arrays import Layout
 from sepconv_bench.kernels.cuda.launch import Pass
 from sepconv_bench.kernels.cuda.loops import loops_pass
 from sepconv_bench.kernels.cuda.product import product_pass, sum_pass
-from sepconv_bench.kernels.cuda.rungs import of_one, product_of, strip_of
+from sepconv_bench.kernels.cuda.rungs import of_one, product_of, strip_of, tensor_product_of
+from sepconv_bench.kernels.cuda.tensor import tensor_pass
 from sepconv_bench.kernels.cuda.tiled import depthwise_pass
 from sepconv_bench.model.declaration import Declaration
 from sepconv_bench.model.operators import DEPTHWISE, POINTWISE, SEPARABLE, Operator, get_operator
@@ -86,6 +87,8 @@ def passes(
     their layouts are given; with an epilogue they end with bias and ReLU6."""
     operator = get_operator(kernel.operator)
     F, G = F or Layout.dense(operator.F_shape(shape)), G or Layout.dense(operator.G_shape(shape))
+    if kernel.precision == "tf32":
+        return [tensor_pass(tensor_product_of(of_one(shape), F, G))]
     parts = [get_operator(part) for part in kernel.passes]
     G_hat = Layout.dense(DEPTHWISE.G_shape(shape))
     # From one pass to the next, of separable in two, goes the intermediate map.

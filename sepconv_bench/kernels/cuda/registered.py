@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from sepconv_bench.kernels.problem import Problem
 from sepconv_bench.kernels.registry import Launch, kernel
 from sepconv_bench.model.declaration import OURS
-from sepconv_bench.model.operators import OPERATORS
+from sepconv_bench.model.operators import OPERATORS, POINTWISE
+from sepconv_bench.model.reference import tf32_rounding
 
 if TYPE_CHECKING:
     from sepconv_bench.kernels.cuda.arrays import DeviceMap
@@ -34,6 +36,13 @@ def _fused(problem: Problem) -> Launch:
     return rungs.fused(problem)
 
 
+def _tensor(problem: Problem) -> Launch:
+    """Tiles in shared memory, multiplied by tensor cores in TF32."""
+    from sepconv_bench.kernels.cuda import rungs
+
+    return rungs.tensor(problem)
+
+
 def _fetch(given: DeviceMap, G: Any) -> None:
     from sepconv_bench.kernels.cuda.arrays import fetch
 
@@ -45,3 +54,5 @@ for _operator in OPERATORS:
 for _operator in OPERATORS:
     kernel(f"cuda.{_operator}.tiled", unpack=_fetch, library=OURS)(_tiled)
 kernel("cuda.separable.fused", unpack=_fetch, library=OURS, passes=("separable",), like="tiled")(_fused)
+_rounding = partial(tf32_rounding, POINTWISE)
+kernel("cuda.pointwise.tensor-tf32", unpack=_fetch, library=OURS, precision="tf32", rounding=_rounding)(_tensor)

@@ -15,6 +15,8 @@ from sepconv_bench.kernels.cuda.block_tile import Product, padded
 from sepconv_bench.kernels.cuda.launch import DeviceLaunch, Pass
 from sepconv_bench.kernels.cuda.loops import loops_pass
 from sepconv_bench.kernels.cuda.product import product_pass, sum_pass
+from sepconv_bench.kernels.cuda.tensor import TILE, tensor_pass
+from sepconv_bench.kernels.cuda.tensor_core import rounded_to_tf32
 from sepconv_bench.kernels.cuda.tiled import depthwise_pass
 from sepconv_bench.kernels.cuda.tiles import FUSED_TILES, TILES, choose_strip, choose_tile, fuses
 from sepconv_bench.kernels.problem import Problem
@@ -58,6 +60,14 @@ def fused(problem: Problem, biases: Sequence[np.ndarray] = ()) -> DeviceLaunch:
     return DeviceLaunch(_product(problem.shape, F, problem.K_tilde[None, None], G, bias, problem.K_hat, bias_hat), G)
 
 
+def tensor(problem: Problem) -> DeviceLaunch:
+    """Pointwise on tensor cores, in TF32."""
+    F, G = maps(problem)
+    product = tensor_product_of(of_one(problem.shape), F.layout, G.layout)
+    weights = copied(rounded_to_tf32(product.packed(problem.K_tilde[None])))
+    return DeviceLaunch([(tensor_pass(product), (F.floats, weights, G.floats))], G)
+
+
 def separable(problem: Problem, biases: Sequence[np.ndarray]) -> DeviceLaunch:
     """In one pass or in two, whichever is reckoned to be the faster on this GPU."""
     return (fused if fuses(problem.shape, gpu.multiprocessors()) else tiled)(problem, biases)
@@ -69,6 +79,11 @@ def product_of(shape: ConvShape, F: Layout, G: Layout, filtered: bool = False, e
     tiles, window = (FUSED_TILES, shape.D_K**2) if filtered else (TILES, 0)
     tile, splits = choose_tile(pixels, shape.N, shape.M, taps, gpu.multiprocessors(), tiles, window)
     return Product(shape, F, G, filtered, tile, splits, epilogue)
+
+
+def tensor_product_of(shape: ConvShape, F: Layout, G: Layout) -> Product:
+    """The product of standard on `shape` that tensor cores compute."""
+    return Product(shape, F, G, filtered=False, tile=TILE, splits=1)
 
 
 def strip_of(shape: ConvShape) -> tuple[int, int]:

@@ -223,14 +223,14 @@ def weight_loader(product: Product) -> Callable:
 def weight_storer(product: Product) -> Callable:
     """`store(B, w, buffer, thread)`: the quads to one of the two buffers, a row a term."""
     LOADS, THREADS = tuple(range(product.tile.weight_quads)), np.uint32(product.tile.threads)
-    FLOATS_B, BN = np.uint32(product.tile.BK * product.tile.BN), np.uint32(product.tile.BN)
+    FLOATS_B, PITCH = np.uint32(product.tile.BK * product.tile.weight_pitch), np.uint32(product.tile.weight_pitch)
     QUADS = np.uint32(product.tile.BN // FLOATS)
 
     @inlined
     def store_quads(B, w, buffer, thread):
         for load in LOADS:
             slot, first = uint32(thread + uint32(load) * THREADS), load * FLOATS
-            at = uint32(buffer * FLOATS_B + (slot // QUADS) * BN + (slot % QUADS) * uint32(4))
+            at = uint32(buffer * FLOATS_B + (slot // QUADS) * PITCH + (slot % QUADS) * uint32(4))
             store4(B, at, (w[first], w[first + 1], w[first + 2], w[first + 3]))
 
     return store_quads

@@ -1,12 +1,14 @@
-"""The peer on the GPU: cuDNN through torch, its own benchmark choosing the algorithm, in float32 throughout (no TF32).
+"""The peer on the GPU: cuDNN through torch, its own benchmark choosing the algorithm, in float32 but for `torch-tf32`.
 
 `torch` is channels_last, which is how F lies in memory; `torch-nchw` is torch's default layout, with F laid out so beforehand.
+`torch-tf32` is `torch` with cuDNN allowed to multiply on tensor cores, which round both factors to TF32.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +18,7 @@ from sepconv_bench.kernels.device_array import DeviceArray
 from sepconv_bench.kernels.problem import GroupedConvolution, Problem
 from sepconv_bench.kernels.registry import Launch, kernel
 from sepconv_bench.model.operators import OPERATORS
+from sepconv_bench.model.reference import tf32_rounding
 from sepconv_bench.model.shapes import ConvShape
 
 if TYPE_CHECKING:
@@ -37,8 +40,8 @@ def _without_cuda(shape: ConvShape) -> str | None:
 
 
 def configure() -> None:
-    """float32 throughout, algorithms by cuDNN's benchmark, and our stream as torch's current one from here on: entering a
-    context for each launch would cost more than a small one takes."""
+    """float32 unless a launch asks for TF32, algorithms by cuDNN's benchmark, and our stream as torch's current one from here
+    on: entering a context for each launch would cost more than a small one takes."""
     import torch
 
     torch.backends.cudnn.allow_tf32 = False
@@ -48,7 +51,7 @@ def configure() -> None:
     context.__enter__()
 
 
-def _bind(problem: Problem, layout: torch.memory_format) -> Launch:
+def _bind(problem: Problem, layout: torch.memory_format) -> Callable[[], Tensor]:
     import torch
 
     configure()
@@ -71,6 +74,21 @@ def _bind(problem: Problem, layout: torch.memory_format) -> Launch:
     return launch
 
 
+def allowing_tf32(launch: Callable[[], Tensor]) -> Callable[[], Tensor]:
+    """A launch during which cuDNN may use TF32; what was allowed before is so again after it, since other launches follow."""
+    import torch
+
+    def allowed() -> Tensor:
+        before = torch.backends.cudnn.allow_tf32
+        torch.backends.cudnn.allow_tf32 = True
+        try:
+            return launch()
+        finally:
+            torch.backends.cudnn.allow_tf32 = before
+
+    return allowed
+
+
 def _tensor(array: np.ndarray | DeviceArray) -> Tensor:
     import torch
 
@@ -90,7 +108,7 @@ def _unpack(given: Tensor, G: Any) -> None:
     gpu.stream().synchronize()
 
 
-def _channels_last(problem: Problem) -> Launch:
+def _channels_last(problem: Problem) -> Callable[[], Tensor]:
     """cuDNN, channels_last."""
     import torch
 
@@ -104,10 +122,16 @@ def _channels_first(problem: Problem) -> Launch:
     return _bind(problem, torch.contiguous_format)
 
 
-_DECLARED: Any = {
-    **{"supports": _without_cuda, "unpack": _unpack, "needs": ("torch",)},
-    **{"library": "torch", "algorithm": "chosen"},
-}
+def _with_tf32(problem: Problem) -> Launch:
+    """cuDNN, channels_last, TF32 on tensor cores."""
+    return allowing_tf32(_channels_last(problem))
+
+
+_DECLARED: Any = {"supports": _without_cuda, "unpack": _unpack, "needs": ("torch",), "algorithm": "chosen"}
 for _operator in OPERATORS:
-    kernel(f"cuda.{_operator}.torch", **_DECLARED)(_channels_last)
-    kernel(f"cuda.{_operator}.torch-nchw", **_DECLARED)(_channels_first)
+    kernel(f"cuda.{_operator}.torch", library="torch", **_DECLARED)(_channels_last)
+    kernel(f"cuda.{_operator}.torch-nchw", library="torch", **_DECLARED)(_channels_first)
+for _operator in ("standard", "pointwise"):
+    _rounding = partial(tf32_rounding, _operator)
+    # As a library of its own, so that no table counts it as torch's fastest way in float32.
+    kernel(f"cuda.{_operator}.torch-tf32", library="torch-tf32", precision="tf32", rounding=_rounding, **_DECLARED)(_with_tf32)
