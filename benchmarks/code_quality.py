@@ -23,11 +23,16 @@ class InnerLoop:
         code = [line for line in self.loop.lines if line.startswith("\t") and not line.lstrip().startswith(".")]
         return len(code) / self.loop.multiply_adds
 
+    def track_loads_per_multiply_add(self, tile):
+        return self.loop.loads / self.loop.multiply_adds
+
     def track_spills(self, tile):
         return self.loop.spills
 
     track_instructions_per_multiply_add.unit = "instructions"
     track_instructions_per_multiply_add.version = "1"
+    track_loads_per_multiply_add.unit = "loads"
+    track_loads_per_multiply_add.version = "1"
     track_spills.unit = "vectors on the stack"
     track_spills.version = "1"
 

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from itertools import product
 from math import ceil
 
+import numba
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sepconv_bench import ConvShape, Problem, get_kernel
+from sepconv_bench.kernels.cpu import blocking
 from sepconv_bench.kernels.cpu.blocking import (
     Blocks,
     Cut,
@@ -21,8 +26,9 @@ from sepconv_bench.kernels.cpu.blocking import (
     tiles_block,
     update_cycles,
 )
+from sepconv_bench.kernels.cpu.choice import choose
 from sepconv_bench.kernels.cpu.layout import Sizes
-from sepconv_bench.kernels.cpu.registers import Vectors
+from sepconv_bench.kernels.cpu.registers import Vectors, host_vectors
 from sepconv_bench.kernels.cpu.shares import first_pixel, next_tile, share_of, shares_of, tile_at
 from sepconv_bench.model.grids import GRIDS
 
@@ -84,6 +90,55 @@ def test_a_tile_loads_less_than_it_multiplies(shape, threads):
         for (MR, _), (NV, _) in product(blocks.pixels.counted(), blocks.vectors.counted()):
             assert NV == 1 or (MR + NV) / (MR * NV) <= 5 / 6
         assert blocks.vectors.most > 1 or AVX2.lanes >= shape.N
+
+
+def _grids() -> list[ConvShape]:
+    return list(dict.fromkeys(shape for name in ("default", "mobilenet", "inception") for shape in GRIDS[name].shapes))
+
+
+@pytest.mark.parametrize(("vectors", "most"), [*zip(WIDTHS, (0.595, 0.61, 0.54, 0.44), strict=True)], ids=str)
+def test_the_chosen_tiles_need_no_more_loads_than_they_did(vectors, most):
+    """Loads a multiply-add of the tiles that the kernels choose, the mean over the grids: a gate that needs no clock.
+    test_tile.py holds the machine code to the same count."""
+    chosen = [product.best.blocks for shape in _grids() for product in choose(shape, vectors, threads=2).products]
+    tiles = [(blocks.pixels.most, blocks.vectors.most) for blocks in chosen]
+    assert sum((MR + NV) / (MR * NV) for MR, NV in tiles) / len(tiles) <= most
+
+
+class _AskedError(Exception):
+    """What a kernel asks for, in place of what it would be given."""
+
+
+@pytest.mark.parametrize("shape", [ConvShape(3, 40, 72, 30, batch=2), ConvShape(5, 24, 64, 14, D_G_w=20, stride=2)], ids=str)
+@pytest.mark.parametrize("name", ["cpu.standard.tiled", "cpu.pointwise.tiled", "cpu.separable.fused"])
+def test_what_is_explained_is_what_the_kernel_chooses(name, shape, monkeypatch):
+    if name == "cpu.pointwise.tiled":
+        shape = replace(shape, D_K=1, stride=1)
+
+    def stop(*arguments: object, **named: object) -> Blocks:
+        raise _AskedError(product_blocks(*arguments, **named))
+
+    kernel = get_kernel(name)
+    problem = Problem.draw(kernel.operator, shape, np.random.default_rng(0))
+    monkeypatch.setattr(blocking, "product_blocks", stop)
+    with pytest.raises(_AskedError) as asked:
+        kernel.bind(problem)
+    chosen = choose(shape, host_vectors(), numba.get_num_threads())
+    assert [product.best.blocks for product in chosen.products if product.kernel == name] == [*asked.value.args]
+
+
+def test_the_lines_of_a_choice_say_which_tile_and_why():
+    """3 x 3, 64 to 128 channels, 14 wide, with AVX2: 4 pixels x 3 vectors are 22 instructions, 3.25 of them a cycle."""
+    chosen = choose(ConvShape(3, 64, 128, 14), AVX2, threads=1)
+    standard = chosen.products[0]
+    assert standard.lines[0] == (
+        "cpu.standard.tiled: 4 pixels x 3 vectors, predicted 1.1 M cycles; next 5 x 2 with 1.13 M (+2.7%)"
+    )
+    assert standard.lines[1] == "  one update takes 6.8 cycles, bound by instructions; 0.58 loads a multiply-add"
+    assert standard.best.cycles <= standard.runner_up.cycles
+    assert chosen.lines[-1].startswith("separable in a network: fused, in one pass: L2 holds the 32 KB")
+    assert "in two passes: L2 has no room for the 1024 KB" in choose(ConvShape(3, 512, 512, 14), AVX2, 1).lines[-1]
+    assert choose(ConvShape(1, 8, 8, 1), AVX2, 1).products[0].lines[0].endswith("no other tile fits")
 
 
 def test_an_uneven_cut_is_charged_for_what_it_is():

@@ -241,8 +241,18 @@ def test_an_explanation_adds_up(committed):
         for side, parts in told.parts.items():
             assert parts.multiplying == pytest.approx(2 * theory.multiplications(side, shape) / told.peak_flops)
             assert parts.seconds == pytest.approx(told.times[side].value, rel=0.05)
-        assert 18 <= str(told).count("\n") + 1 <= 22
+        assert 28 <= str(told).count("\n") + 1 <= 32
         assert told.remedy in str(told)
+        assert "\n".join(told.chosen) in str(told)
+
+
+def test_tiles_are_explained_where_our_kernels_take_the_shape():
+    lines = explaining.chosen_tiles(ConvShape(3, 64, 128, 56))
+    assert [line.partition(":")[0] for line in lines if line.startswith("cpu.")] == [
+        *("cpu.standard.tiled", "cpu.pointwise.tiled", "cpu.separable.fused"),
+        "cpu.depthwise.tiled, and the filter of both separable kernels",
+    ]
+    assert explaining.chosen_tiles(ConvShape(3, 64, 128, 56, dilation=2)) == ()
 
 
 def test_explain_takes_both_names_of_a_size(door, committed):

@@ -21,7 +21,9 @@ from numba import njit, types
 from sepconv_bench import ConvShape, Problem, get_kernel, kernel_names
 from sepconv_bench.kernels.cpu import blocking
 from sepconv_bench.kernels.cpu.assembly import inner_loop, product_loop, roll_loop, row_loop
+from sepconv_bench.kernels.cpu.choice import choose
 from sepconv_bench.kernels.cpu.registers import Tile, Vectors, host_vectors
+from sepconv_bench.model.grids import get_grid
 from sepconv_bench.model.reference import Reference
 from sepconv_bench.network import host
 
@@ -57,6 +59,22 @@ def test_the_inner_loop_of_a_product_is_its_multiply_adds_with_nothing_on_the_st
     assert len(loop.lines) <= tile.MR * tile.NV + tile.MR + tile.NV + 6 + 3 * prefetches
 
 
+def _chosen_tiles() -> list[tuple[int, int]]:
+    """Pixels and vectors of all tiles that are chosen here for the shapes of the grids, on one thread or two."""
+    shapes = dict.fromkeys(shape for name in ("default", "mobilenet", "inception") for shape in get_grid(name).shapes)
+    chosen = [choose(shape, VECTORS, threads).products for shape in shapes for threads in (1, 2)]
+    blocks = [product.best.blocks for products in chosen for product in products]
+    return sorted({(one.pixels.most, one.vectors.most) for one in blocks})
+
+
+@pytest.mark.sampled(2)
+@pytest.mark.parametrize(("MR", "NV"), _chosen_tiles())
+def test_a_chosen_tile_loads_each_pixel_and_each_vector_of_weights_once(MR, NV):
+    """(MR + NV) / (MR NV) loads a multiply-add: what blocking.py reckons with, and test_blocking.py holds over the grids."""
+    loop = product_loop(Tile(MR, NV, LANES))
+    assert 0 < loop.loads / loop.multiply_adds <= (MR + NV) / (MR * NV)
+
+
 @pytest.mark.sampled(2)
 @pytest.mark.parametrize(("D_K", "stride"), [(3, 1), (3, 2), (5, 1)])
 def test_the_inner_loop_of_a_depthwise_tile_is_its_multiply_adds_with_nothing_on_the_stack(D_K, stride):
@@ -79,7 +97,10 @@ def test_the_inner_loop_of_a_rolling_depthwise_tile_loads_each_pixel_once():
 
 
 def test_the_guard_sees_a_tile_that_does_not_fit_into_the_registers():
-    assert product_loop(Tile(20, 2, LANES)).spills > 0
+    tile = Tile(20, 2, LANES)
+    loop = product_loop(tile)
+    assert loop.spills > 0
+    assert loop.loads > tile.MR + tile.NV
 
 
 def test_the_guard_sees_a_loop_that_is_not_vectorised():
@@ -104,10 +125,10 @@ def test_the_inner_loops_are_whole_with_avx2_as_well():
         for NV in (1, 2, 3):
             tile = Tile(vectors.max_pixels(NV), NV, vectors.lanes)
             loop = product_loop(tile)
-            print(tile.MR, NV, tile.lanes, loop.multiply_adds - tile.MR * NV, loop.spills)
+            print(tile.MR, NV, tile.lanes, loop.multiply_adds - tile.MR * NV, loop.loads - tile.MR - NV, loop.spills)
     """
     done = python(source, **FORCED[8])
-    assert done.stdout.splitlines() == ["14 1 8 0 0", "6 2 8 0 0", "4 3 8 0 0"], done.stderr
+    assert done.stdout.splitlines() == ["14 1 8 0 0 0", "6 2 8 0 0 0", "4 3 8 0 0 0"], done.stderr
 
 
 # ---------------------------------------------------------------------------------------------- edges

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from sepconv_bench.model import attribution, theory
+from sepconv_bench.model.operators import SEPARABLE, STANDARD
 from sepconv_bench.model.shapes import ConvShape
 from sepconv_bench.predict.knowledge import Knowledge
 from sepconv_bench.report.explained import SIDES, Explained, Parts
@@ -14,7 +15,7 @@ from sepconv_bench.run import folders
 
 def explain(shape: ConvShape, results: str | Path | None = None, device: str = "cpu") -> Explained:
     """What a layer should cost, what it costs here as standard and as separable convolution, and which part multiply-adds,
-    bytes, launch and kernel quality take.
+    bytes, launch and kernel quality take; on a CPU also which tiles our kernels choose here, and why.
 
     `results`: the folder whose cells to go by, by default the latest of this machine. A shape that it holds is as it was
     measured, any other is predicted; ResultsError where it holds too few.
@@ -41,4 +42,20 @@ def explain(shape: ConvShape, results: str | Path | None = None, device: str = "
     given = ([one[side] for side in SIDES] for one in (seconds, roofs, fixed))
     factors = attribution.factors(promised, sides.speedup.value, *given)
     held = theory.held_by_memory(SIDES, shape, *knowledge.roofs)
-    return Explained(shape, times, sides.speedup, parts, factors, held, knowledge.roofs.peak, knowledge.accuracy, folder)
+    chosen = chosen_tiles(shape) if device == "cpu" else ()
+    peak, accuracy = knowledge.roofs.peak, knowledge.accuracy
+    return Explained(shape, times, sides.speedup, parts, factors, held, peak, accuracy, folder, chosen)
+
+
+def chosen_tiles(shape: ConvShape) -> tuple[str, ...]:
+    """Lines about the tiles of our kernels on this CPU; none for a shape that they do not take."""
+    # Numba starts slowly: only where it is needed.
+    import numba
+
+    from sepconv_bench.kernels.cpu.choice import choose
+    from sepconv_bench.kernels.cpu.registers import host_vectors
+    from sepconv_bench.kernels.cpu.tiled import TAKES
+
+    if not {*STANDARD.properties(shape), *SEPARABLE.properties(shape)} <= {*TAKES}:
+        return ()
+    return choose(shape, host_vectors(), numba.get_num_threads()).lines

@@ -42,7 +42,8 @@ class Parts:
 class Explained:
     """A layer as standard and as separable convolution; `print` it, or look at it in a notebook.
 
-    `parts`, `times` and `held_by_memory` by side; `factors` lead from `promised` to `speedup`, exactly.
+    `parts`, `times` and `held_by_memory` by side; `factors` lead from `promised` to `speedup`, exactly. `chosen`: the tiles of
+    our kernels on this CPU and why, in lines.
     """
 
     shape: ConvShape
@@ -54,6 +55,7 @@ class Explained:
     peak_flops: float
     accuracy: Accuracy | None
     folder: Path
+    chosen: tuple[str, ...] = ()
 
     @property
     def promised(self) -> float:
@@ -115,7 +117,8 @@ def _lines(one: Explained) -> list[str]:
     )
     if outside := one.speedup.outside:
         source += f" {outside} {'is' if ' ' not in outside else 'are'} beyond what was measured: believe it less."
-    return [head, "", *table.splitlines(), "", product, "", one.remedy, "", source]
+    chosen = [*one.chosen, ""] if one.chosen else []
+    return [head, "", *table.splitlines(), "", product, "", *chosen, one.remedy, "", source]
 
 
 def _remedy(one: Explained) -> str:

@@ -20,14 +20,19 @@ _JUMP = re.compile(r"^\s+(?:j[a-z]+|b(?:\.[a-z]+)?|cbn?z|tbn?z)\s.*?(\.?L[\w.$]+
 _PACKED = (re.compile(r"\s+vfmadd\d+ps\s"), re.compile(r"\s+v?mulps\s"), re.compile(r"\s+fmla\s+v\d+\.4s"))
 # A vector moved to or from the stack. Addresses may be there: they cost an integer load, of which there are enough.
 _REMARK = re.compile(r"\s*#")
+# A vector that an instruction reads from memory, by a move or as an operand of its own: on x86 the register that it goes to is
+# the last.
+_LOAD = re.compile(r"\s+v?[a-z]\w*\s[^#]*\(%?\w.*\).*,\s*%[xyz]mm\d+|\s+(?:ld1r?|ldr|ldur|ldp)\s+\{?\s*[bhsdqv]\d")
 _SPILL = re.compile(r"\(%rsp\).*%[xyz]mm|%[xyz]mm.*\(%rsp\)|\b[qv]\d+\b.*\[sp\b")
 
 
 @dataclass(frozen=True)
 class InnerLoop:
-    """The innermost loop with most packed multiply-adds: how many there are, and how many times a vector is on the stack."""
+    """The innermost loop with most packed multiply-adds: how many there are, how many instructions load a vector or a float for
+    them, and how many times a vector is on the stack."""
 
     multiply_adds: int
+    loads: int
     spills: int
     lines: tuple[str, ...]
 
@@ -36,7 +41,7 @@ def inner_loop(function: Dispatcher, signature: tuple) -> InnerLoop:
     """Compile `function` for a signature and read its assembly; ValueError where no loop multiplies vectors."""
     function.compile(signature)
     loops = [
-        InnerLoop(max(sum(bool(packed.match(line)) for line in body) for packed in _PACKED), _spills(body), tuple(body))
+        InnerLoop(max(_count(packed, body) for packed in _PACKED), _count(_LOAD, body), _count(_SPILL, body), tuple(body))
         for body in _innermost([line for line in function.inspect_asm(signature).splitlines() if not _REMARK.match(line)])
     ]
     best = max(loops, key=lambda loop: loop.multiply_adds, default=None)
@@ -77,5 +82,5 @@ def _innermost(lines: list[str]) -> list[list[str]]:
     return [lines[start : end + 1] for start, end in inner]
 
 
-def _spills(body: list[str]) -> int:
-    return sum(bool(_SPILL.search(line)) for line in body)
+def _count(pattern: re.Pattern[str], body: list[str]) -> int:
+    return sum(bool(pattern.search(line)) for line in body)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cache
 from math import ceil
+from typing import NamedTuple
 
 from sepconv_bench.kernels.cpu.registers import Vectors
 
@@ -78,14 +79,35 @@ class Blocks:
         return self.tile_threads * self.panel_threads
 
 
+class Candidate(NamedTuple):
+    """Blocks that a product could be cut into, and the cycles that they should take the busiest thread."""
+
+    cycles: float
+    blocks: Blocks
+
+
 def update_cycles(MR: int, NV: int, from_L2: int = 0) -> float:
-    """Cycles of one rank-1 update: those of its multiply-adds, of its loads, of all its instructions, of the floats of weights
-    that come out of L2, or the latency of a sum, whichever are most. A tile of one vector is bound by its loads and
-    instructions: for a multiply-add 14 x 1 takes 1.2 times as long as 4 x 3, of what 16 registers hold."""
+    """Cycles of one rank-1 update: the most of what bounds it. A tile of one vector is bound by its loads and instructions: for
+    a multiply-add 14 x 1 takes 1.2 times as long as 4 x 3, of what 16 registers hold."""
+    return max(update_bounds(MR, NV, from_L2).values())
+
+
+def update_bounds(MR: int, NV: int, from_L2: int = 0) -> dict[str, float]:
+    """Cycles that each part of one rank-1 update takes at least: its multiply-adds, its loads, all its instructions, the floats
+    of weights that come out of L2, and the latency of a sum."""
     multiply_adds, loads = MR * NV, MR + NV
-    instructions = multiply_adds + loads + _LOOP_INSTRUCTIONS
-    work = (multiply_adds / _MULTIPLY_ADDS, loads / _LOADS, instructions / _ISSUED, from_L2 / _L2_LOADED)
-    return max(*work, _LATENCY_CYCLES)
+    return {
+        "multiply-adds": multiply_adds / _MULTIPLY_ADDS,
+        "loads": loads / _LOADS,
+        "instructions": (multiply_adds + loads + _LOOP_INSTRUCTIONS) / _ISSUED,
+        "weights from L2": from_L2 / _L2_LOADED,
+        "the latency of a sum": _LATENCY_CYCLES,
+    }
+
+
+def lanes_from_L2(updates: int, NV: int, lanes: int) -> int:
+    """Of a vector of weights, those that come out of L2: all, or none where L1 holds a panel of `updates` x NV vectors."""
+    return lanes if updates * NV * lanes > _L1_FLOATS else 0
 
 
 @cache
@@ -96,12 +118,19 @@ def product_blocks(
 
     `filter_taps`: of a depthwise convolution which each thread does on its rows first, whatever its share of the panels.
     """
+    return ranked_products(rows, width, M, N, taps, vectors, threads, filter_taps)[0].blocks
+
+
+def ranked_products(
+    rows: int, width: int, M: int, N: int, taps: int, vectors: Vectors, threads: int, filter_taps: int = 0
+) -> list[Candidate]:
+    """All candidates for `product_blocks`, the one with the least work for the busiest thread first."""
     candidates, updates = _cuts(width, ceil(N / vectors.lanes), vectors), taps * M
     filtering = filter_taps * ceil(M / vectors.lanes) * width  # of a row
 
     def row_cycles(pixels: Cut, panels: Cut, first: int, last: int) -> float:
-        from_L2 = updates * panels.most * vectors.lanes > _L1_FLOATS
-        return updates * _row_cycles(pixels, panels.counted(first, last), vectors.lanes * from_L2)
+        lanes = lanes_from_L2(updates, panels.most, vectors.lanes)
+        return updates * _row_cycles(pixels, panels.counted(first, last), lanes)
 
     serial = rows * (filtering + min(row_cycles(*cuts, 0, cuts[1].parts) for cuts in candidates))
     found = []
@@ -113,8 +142,8 @@ def product_blocks(
             shared = 1 if filter_taps else pixels.parts  # whole rows, or each tile by itself
             rows_each = ceil(rows * shared / tile_threads) / shared
             blocks = Blocks(pixels, panels, tile_threads, panel_threads)
-            found.append((rows_each * (filtering + busiest) + max(0, read - _L2_FLOATS), blocks))
-    return min(found, key=lambda one: one[0])[1]
+            found.append(Candidate(rows_each * (filtering + busiest) + max(0, read - _L2_FLOATS), blocks))
+    return sorted(found, key=lambda one: one.cycles)
 
 
 def _cuts(width: int, count: int, vectors: Vectors) -> list[tuple[Cut, Cut]]:
