@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from sepconv_bench.cli import main
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser
+    from playwright.sync_api import Browser, Page
 
 QUICK = ("--time-limit", "0.1", "--target", "0.5")
 
@@ -214,3 +214,19 @@ def browser() -> Iterator[Browser]:
         started = playwright.chromium.launch(executable_path=path, args=list(_QUIET))
         yield started
         started.close()
+
+
+@pytest.fixture
+def page(report: Path, browser: Browser) -> Iterator[Page]:
+    """The test file's `report` on a desk, in light; whatever the browser complains of, or asks of a network, fails the test."""
+    context = browser.new_context(viewport={"width": 1280, "height": 900}, permissions=["clipboard-read", "clipboard-write"])
+    opened = context.new_page()
+    complaints: list[str] = []
+    opened.on("console", lambda message: complaints.append(message.text) if message.type in ("error", "warning") else None)
+    opened.on("pageerror", lambda error: complaints.append(str(error)))
+    local = ("file:", "data:", "blob:")
+    opened.on("request", lambda request: None if request.url.startswith(local) else complaints.append(request.url))
+    opened.goto(report.as_uri())
+    yield opened
+    context.close()
+    assert not complaints

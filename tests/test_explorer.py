@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from itertools import product
 from math import prod
 from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Page
 
 from sepconv_bench.model.shapes import ConvShape
 from sepconv_bench.predict.prediction import Model
@@ -41,22 +40,6 @@ def report(committed: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch, store.open_results(committed) as results:
         patch.setattr(drawn, "ENTRIES", [entry for entry in drawn.ENTRIES if entry.stem == "speedup"])
         return module.write_report(results, folder)
-
-
-@pytest.fixture
-def page(report: Path, browser: Browser) -> Iterator[Page]:
-    context = browser.new_context(viewport={"width": 1280, "height": 900})
-    opened = context.new_page()
-    complaints: list[str] = []
-    opened.on("console", lambda message: complaints.append(message.text) if message.type in ("error", "warning") else None)
-    opened.on("pageerror", lambda error: complaints.append(str(error)))
-    opened.on(
-        "request", lambda request: complaints.append(request.url) if not request.url.startswith(("file:", "data:")) else None
-    )
-    opened.goto(report.as_uri())
-    yield opened
-    context.close()
-    assert not complaints
 
 
 def sizes(page: Page) -> dict[str, int]:

@@ -5,13 +5,19 @@ from __future__ import annotations
 from collections import Counter
 
 import made
+import matplotlib.pyplot as plt
+import numpy as np
 import pytest
+from matplotlib.collections import LineCollection
 
 from sepconv_bench.model.shapes import ConvShape
 from sepconv_bench.report import drawn
+from sepconv_bench.report.figures.crossover import crossover
+from sepconv_bench.report.figures.headline import headline
+from sepconv_bench.report.figures.machines import machines
 from sepconv_bench.report.figures.over import over
 from sepconv_bench.report.figures.registry import ENTRIES, Entry
-from sepconv_bench.results.store import create
+from sepconv_bench.results import store
 from sepconv_bench.results.tables import TABLES, ratios
 
 # Of each section what its page gives beside the tables.
@@ -37,9 +43,35 @@ def test_a_course_is_drawn_through_three_values_and_a_panel_needs_two(widths, na
     kernels = {made.declared(f"cpu.{side}.tiled"): 1e-4 for side in ("standard", "separable")}
     other = {made.declared("cpu.standard.other"): 2e-4}  # of one width alone
     cells = [made.measured(ConvShape(D_K, 16, 64, 14), kernels | (other if D_K == 3 else {})) for D_K in widths]
-    with create(tmp_path) as results:
+    with store.create(tmp_path) as results:
         number = results.add_run(made.MACHINE, made.settings([]), made.CEILINGS)
         for cell in cells:
             results.add_cell(number, cell)
         figure = over(ratios(results), "D_K")
     assert names == (figure and [axes.get_title(loc="left") for axes in figure.axes if axes.get_title(loc="left")])
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("name", ["headline", "crossover", "over", "machines"])
+def test_an_interval_that_is_open_to_one_side_runs_to_the_edge(name, committed):
+    """As a noisy machine gives them: no logarithm is taken of what is not above 0, and the bar is there."""
+    draw = {
+        "headline": headline,
+        "crossover": crossover,
+        "over": lambda table: over(table, "N"),
+        "machines": lambda table: machines(table[table.best].assign(machine="one")),
+    }[name]
+    with store.open_results(committed) as results:
+        table = ratios(results)
+    none, below, endless = table.index[table.best & (table.D_K == 3) & (table.M == 64) & (table.D_G == 28)][:3]
+    table.loc[[none, below], "speedup_lo"] = 0.0, -0.3
+    table.loc[endless, "speedup_hi"] = np.inf
+    found = set()
+    for axes in draw(table).axes:
+        across = int(name != "machines")
+        edges = (axes.get_xlim, axes.get_ylim)[across]()
+        for lines in (one for one in axes.collections if isinstance(one, LineCollection)):
+            for ends in (segment[:, across] for segment in lines.get_segments()):
+                found |= {(end, edge) for end in ends for edge in ("low", "high") if edges[edge == "high"] in ends}
+    assert {(table.speedup_hi[none], "low"), (table.speedup_hi[below], "low"), (table.speedup_lo[endless], "high")} <= found
+    plt.close("all")

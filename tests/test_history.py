@@ -159,7 +159,10 @@ def test_the_page_says_it_and_escapes_what_came_from_outside(recorded, door, tmp
     assert "skipped" in page
     figures = sorted(path.name for path in (tmp_path / "out" / "figures").glob("*.svg"))
     assert figures == [f"here__b_-{stem}.svg" for stem in ("cost_ratio", "speedup", "times")]
-    assert not re.search(r"(src|href)=\"(?!data:)", page), "the page needs nothing but itself"
+    assert not re.search(r"(src|href)=\"(?!data:|#)", page), "the page needs nothing but itself"
+    linked, sections = re.findall(r'href="#([\w-]+)"', page), re.findall(r'<h[23] id="([\w-]+)"', page)
+    assert len(linked) == 5
+    assert linked == sections, "the contents are all sections, in order"
 
 
 @pytest.mark.parametrize(

@@ -3,17 +3,20 @@ point is; with scripts tables sort and filter, without them everything is there.
 
 from __future__ import annotations
 
+import csv
 import io
 import re
-from collections.abc import Iterator
+import shutil
+import sqlite3
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from PIL import Image, ImageColor
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Page
 
 from sepconv_bench.report import drawn
 from sepconv_bench.report import page as module
@@ -34,23 +37,6 @@ PHONE, DESK = {"width": 390, "height": 844}, {"width": 1280, "height": 900}
 @pytest.fixture(scope="module")
 def report(swept: Path) -> Path:
     return swept / "index.html"
-
-
-@pytest.fixture
-def page(report: Path, browser: Browser) -> Iterator[Page]:
-    """On a desk, in light; whatever the browser complains of fails the test."""
-    context = browser.new_context(viewport=DESK)
-    opened = context.new_page()
-    complaints: list[str] = []
-    opened.on("console", lambda message: complaints.append(message.text) if message.type in ("error", "warning") else None)
-    opened.on("pageerror", lambda error: complaints.append(str(error)))
-    opened.on(
-        "request", lambda request: complaints.append(request.url) if not request.url.startswith(("file:", "data:")) else None
-    )
-    opened.goto(report.as_uri())
-    yield opened
-    context.close()
-    assert not complaints
 
 
 def rows(page: Page) -> list[list[str]]:
@@ -125,6 +111,60 @@ def test_rows_are_filtered_by_words_and_by_numbers(page):
     assert rows(page) == []
     page.get_by_label("Filter speedups").fill("")
     assert len(rows(page)) == len(everything)
+
+
+@pytest.fixture(scope="module")
+def lists(swept: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """By the name of each table that a page may have, a page that has it."""
+    network = Path(__file__).parents[1] / "reports" / "mobilenet-v1-amd-epyc-2-threads"
+    failed = tmp_path_factory.mktemp("failed")
+    shutil.copy(swept / store.FILE_NAME, failed)
+    with sqlite3.connect(failed / store.FILE_NAME) as connection:
+        kernel, reason = "cpu.separable.numpy", 'no, "none"'
+        connection.execute("UPDATE outcomes SET status = 'failed', reason = ? WHERE kernel = ?", (reason, kernel))
+    connection.close()
+    pages = dict.fromkeys(("Speedups", "Times"), swept / "index.html")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(drawn, "ENTRIES", [entry for entry in drawn.ENTRIES if entry.stem == "latency"])
+        for name, folder in (("Steps", network), ("Failures", failed)):
+            with store.open_results(folder) as results:
+                pages[name] = module.write_report(results, tmp_path_factory.mktemp(name))
+    return pages
+
+
+@pytest.mark.parametrize(("name", "word"), [("Speedups", "loops"), ("Times", "loops"), ("Steps", "512"), ("Failures", "32")])
+def test_every_table_is_copied_and_downloaded_as_it_is_sorted_and_filtered(page, lists, name, word):
+    page.goto(lists[name].as_uri())
+    table = page.get_by_role("region", name=name, include_hidden=True)
+    if name == "Times":
+        page.get_by_text("one a kernel and shape").click()
+    everything = table.locator("tbody tr").count()
+    table.locator("th button").last.click()
+    table.locator("th button").nth(1).click()
+    page.get_by_label(f"Filter {name.lower()}").fill(word)
+    seen = [row.locator("th, td").all_text_contents() for row in table.locator("tr:visible").all()]
+    assert 1 < len(seen) < 1 + everything
+    assert all(word in " ".join(row) for row in seen[1:])
+    assert [float(row[1]) for row in seen[1:]] == sorted(float(row[1]) for row in seen[1:])
+    tools = page.locator(".tools").filter(has=page.get_by_label(f"Filter {name.lower()}"))
+    tools.get_by_role("button", name="Copy").click()
+    tools.get_by_role("button", name="Copied").wait_for()
+    copied = page.evaluate("navigator.clipboard.readText()")
+    assert [line.split("\t") for line in copied.split("\n")] == seen
+    with page.expect_download() as download:
+        tools.get_by_role("button", name="Download CSV").click()
+    assert download.value.suggested_filename == f"{name.lower()}.csv"
+    assert [*csv.reader(io.StringIO(download.value.path().read_text(encoding="utf-8")))] == seen
+
+
+def test_the_command_beside_the_tables_writes_all_samples(page, swept, door, tmp_path):
+    _, *words = page.locator("#speedups + p code").inner_text().split()
+    written = tmp_path / "samples.parquet"
+    done = door(*({"DIR": swept, "samples.parquet": written}.get(word, word) for word in words))
+    assert done.returncode == 0, done.stderr
+    with store.open_results(swept) as results:
+        expected = tables.table(results, "samples")
+    assert len(pd.read_parquet(written)) == len(expected) > 100
 
 
 def test_a_point_says_which_shape_it_is_and_leads_to_its_row(page, swept):

@@ -97,7 +97,8 @@ def test_report_takes_several_folders(folders, tmp_path: Path, door: Callable):
     assert done.returncode == 0, done.stderr
     page = (tmp_path / "out" / "index.html").read_text()
     assert "machines.svg" in {file.name for file in (tmp_path / "out" / "figures").iterdir()}
-    assert not re.search(r'(?:src|href)="(?!data:)', page)
+    assert not re.search(r'(?:src|href)="(?!data:|#)', page)
+    assert re.findall(r'href="#(\w+)"', page) == re.findall(r'<h2 id="(\w+)"', page), "the contents are all sections, in order"
     assert "there&lt;b&gt;" in page
     assert "there<b>" not in page
     for row in compared(folders).itertuples():

@@ -16,7 +16,7 @@ from sepconv_bench import files
 from sepconv_bench.errors import ResultsError
 from sepconv_bench.model.shapes import AXES
 from sepconv_bench.report import markdown
-from sepconv_bench.report.claims import Tile, claims, reason, tiles
+from sepconv_bench.report.claims import Tile, claims, claims_of_network, reason, tiles
 from sepconv_bench.report.drawn import FIGURES, DrawnFigure, drawn
 from sepconv_bench.report.explorer import Explorer, explorer
 from sepconv_bench.report.machine_facts import machine_facts
@@ -88,7 +88,7 @@ def write_report(results: Results, folder: Path) -> Path:
         **vars(tables),
         "run": run,
         "source": f"{run.machine.describe()}; measured {dates}",
-        "claims": claims(tables.ratios, tables.why, tables.timings),
+        "claims": claims(tables.ratios, tables.why, tables.timings) | claims_of_network(tables.layers),
     }
     first = _First(tiles(tables.ratios, tables.layers), reason(tables.why, tables.layers), run.machine.describe(), dates)
     try:

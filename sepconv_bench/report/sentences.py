@@ -92,7 +92,9 @@ def describe_reasons(why: pd.DataFrame) -> list[str]:
         counted = Counter(rows.dominant[rows.dominant != "none"]).most_common()
         if counted:
             moved = "; ".join(f"on {count} {FACTORS[name]}" for name, count in counted)
-            sentences.append(f"What moves the {sum(count for _, count in counted)} shapes {where} their promise most: {moved}.")
+            total = sum(count for _, count in counted)
+            shapes = f"{total} shapes {where} their" if total > 1 else f"one shape {where} its"
+            sentences.append(f"What moves the {shapes} promise most: {moved}.")
     most = best.iloc[int(np.argmax(np.abs(np.log((best.speedup / best.theory_speedup).to_numpy()))))]
     sentences.append(f"Furthest from it is {describe_shape(most)}: {most.explanation}.")
     return sentences

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
@@ -10,7 +9,7 @@ from matplotlib.patches import Patch
 from sepconv_bench.model import theory
 from sepconv_bench.model.shapes import FIELDS, ConvShape
 from sepconv_bench.report.figures.palette import WASH, of_widths
-from sepconv_bench.report.figures.points import bars, interval_handles, panels
+from sepconv_bench.report.figures.points import bars, interval_handles, panels, reach
 from sepconv_bench.report.figures.style import SPEEDUP, facets, legend_below, log_axis, look_handles, styled, title
 from sepconv_bench.report.plain import in_figure
 
@@ -24,8 +23,7 @@ def crossover(ratios: pd.DataFrame) -> Figure | None:
     figure, grid = facets(len(parts), height=3.4)
     looks = of_widths(ratios.D_K)
     sizes = ratios.apply(_multiply_adds, axis=1)
-    low, high = ratios.speedup_lo.replace(0, np.nan).min(), ratios.speedup_hi.replace(np.inf, np.nan).max()
-    low, high = (value if np.isfinite(value) else 1.0 for value in (low, high))
+    low, high = reach(ratios)
     for axes, (name, rows) in zip(grid, parts, strict=True):
         axes.set_xscale("log")
         axes.set_yscale("log")

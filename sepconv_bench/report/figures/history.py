@@ -92,7 +92,7 @@ def newest_speedups(table: pd.DataFrame) -> Figure | None:
                 "bound_speedup": np.nan,  # asv's results hold no bandwidths
                 "speedup": 1 / newest.value,
                 "speedup_lo": 1 / newest.hi,
-                "speedup_hi": 1 / newest.lo,
+                "speedup_hi": 1 / newest.lo if newest.lo > 0 else np.inf,
                 "standard_kernel": f"cpu.standard.{standard}",
                 "separable_kernel": f"cpu.separable.{separable}",
                 **{"standard_variant": standard, "standard_library": OURS},

@@ -13,6 +13,7 @@ from matplotlib.lines import Line2D
 
 from sepconv_bench.model.shapes import FIELDS, ConvShape
 from sepconv_bench.report.figures.palette import INK, RULE, of_series
+from sepconv_bench.report.figures.points import reach
 from sepconv_bench.report.figures.style import SPEEDUP, log_axis, styled, title
 
 _SHAPE = [*FIELDS]
@@ -24,6 +25,8 @@ def machines(table: pd.DataFrame) -> Figure | None:
     if table.empty:
         return None
     shapes = table[_SHAPE].drop_duplicates().itertuples(index=False, name=None)
+    least, most = reach(table)
+    low, high = min(least, table.theory_speedup.min()) / 1.1, max(most, table.theory_speedup.max()) * 1.1
     heights = {shape: -number for number, shape in enumerate(shapes)}
     looks = of_series(table.machine)
     figure, panels = plt.subplots(
@@ -37,14 +40,15 @@ def machines(table: pd.DataFrame) -> Figure | None:
         height = middle + 0.5 * ((len(looks) - 1) / 2 - number) / len(looks)
         look = {"color": colour, "marker": marker, "s": 22, "linewidths": 0, "alpha": 0.8, "zorder": 4}
         handles.append(Line2D([], [], linestyle="", color=colour, marker=marker, label=machine))
-        high = rows.speedup_hi.replace(np.inf, np.nan).fillna(rows.speedup)
-        panels[0].hlines(height, rows.speedup_lo.replace(0, np.nan).fillna(rows.speedup), high, color=colour, linewidth=1.4)
+        ends = (ends.clip(low, high).fillna(rows.speedup) for ends in (rows.speedup_lo, rows.speedup_hi))
+        panels[0].hlines(height, *ends, color=colour, linewidth=1.4)
         panels[0].scatter(rows.speedup, height, **look)
         for panel, side in zip(panels[1:], ("standard", "separable"), strict=True):
             panel.scatter(rows[f"eta_{side}"], height, **look)
     promised = table.drop_duplicates(_SHAPE)
     panels[0].scatter(promised.theory_speedup, list(heights.values()), marker="|", s=110, color=INK, zorder=3)
     _dress(panels, [str(ConvShape(*map(int, shape))) for shape in heights], list(heights.values()))
+    panels[0].set_xlim(low, high)
     handles.append(Line2D([], [], linestyle="", color=INK, marker="|", markersize=10, label="promised"))
     figure.legend(handles=handles, loc="outside lower center", ncols=min(3, len(handles)), columnspacing=1.4)
     title(figure, "Machines side by side: one row a shape, fastest kernels of each side")

@@ -152,8 +152,8 @@ def latency(layers: pd.DataFrame) -> Figure | None:
         Line2D([], [], linestyle="", color=SOFT, marker="o", markerfacecolor=GROUND, label="all standard"),
     ]
     axes.legend(handles=handles, loc="upper left")
-    resolutions = ", ".join(f"{value}" for value in sorted(rows.resolution.unique()))
-    title(figure, f"Latency against multiply-adds, resolutions {resolutions}")
+    resolutions = [str(value) for value in sorted(rows.resolution.unique())]
+    title(figure, f"Latency against multiply-adds, resolution{'s' * (len(resolutions) > 1)} {', '.join(resolutions)}")
     return figure
 
 

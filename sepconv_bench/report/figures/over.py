@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 
 from sepconv_bench.model.shapes import AXES, OPTIONAL_AXES
 from sepconv_bench.report.figures.palette import RULE, SOFT, of_series, of_widths
-from sepconv_bench.report.figures.points import bars, interval_handles, panels
+from sepconv_bench.report.figures.points import bars, interval_handles, panels, reach
 from sepconv_bench.report.figures.style import (
     AXIS_NAMES,
     SPEEDUP,
@@ -39,16 +39,16 @@ def over(ratios: pd.DataFrame, axis: str) -> Figure | None:
         return None
     figure, grid = facets(len(parts), height=3.7)
     looks: Mapping = of_widths(rows.D_K) if by == "D_K" else of_series(sorted(rows[by].unique()))
-    low = min(rows.speedup_lo.min(), rows.theory_speedup.min())
-    high = max(rows.speedup_hi.replace(np.inf, np.nan).max(), rows.theory_speedup.max())
+    least, most = reach(rows)
+    low, high = min(least, rows.theory_speedup.min()), max(most, rows.theory_speedup.max())
     for axes, (name, part) in zip(grid, parts, strict=True):
+        axes.set_xscale("log")
+        axes.set_yscale("log")
+        axes.set_ylim(low / 1.25, high * 1.25)
         for value, line in part.groupby(by):
             axes.plot(*_theory_curve(line, axis), color=looks[value].colour, linestyle=(0, (5, 2)), linewidth=1.2, zorder=2)
             bars(axes, line[axis], line, looks[value])
         axes.axhline(1, color=RULE, linewidth=0.9, zorder=1)
-        axes.set_xscale("log")
-        axes.set_yscale("log")
-        axes.set_ylim(low / 1.25, high * 1.25)
         log_axis(axes.xaxis, sorted(rows[axis].unique()))
         log_axis(axes.yaxis)
         axes.set_xlabel(AXIS_NAMES[axis])

@@ -26,11 +26,18 @@ def panels(ratios: pd.DataFrame, best: bool) -> list[tuple[str, pd.DataFrame]]:
     return [(title, rows) for title, rows in found if len(rows)]
 
 
+def reach(rows: pd.DataFrame) -> tuple[float, float]:
+    """The least and the most that a logarithmic axis has to hold: speedups and those ends of their intervals that are above 0
+    and finite. An interval with another end runs to the edge of the figure."""
+    ends = pd.concat([rows.speedup_lo.where(rows.speedup_lo > 0), rows.speedup_hi.replace(np.inf, np.nan), rows.speedup])
+    return float(ends.min()), float(ends.max())
+
+
 def speedup_axes(axes: Axes, parts: Sequence[pd.DataFrame]) -> None:
     """Log-log axes over all the parts, with the line on which the formula would be right and the one of no gain."""
     rows = pd.concat(parts)
-    reached = pd.concat([rows.speedup_lo.replace(0, np.nan), rows.speedup_hi.replace(np.inf, np.nan), rows.speedup])
-    low, high = min(reached.min(), rows.theory_speedup.min()), max(reached.max(), rows.theory_speedup.max())
+    least, most = reach(rows)
+    low, high = min(least, rows.theory_speedup.min()), max(most, rows.theory_speedup.max())
     x = np.array([rows.theory_speedup.min() / 1.25, rows.theory_speedup.max() * 1.25])
     y = np.array([low / 1.3, high * 1.3])
     axes.set_xscale("log")
@@ -41,10 +48,10 @@ def speedup_axes(axes: Axes, parts: Sequence[pd.DataFrame]) -> None:
     axes.plot(line, line, color=INK, linewidth=1.2, zorder=1)
     axes.set_xlim(*x)
     axes.set_ylim(*y)
-    for side, (least, most) in ((axes.xaxis, x), (axes.yaxis, y)):
+    for side, (start, end) in ((axes.xaxis, x), (axes.yaxis, y)):
         # Where all are about the same, 1, 2 and 5 of a decade are too far apart.
-        near = MaxNLocator(5).tick_values(least, most) if most < 4 * least else []
-        log_axis(side, [float(tick) for tick in near if least < tick < most])
+        near = MaxNLocator(5).tick_values(start, end) if end < 4 * start else []
+        log_axis(side, [float(tick) for tick in near if start < tick < end])
 
 
 def points(axes: Axes, rows: pd.DataFrame, looks: Mapping[int, Look]) -> None:
@@ -56,10 +63,10 @@ def points(axes: Axes, rows: pd.DataFrame, looks: Mapping[int, Look]) -> None:
 
 
 def bars(axes: Axes, x: np.ndarray | pd.Series, rows: pd.DataFrame, look: Look) -> None:
-    """Points with their 95 % intervals, hollow where they did not close. They can be seen through: where several lie on each
-    other it is darker."""
-    high = rows.speedup_hi.replace(np.inf, np.nan).fillna(rows.speedup)
-    low = rows.speedup_lo.replace(0, np.nan).fillna(rows.speedup)
+    """Points with their 95 % intervals, hollow where they did not close, on axes whose limits are set: an interval that is open
+    to one side runs to the edge. They can be seen through: where several lie on each other it is darker."""
+    bottom, top = axes.get_ylim()
+    low, high = (ends.clip(bottom, top).fillna(rows.speedup) for ends in (rows.speedup_lo, rows.speedup_hi))
     axes.vlines(x, low, high, color=look.colour, linewidth=1.5, alpha=0.75, zorder=4)
     scale = min(1.0, (400 / len(rows)) ** 0.5)  # so that a crowd shows where it is densest
     at, closed = np.asarray(x), (rows.grade != "C").to_numpy()

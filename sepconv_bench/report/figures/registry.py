@@ -173,7 +173,7 @@ ENTRIES = (
         "network",
         "network",
         "End to end",
-        "MobileNet-V1 end to end",
+        "{claims[network]}",
         "Time of MobileNet-V1 and of its all-standard counterpart, one pair of bars a library, with the speedup of each.",
         network.end_to_end,
         ("layers", "network"),
@@ -182,7 +182,7 @@ ENTRIES = (
         "network",
         "layers",
         "Layer by layer",
-        "Layer by layer",
+        "{claims[layers]}",
         (
             "Our time of each step in both networks on a logarithmic axis, a dash where the fastest other library stands;"
             " below, the measured speedup of each block and the promised one."
@@ -194,7 +194,7 @@ ENTRIES = (
         "network",
         "latency",
         "Latency",
-        "Latency against multiply-adds",
+        "{claims[latency]}",
         (
             "Time over multiply-adds, both on logarithmic axes, of MobileNet-V1 (filled) and its all-standard counterpart"
             " (open) over width multipliers and resolutions."
