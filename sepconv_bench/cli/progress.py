@@ -76,7 +76,8 @@ def stopped_cleanly(
         again = shlex.join([PROGRAM, *words, *([] if by_itself or "--resume" in words else ["--resume"])])
         say(f"stopped; {', '.join(told) or 'nothing was measured yet'}; `{again}` goes on")
         if len(folders) == 1 and held[folders[0]]:
-            show(folders[0])
+            with suppress(InputError):  # a scan cannot predict from a few shapes
+                show(folders[0])
         sys.exit(INTERRUPTED)
 
 
