@@ -24,10 +24,9 @@ from sepconv_bench.network.plan import Plan
 from sepconv_bench.network.weights import random_weights, read_weights
 from sepconv_bench.report.figures import saving
 from sepconv_bench.report.network import layer_view
-from sepconv_bench.results.records import NetworkPart
 from sepconv_bench.results.store import open_results
 from sepconv_bench.results.tables import layers, network, ratios
-from sepconv_bench.run import network_contenders, protocol, worker
+from sepconv_bench.run import network_contenders
 from sepconv_bench.run.contest import Contest
 from sepconv_bench.run.network_sweep import NetworkSettings, Visit, visits_left
 
@@ -157,21 +156,6 @@ def test_several_visits_go_round_the_steps_in_two_processes_and_resume_where_the
         there = {part: sum(one.part == part for one in all_visits[:made]) for part in settings.parts}
         made_of = {part: count for part, count in there.items() if count}
         assert visits_left(settings, made_of) == all_visits[made:]
-
-
-def test_a_second_visit_checks_nothing_again_and_takes_other_samples():
-    marks, names = [], ("cpu.standard.plan", "cpu.separable.plan")
-    process = worker._Worker(marks.append)
-    process.answer(protocol.Start((), None, "cpu", False))
-    part, rules = NetworkPart(0.25, 128, 1, "block13"), Rules(seconds=0.1)
-    first = process.answer(protocol.MeasureNetworkPart(part, None, names, rules, 0, 0, 3)).cell
-    judged = marks.count("")
-    second = process.answer(protocol.MeasureNetworkPart(part, None, names, rules, 0, 1, 3)).cell
-    assert marks.count("") - judged < judged, "our own work, of which a check is the most"
-    assert [outcome.status for outcome in second.outcomes] == ["ok", "ok"]
-    assert first.visits[0] >= 2
-    assert second.visits[0] >= 2
-    assert first.samples != second.samples
 
 
 def test_a_library_that_gives_other_probabilities_is_wrong_and_not_timed(monkeypatch):
