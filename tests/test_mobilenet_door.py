@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import sqlite3
+import subprocess
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -25,6 +28,7 @@ from sepconv_bench.results.store import open_results
 from sepconv_bench.results.tables import layers, network, ratios
 from sepconv_bench.run import network_contenders
 from sepconv_bench.run.contest import Contest
+from sepconv_bench.run.network_sweep import NetworkSettings, Visit, visits_left
 
 SMALL = ("--alpha", "0.25", "--resolution", "128")
 LIBRARIES = {"plan", "torch", "torch-prepacked", "torch-compiled", "onnxruntime", "openvino", "xnnpack", "ncnn"}
@@ -107,6 +111,51 @@ def test_timing_it_again_takes_the_place_of_what_was_there(folder):
         results.add_cell(1, replace(measured, converged=True))
         assert len(results.parts()) == before
         assert results.parts()[-1].measured.converged
+
+
+def test_interrupted_it_draws_what_is_there_and_says_how_to_go_on(folder, quickly, tmp_path):
+    """From the results of all parts but two: the first is measured, and the other is left."""
+    shutil.copytree(folder, tmp_path / "half", ignore=shutil.ignore_patterns("index.html"))
+    with sqlite3.connect(tmp_path / "half" / "results.sqlite") as connection:
+        connection.execute("DELETE FROM cells WHERE part IN ('conv', 'whole')")
+        for table in ("samples", "outcomes"):
+            connection.execute(f"DELETE FROM {table} WHERE cell NOT IN (SELECT id FROM cells)")
+    words = ["mobilenet", *SMALL, "--time-limit", "0.4", "--threads", "2", "--output", str(tmp_path / "half")]
+    heeded = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    process = subprocess.Popen(
+        [*quickly, *words, "--resume"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=heeded
+    )
+    lines = []
+    for line in process.stdout:
+        lines.append(line)
+        if line.startswith("[15/16]"):
+            break
+    process.send_signal(signal.SIGINT)
+    shown, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors
+    assert lines[0].startswith("[14/16]")
+    assert "then about 3 s for the parts" in lines[0], "0.4 s of sampling and a second beside, for each of two"
+    (told,) = [line for line in errors.splitlines() if line.startswith("sepconv-bench:")]
+    assert f"15 of 16 parts are in {tmp_path / 'half'}; `sepconv-bench {' '.join(words)} --resume` goes on" in told
+    assert "block13" in shown
+    assert "MobileNet-V1" in (tmp_path / "half" / "index.html").read_text()
+
+
+def test_several_visits_go_round_the_steps_in_two_processes_and_resume_where_they_were_stopped():
+    settings = NetworkSettings((0.25, 0.5), (128,))
+    small, *steps = settings.parts
+    assert (small.part, len(steps)) == ("whole", 16)
+    all_visits = visits_left(settings, {})
+    assert all_visits[:17] == [Visit(0, small, 0), *(Visit(0, step, 0) for step in steps)]
+    assert [(one.process, one.number) for one in all_visits if one.part == steps[0]] == [
+        *((0, number) for number in range(3)),
+        *((1, number) for number in range(3, 6)),
+    ]
+    assert [(one.process, one.number) for one in all_visits if one.part == small] == [(0, 0), (1, 1)]
+    for made in (1, 18, 60, len(all_visits)):
+        there = {part: sum(one.part == part for one in all_visits[:made]) for part in settings.parts}
+        made_of = {part: count for part, count in there.items() if count}
+        assert visits_left(settings, made_of) == all_visits[made:]
 
 
 def test_a_library_that_gives_other_probabilities_is_wrong_and_not_timed(monkeypatch):

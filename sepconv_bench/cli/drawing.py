@@ -20,6 +20,14 @@ def draw_report(results: Results, folder: Path) -> None:
     click.echo(f"report: {write_report(results, folder)}")
 
 
+def draw(folder: Path) -> None:
+    """`draw_report` of the results in a folder."""
+    from sepconv_bench.results import store
+
+    with store.open_results(folder) as results:
+        draw_report(results, folder)
+
+
 def report_grades(results: Results, strict: bool) -> bool:
     """Say which grades the ratios of the fastest kernels have where not all are A, on standard error if that ends the run;
     whether any is below."""

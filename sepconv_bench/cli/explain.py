@@ -49,8 +49,12 @@ def explain(
     if missing := [f"--{name} ({other})" for name, other in _NAMES.items() if given[name] is None]:
         raise InputError(f"explain lacks {', '.join(missing)}")
     shape = ConvShape(**{name: size for name, size in given.items() if size is not None})
-    if measured:
-        folder = measure([(("standard", "separable"), [shape])], folder, device, time_limit)
-    from sepconv_bench.api.explain import explain as explained
 
-    click.echo(str(explained(shape, folder, device)))
+    def show(folder: Path | None) -> None:
+        from sepconv_bench.api.explain import explain as explained
+
+        click.echo(str(explained(shape, folder, device)))
+
+    if measured:
+        folder = measure([(("standard", "separable"), [shape])], folder, device, time_limit, show)
+    show(folder)

@@ -39,7 +39,7 @@ def run_on_hosts(
             found_in.append(folder)
             return opened(folder, resume)
 
-        with stopped_cleanly(found_in, settings.grid), progress() as advance:
+        with stopped_cleanly(found_in, settings.grid.shapes), progress() as advance:
             lacking = measure(cluster, settings, threads, share, claimed, advance)
         with ExitStack() as reading:
             found = [reading.enter_context(store.open_results(folder)) for folder in found_in]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from sepconv_bench.cli.drawing import opened
@@ -16,10 +16,14 @@ SECONDS = 5.0  # a shape
 
 
 def measure(
-    wanted: Sequence[tuple[Sequence[str], Sequence[ConvShape]]], folder: Path | None, device: str, seconds: float
+    wanted: Sequence[tuple[Sequence[str], Sequence[ConvShape]]],
+    folder: Path | None,
+    device: str,
+    seconds: float,
+    show: Callable[[Path], None],
 ) -> Path:
     """Measure shapes with the kernels of some operators each; what the folder holds is left alone. Gives the folder: the one
-    named, else the latest of this machine and commit."""
+    named, else the latest of this machine and commit. When it is stopped, `show` what is there."""
     from sepconv_bench import gpu
     from sepconv_bench.api.run import worth_timing
     from sepconv_bench.measure.machine import allowed_threads
@@ -35,6 +39,7 @@ def measure(
     def own() -> Path:
         return folders.of_this_commit(folders.machine_name(device, threads))
 
+    asked = {shape for _, shapes in wanted for shape in shapes}
     with folders.held(folder, own) as held:
         for operators, shapes in wanted:
             grid = Grid("custom", "the layers of a model", tuple(dict.fromkeys(shapes)), seconds)
@@ -42,6 +47,6 @@ def measure(
                 grid, worth_timing(operators, device), threads=threads, rules=Rules(seconds=seconds), device=device
             )
             if grid.shapes:
-                with stopped_cleanly([held], grid, by_itself=True), progress() as advance:
+                with stopped_cleanly([held], asked, show, by_itself=True), progress() as advance:
                     sweep(settings, lambda: opened(held, resume=True), advance)
         return held

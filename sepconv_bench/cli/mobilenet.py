@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -14,12 +14,9 @@ from sepconv_bench import gpu
 from sepconv_bench.cli.drawing import draw_report
 from sepconv_bench.cli.messages import say
 from sepconv_bench.cli.options import File, Positive, device_option, output_option
-from sepconv_bench.cli.progress import progress
+from sepconv_bench.cli.progress import progress, stopped_cleanly
 from sepconv_bench.errors import InputError
 from sepconv_bench.measure.records import Fingerprint, Rules
-
-if TYPE_CHECKING:
-    from sepconv_bench.results.store import Results
 
 
 @click.command()
@@ -48,6 +45,7 @@ if TYPE_CHECKING:
     metavar="SECONDS",
     help="Time for each part of the network.",
 )
+@click.option("--resume", is_flag=True, help="Measure only the parts that DIR does not hold yet.")
 @click.option("--threads", type=click.IntRange(1, 1024), help="Threads of every library.  [default: physical cores]")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of the weights and of the order.")
 @output_option
@@ -59,6 +57,7 @@ def mobilenet(
     weights: Path | None,
     image: Path | None,
     time_limit: float,
+    resume: bool,
     threads: int | None,
     seed: int,
     output: Path | None,
@@ -96,26 +95,28 @@ def mobilenet(
     rules = Rules(seconds=time_limit)
     settings = NetworkSettings(alphas, resolutions, batch, weights, threads, rules, seed=seed, device=device)
     with ExitStack() as claims:
-        folder = claims.enter_context(folders.held(output)) if output else None
+        into = [claims.enter_context(folders.held(output))] if output else []
 
         def opened(machine: Fingerprint) -> store.Results:
-            nonlocal folder
-            folder = folder or claims.enter_context(folders.held(None, partial(folders.that_goes_on, machine)))
+            if not into:
+                into.append(claims.enter_context(folders.held(None, partial(folders.that_goes_on, machine))))
+            (folder,) = into
             return store.open_results(folder, write=True) if (folder / store.FILE_NAME).exists() else store.create(folder)
 
-        with progress() as advance:
-            sweep_networks(settings, opened, advance)
-        assert folder is not None
-        with store.open_results(folder) as results:
-            _print_layers(results)
-            draw_report(results, folder)
+        with stopped_cleanly(into, settings.parts, _show, "parts"), progress() as advance:
+            sweep_networks(settings, opened, advance, resume)
+        _show(*into)
 
 
-def _print_layers(results: Results) -> None:
+def _show(folder: Path) -> None:
+    """Print the layers, and draw the report."""
     from sepconv_bench.report.network import describe_layers
+    from sepconv_bench.results import store
     from sepconv_bench.results.tables import layers, network
 
-    click.echo(describe_layers(layers(results), network(results)))
+    with store.open_results(folder) as results:
+        click.echo(describe_layers(layers(results), network(results)))
+        draw_report(results, folder)
 
 
 def _some_of(name: str, text: str, there: Sequence[float]) -> tuple[Any, ...]:

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from sepconv_bench.cli.drawing import draw_report
+from sepconv_bench.cli.drawing import draw
 from sepconv_bench.cli.messages import PROGRAM, say
 from sepconv_bench.errors import InputError, Stopped
-from sepconv_bench.model.grids import Grid
+
+if TYPE_CHECKING:
+    from sepconv_bench.model.shapes import ConvShape
+    from sepconv_bench.results.records import NetworkPart
 
 INTERRUPTED = 130  # the exit code
 
@@ -50,33 +53,38 @@ def progress() -> Iterator[Callable]:
 
 
 @contextmanager
-def stopped_cleanly(folders: Sequence[Path], grid: Grid, by_itself: bool = False) -> Iterator[None]:
-    """When the user stops the command: say how far it came and what goes on, draw what there is, and exit with 130.
+def stopped_cleanly(
+    folders: Sequence[Path],
+    asked: Collection[ConvShape | NetworkPart],
+    show: Callable[[Path], None] = draw,
+    what: str = "cells",
+    by_itself: bool = False,
+) -> Iterator[None]:
+    """When the user stops the command: say how many of the cells, or whatever they are called, are there, and what goes on;
+    `show` what there is of them in a folder; and exit with 130.
 
-    `by_itself`: the same command goes on, and there is no report of its own.
+    `by_itself`: the same command goes on, without --resume.
 
     The reports of several hosts would take a minute to draw; `report` does it when they are asked for.
     """
     try:
         yield
     except Stopped:
-        held = {folder: _cells_there(folder, grid) for folder in folders}
-        told = [f"{cells} of {len(grid.shapes)} cells are in {folder}" for folder, cells in held.items()]
+        held = {folder: _there(folder, asked) for folder in folders}
+        told = [f"{cells} of {len(asked)} {what} are in {folder}" for folder, cells in held.items()]
         words: list[str] = click.get_current_context().obj
         again = shlex.join([PROGRAM, *words, *([] if by_itself or "--resume" in words else ["--resume"])])
         say(f"stopped; {', '.join(told) or 'nothing was measured yet'}; `{again}` goes on")
-        if len(folders) == 1 and held[folders[0]] and not by_itself:
-            from sepconv_bench.results import store
-
-            with store.open_results(folders[0]) as results:
-                draw_report(results, folders[0])
+        if len(folders) == 1 and held[folders[0]]:
+            with suppress(InputError):  # a scan cannot predict from a few shapes
+                show(folders[0])
         sys.exit(INTERRUPTED)
 
 
-def _cells_there(folder: Path, grid: Grid) -> int:
-    """How many of the grid's shapes the results in a folder hold, if there are any."""
+def _there(folder: Path, asked: Collection[ConvShape | NetworkPart]) -> int:
+    """How many of what was asked for the results in a folder hold, if there are any."""
     from sepconv_bench.results import store
 
     with suppress(InputError), store.open_results(folder) as results:
-        return len({shape for shape, _ in results.done()}.intersection(grid.shapes))
+        return len({*(shape for shape, _ in results.done()), *results.parts_done()}.intersection(asked))
     return 0

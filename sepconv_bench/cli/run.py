@@ -100,7 +100,7 @@ def run(
         return folders.to_write(folders.machine_name(device, settings.threads, cold), resume)
 
     with folders.held(output, own) as folder:
-        with stopped_cleanly([folder], grid), progress() as advance:
+        with stopped_cleanly([folder], grid.shapes), progress() as advance:
             sweep(settings, lambda: opened(folder, resume), advance)
         with store.open_results(folder) as results:
             draw_report(results, folder)

@@ -61,14 +61,18 @@ def scan(
 
     with redirect_stdout(sys.stderr):  # what the user's own code prints is no part of the table
         scanned = read(model, None if sizes is None else parse_sizes(sizes))
+
+    def show(folder: Path | None) -> None:
+        found = told(scanned, folder, device)
+        if form is None:
+            click.echo(str(found))
+        if form is not None or output is not None:
+            text = found.markdown().encode() if form == "markdown" else written(found.table, form or "csv")
+            if output is None:
+                sys.stdout.buffer.write(text)
+            else:
+                files.write(output, text)
+
     if measured:
-        folder = measure(shapes_to_measure(scanned), folder, device, time_limit)
-    found = told(scanned, folder, device)
-    if form is None:
-        click.echo(str(found))
-    if form is not None or output is not None:
-        text = found.markdown().encode() if form == "markdown" else written(found.table, form or "csv")
-        if output is None:
-            sys.stdout.buffer.write(text)
-        else:
-            files.write(output, text)
+        folder = measure(shapes_to_measure(scanned), folder, device, time_limit, show)
+    show(folder)

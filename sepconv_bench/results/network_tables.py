@@ -10,7 +10,7 @@ from msgspec import structs
 
 from sepconv_bench.model import theory
 from sepconv_bench.model.declaration import OURS, Declaration
-from sepconv_bench.model.networks import WHOLE, mobilenet_v1, multiply_adds
+from sepconv_bench.model.networks import PARTS, WHOLE, mobilenet_v1, multiply_adds
 from sepconv_bench.model.shapes import AXES
 from sepconv_bench.results import columns
 from sepconv_bench.results.cell import NOTHING, Cell
@@ -110,10 +110,14 @@ def _named(peer: Declaration) -> str:
 
 
 def _parts(results: Results) -> Iterator[tuple[Cell, NetworkPart]]:
-    """Every part of a network, and which it is."""
-    for cell in results.parts():
-        if cell.network is not None:
-            yield cell, cell.network
+    """Every part of a network, and which it is, in order; the file has those last that were visited last."""
+    found = [(cell, cell.network) for cell in results.parts() if cell.network is not None]
+
+    def place(one: tuple[Cell, NetworkPart]) -> tuple[float, ...]:
+        part = one[1]
+        return part.alpha, part.resolution, part.batch, PARTS.index(part.part)
+
+    yield from sorted(found, key=place)
 
 
 def _multiply_adds(cell: Cell, operator: str) -> int:

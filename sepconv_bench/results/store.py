@@ -126,6 +126,11 @@ class Results:
         rows = self._rows(f"SELECT {self._selected(*FIELDS, 'kernels', 'processes')} FROM cells WHERE network = ''")
         return {(self._shape(row[:-2]), row[-2]): len(self._visits(row[-1])) for row in rows}
 
+    def parts_done(self) -> set[NetworkPart]:
+        """The parts of networks that there are."""
+        rows = self._rows(f"SELECT DISTINCT {self._selected('network', 'part')} FROM cells WHERE network != ''")
+        return {part for row in rows if (part := self._network(*row)) is not None}
+
     def _visits(self, text: object) -> tuple[int, ...]:
         return () if text == "" else self._record(text, tuple[int, ...], "processes")
 

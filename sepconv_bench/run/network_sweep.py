@@ -1,23 +1,31 @@
-"""MobileNet-V1 and its all-standard counterpart through a worker process into a results file, whole and step by step."""
+"""MobileNet-V1 and its all-standard counterpart through worker processes into a results file, whole and step by step.
+
+Each part is visited several times in two processes, as the cells of a sweep are, and for the same reason.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import groupby
 from pathlib import Path
+from typing import NamedTuple
 
 from sepconv_bench.measure.records import Fingerprint, Rules
 from sepconv_bench.model.declaration import Declaration
-from sepconv_bench.model.networks import WHOLE
-from sepconv_bench.results.records import CellMeasured, NetworkPart, RunSettings, continued
+from sepconv_bench.model.networks import PARTS, WHOLE
+from sepconv_bench.results.cell import Cell
+from sepconv_bench.results.records import CellMeasured, NetworkPart, Run, RunSettings, continued
 from sepconv_bench.results.store import Results
 from sepconv_bench.run import protocol
 from sepconv_bench.run.describe import Progress, Steps, describe_ceilings, describe_part
 from sepconv_bench.run.faulty import measure_sound, with_failed
 from sepconv_bench.run.kernel_process import KernelProcess, WorkerSettings, measure_ceilings, open_kernel_process
 from sepconv_bench.run.machines import refuse_other_caches, refuse_other_machine
-from sepconv_bench.run.sweep import PROCESSES, WORTH_SECONDS
+from sepconv_bench.run.sweep import PROCESSES, VISITS, WORTH_SECONDS
 
 
 @dataclass(frozen=True)
@@ -43,6 +51,42 @@ class NetworkSettings:
         return os.fsencode(self.weights) if self.weights else None
 
     @property
+    def largest(self) -> tuple[float, int]:
+        """Alpha and resolution of the network that is timed step by step, too."""
+        return max(self.alphas), max(self.resolutions)
+
+    @cached_property
+    def parts(self) -> tuple[NetworkPart, ...]:
+        """Every part of the largest network, and the others whole; in order of alpha and resolution."""
+        return tuple(
+            NetworkPart(alpha, resolution, self.batch, part)
+            for alpha in self.alphas
+            for resolution in self.resolutions
+            for part in (PARTS if (alpha, resolution) == self.largest else (WHOLE,))
+        )
+
+    @property
+    def processes(self) -> int:
+        """In how many processes each part is measured, as a cell of a sweep."""
+        return 1 if self.device == "cuda" or self._few else PROCESSES
+
+    @cached_property
+    def turns(self) -> tuple[NetworkPart, ...]:
+        """The visits of one process: several times round the parts of a network, then the next, for only one is in memory.
+
+        A network that is timed whole alone has no others to go round with, and one visit.
+        """
+        turns: list[NetworkPart] = []
+        for _, parts in groupby(self.parts, key=lambda part: (part.alpha, part.resolution)):
+            network = [*parts]
+            turns += network * (1 if self.device == "cuda" or self._few or len(network) == 1 else VISITS)
+        return tuple(turns)
+
+    @property
+    def _few(self) -> bool:
+        return len(self.parts) * self.rules.seconds < WORTH_SECONDS
+
+    @property
     def stored(self) -> RunSettings:
         return RunSettings(
             grid="mobilenet_v1, end to end",
@@ -59,85 +103,105 @@ class NetworkSettings:
         )
 
 
-@dataclass(frozen=True)
-class _Part:
-    """A part that is to be timed, and who takes part."""
-
-    part: NetworkPart
-    contenders: tuple[Declaration, ...]
-
-
 def sweep_networks(
-    settings: NetworkSettings, opened: Callable[[Fingerprint], Results], progress: Callable[[Progress], None]
+    settings: NetworkSettings,
+    opened: Callable[[Fingerprint], Results],
+    progress: Callable[[Progress], None],
+    resume: bool = False,
 ) -> None:
     """Time MobileNet-V1 and its all-standard counterpart whole, for every alpha and resolution, and the largest step by step.
+
+    With `resume`, visits that the results hold are not made again.
 
     `opened`, which is told what the worker's machine is, and faults as in `sweep`.
     """
     with open_kernel_process(settings.worker) as process:
         machine = process.start().machine
         there = _opened(process, settings)
-        missing = list(_parts(there, settings))
-        few = len(missing) * settings.rules.seconds < WORTH_SECONDS
-        processes = 1 if settings.device == "cuda" or few else PROCESSES
-        rules = Rules(settings.rules.target, settings.rules.seconds / processes)
+        contenders = {one.part: one.contenders for one in there.parts}
         with opened(machine) as results:
             refuse_other_machine(results, machine)
             refuse_other_caches(results, cold=False)
-            steps = Steps(0, processes * len(missing), rules.seconds, progress)
+            found = _held(results, settings, contenders) if resume else {}
+            left = visits_left(settings, {part: len(cell.measured.visits) for part, cell in found.items()})
+            total = settings.processes * len(settings.turns)
+            seconds = settings.rules.seconds * len(settings.parts) / total
+            steps = Steps(total - len(left), total, seconds, progress)
             if there.missing:
                 names = ",".join(there.missing)
                 steps.tell(f"not installed, and not beside ours: {names}; pip install 'sepconv-bench[{names}]'")
+            if not left:
+                steps.tell(f"all {len(settings.parts)} parts are there already; nothing to measure")
+                return
             steps.tell(f"{machine.describe()}: measuring its ceilings; then {steps.left()} for the parts")
             ceilings = measure_ceilings(process, settings.seed)
             steps.tell(describe_ceilings(ceilings))
-            run = results.add_run(machine, settings.stored, ceilings)
+            run = Run(results.add_run(machine, settings.stored, ceilings), machine, settings.stored, ceilings)
             steps.start()
-            found: dict[NetworkPart, CellMeasured] = {}
-            for number in range(processes):
-                if number:
+            running = left[0].process
+            for one in left:
+                if one.process != running:
                     process.start()
-                for one in missing:
-                    before = found.get(one.part)
-                    measured = _measure_part(process, settings, rules, _right(one, before) if before else one)
-                    found[one.part] = continued(before, measured) if before else measured
-                    results.add_cell(run, found[one.part])
-                    steps.advance(describe_part(one.part, found[one.part]))
+                    running = one.process
+                before = found.get(one.part)
+                measured = _measure_part(process, settings, one, _right(contenders[one.part.part], before))
+                cell = Cell(continued(before.measured, measured), before.run) if before else Cell(measured, run)
+                found[one.part] = cell
+                results.add_cell(cell.run.number, cell.measured)
+                steps.advance(describe_part(one.part, cell.measured))
 
 
-def _right(one: _Part, before: CellMeasured) -> _Part:
-    """The part with those contenders that another process found right."""
-    right = {outcome.kernel.name for outcome in before.outcomes if outcome.status == "ok"}
-    return _Part(one.part, tuple(contender for contender in one.contenders if contender.name in right))
+class Visit(NamedTuple):
+    """To a part, the `number`th of all processes; `process` says in which."""
+
+    process: int
+    part: NetworkPart
+    number: int
+
+
+def visits_left(settings: NetworkSettings, made: Mapping[NetworkPart, int]) -> list[Visit]:
+    """The visits that are left, in order, of parts that were visited so often; 0 where the file does not say: then none is."""
+    seen, left = Counter[NetworkPart](), []
+    for process in range(settings.processes):
+        for part in settings.turns:
+            if part not in made or 0 < made[part] <= seen[part]:
+                left.append(Visit(process, part, seen[part]))
+            seen[part] += 1
+    return left
+
+
+def _held(
+    results: Results, settings: NetworkSettings, contenders: Mapping[str, Sequence[Declaration]]
+) -> dict[NetworkPart, Cell]:
+    """Those of the parts asked for that the results hold, measured with the same contenders."""
+    cells = {cell.network: cell for cell in results.parts()}
+    names = {part: tuple(one.name for one in declared) for part, declared in contenders.items()}
+    asked = ((part, cells.get(part)) for part in settings.parts)
+    return {part: cell for part, cell in asked if cell and cell.measured.kernels == names[part.part]}
+
+
+def _right(contenders: Sequence[Declaration], before: Cell | None) -> list[Declaration]:
+    """Those contenders that earlier visits found right; all where there were none."""
+    return [one for one in contenders if before is None or one.name in before.times]
 
 
 def _opened(process: KernelProcess, settings: NetworkSettings) -> protocol.NetworkOpened:
     """The largest network."""
-    job = protocol.OpenNetwork(*_largest(settings), settings.batch, settings.weights_path, settings.seed)
+    job = protocol.OpenNetwork(*settings.largest, settings.batch, settings.weights_path, settings.seed)
     return process.ask(job, protocol.NetworkOpened)
 
 
-def _largest(settings: NetworkSettings) -> tuple[float, int]:
-    return max(settings.alphas), max(settings.resolutions)
-
-
-def _parts(opened: protocol.NetworkOpened, settings: NetworkSettings) -> Iterator[_Part]:
-    """Every part of the largest network, and the others whole; in order of alpha and resolution."""
-    there = opened.parts
-    whole = [one for one in there if one.part == WHOLE]
-    for alpha in settings.alphas:
-        for resolution in settings.resolutions:
-            for one in there if (alpha, resolution) == _largest(settings) else whole:
-                yield _Part(NetworkPart(alpha, resolution, settings.batch, one.part), one.contenders)
-
-
-def _measure_part(process: KernelProcess, settings: NetworkSettings, rules: Rules, one: _Part) -> CellMeasured:
-    """A part of a network, measured again without each contender that brings the worker down."""
+def _measure_part(
+    process: KernelProcess, settings: NetworkSettings, visit: Visit, contenders: Sequence[Declaration]
+) -> CellMeasured:
+    """One visit to a part of a network, made again without each contender that brings the worker down."""
+    rules = Rules(settings.rules.target, settings.rules.seconds / settings.processes)
+    visits = settings.turns.count(visit.part)
 
     def measure(sound: tuple[str, ...]) -> CellMeasured:
-        job = protocol.MeasureNetworkPart(one.part, settings.weights_path, sound, rules, settings.seed)
+        job = protocol.MeasureNetworkPart(visit.part, settings.weights_path, sound, rules, settings.seed, visit.number, visits)
         return process.ask(job, protocol.CellTimed).cell
 
     broken: dict[str, str] = {}
-    measured = measure_sound(measure, [contender.name for contender in one.contenders], broken)
-    return with_failed(measured, one.contenders, broken)
+    measured = measure_sound(measure, [contender.name for contender in contenders], broken)
+    return with_failed(measured, contenders, broken)

@@ -60,13 +60,15 @@ class OpenNetwork(Struct, frozen=True, tag=True):
 
 
 class MeasureNetworkPart(Struct, frozen=True, tag=True):
-    """Check, then time, these contenders on a part of a network."""
+    """Check, then time, these contenders on a part of a network; `visits` as of a cell, `visit` says which of all it is."""
 
     part: NetworkPart
     weights: bytes | None
     contenders: tuple[str, ...]
     rules: Rules
     seed: int
+    visit: int = 0
+    visits: int = 1
 
 
 Job = Start | MeasureCeilings | Check | MeasureCell | OpenNetwork | MeasureNetworkPart

@@ -40,7 +40,8 @@ class _Worker:
         self._mark = mark
         self._device, self._cold = "cpu", False
         self._opened: tuple[tuple, NetworkContenders] | None = None
-        self._visited: dict[tuple[ConvShape, tuple[str, ...]], Visited] = {}  # a few numbers a cell; its arrays are drawn again
+        # A few numbers a cell; its arrays are drawn again.
+        self._visited: dict[tuple[ConvShape | NetworkPart, tuple[str, ...]], Visited] = {}
 
     def answer(self, job: protocol.Job) -> protocol.Answer:
         match job:
@@ -100,8 +101,7 @@ class _Worker:
     def _measure_cell(self, job: protocol.MeasureCell) -> protocol.CellTimed:
         rng = np.random.default_rng([job.seed, *job.shape.key])
         contenders = CellData(job.shape, rng, self._device).contenders(job.kernels)
-        visited = self._visited.setdefault((job.shape, job.kernels), Visited()) if job.visits > 1 else None
-        return self._timed(job.shape, contenders, job.rules, rng, visits=job.visits, visited=visited)
+        return self._timed(job.shape, contenders, job.rules, rng, visits=job.visits)
 
     def _open_network(self, job: protocol.OpenNetwork) -> protocol.NetworkOpened:
         network = self._network(job.alpha, job.resolution, job.batch, job.weights, job.seed)
@@ -114,9 +114,9 @@ class _Worker:
     def _measure_network_part(self, job: protocol.MeasureNetworkPart) -> protocol.CellTimed:
         part = job.part
         network = self._network(part.alpha, part.resolution, part.batch, job.weights, job.seed)
-        rng = np.random.default_rng([job.seed, network.parts.index(part.part)])
+        rng = np.random.default_rng([job.seed, network.parts.index(part.part), job.visit])
         contenders = {name: one for name, one in network.contenders(part.part).items() if name in job.contenders}
-        return self._timed(network.shape(part.part), contenders, job.rules, rng, part)
+        return self._timed(network.shape(part.part), contenders, job.rules, rng, part, job.visits)
 
     def _network(self, alpha: float, resolution: int, batch: int, weights: bytes | None, seed: int) -> NetworkContenders:
         """One at a time: its weights and maps fill the memory."""
@@ -135,8 +135,8 @@ class _Worker:
         rng: np.random.Generator,
         part: NetworkPart | None = None,
         visits: int = 1,
-        visited: Visited | None = None,
     ) -> protocol.CellTimed:
+        visited = self._visited.setdefault((part or shape, tuple(contenders)), Visited()) if visits > 1 else None
         stolen, started, slowed = machine.steal_seconds(), time.time(), getattr(self._clock, "slowed", 0)
         began = time.monotonic()  # the time of day may be set meanwhile
         timed = self._clock.timed
