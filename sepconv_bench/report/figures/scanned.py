@@ -37,7 +37,7 @@ def layer_by_layer(layers: pd.DataFrame) -> Figure | None:
         axes.plot(ends[marked], at[marked], "D", markersize=5, color=SEPARABLE, markerfacecolor=colour, clip_on=False)
     for place, row in enumerate(layers.itertuples()):
         if row.worth_replacing == "yes":
-            axes.text(ends[place] + 0.02 * right, place, f"{row.gain:.1f}x", va="center", fontsize=8, color=INK)
+            axes.text(ends[place] + 0.035 * right, place, f"{row.gain:.1f}x", va="center", fontsize=8, color=INK)
         elif pd.isna(row.now_s):
             axes.text(0.005 * right, place, "not covered", va="center", fontsize=8, color=SOFT)
     axes.set_yticks(at, [in_figure(_shortened(name)) for name in layers.layer], fontsize=8)
