@@ -21,7 +21,13 @@ from sepconv_bench.results import store
 from sepconv_bench.results.tables import TABLES, ratios
 
 # Of each section what its page gives beside the tables.
-GIVEN = {"sweep": {"run"}, "network": set(), "history": {"history", "labels", "newest"}, "machines": {"machines"}}
+GIVEN = {
+    "sweep": {"run"},
+    "network": set(),
+    "history": {"history", "labels", "newest"},
+    "machines": {"machines"},
+    "scan": {"scanned"},
+}
 
 
 def test_every_figure_is_registered_once_with_what_it_shows():

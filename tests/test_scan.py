@@ -14,6 +14,7 @@ import architectures
 import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
+from markupsafe import escape
 from torch import nn
 
 import sepconv_bench as sb
@@ -65,6 +66,31 @@ def test_a_shape_that_was_measured_is_not_predicted(committed):
     assert known.speedup.value == pytest.approx(cell.speedup)
     assert not other.speedup.measured
     assert other.speedup.lo < other.speedup.value < other.speedup.hi
+
+
+def test_both_libraries_times_are_of_measured_layers_alone(resnet, committed):
+    """And the gain is over the fastest standard kernel, whose library it names."""
+    table = resnet.table
+    known = table[table.ours_s.notna() | table.peer_s.notna()]
+    assert known.layer.tolist() == ["body.2.deep.0", "body.2.deep.1"], "which are in the grid"
+    assert known[["ours_s", "peer_s"]].min(axis=1).tolist() == pytest.approx(known.now_s.tolist())
+    timings = sb.load(committed).timings.query("D_K == 3 and M == 64 and N == 64 and D_G == 28")
+    found = sb.scan(nn.Sequential(nn.Conv2d(64, 64, 3)), (1, 64, 30, 30), committed)
+    (row,) = found.table.itertuples()
+    standard = timings[(timings.operator == "standard") & (timings.status == "ok")].sort_values("time_s")
+    assert row.ours_s == pytest.approx(standard[standard.library == "ours"].time_s.iloc[0])
+    peer = standard[standard.library != "ours"].iloc[0]
+    assert (row.peer_s, row.peer) == (pytest.approx(peer.time_s), peer.library)
+    assert row.gain_over == standard.library.iloc[0]
+    assert "gain over" in str(found)
+    predicted = table[~table.index.isin(known.index)]
+    assert (predicted[["peer", "gain_over"]] == "").all(axis=None)
+
+
+def test_layers_stand_in_the_models_order(resnet):
+    model = read(architectures.without_weights(architectures.resnet_50))
+    assert resnet.layers.layer.tolist() == [layer.name for layer in model.layers]
+    assert resnet.layers.multiply_adds.tolist() == [layer.multiply_adds for layer in model.layers]
 
 
 def test_its_words_say_which_layers_to_replace(resnet):
@@ -182,6 +208,13 @@ def test_the_table_goes_where_it_is_asked_to(here, door, committed):
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("net_scan:net, input 1 x 16 x 16 x 16: 4 convolutions, 4 of them different;")
     pd.testing.assert_frame_equal(pd.read_csv("t.csv"), frame)
+    assert door(*words, "--output", "t.html").stdout == done.stdout
+    page = Path("t.html").read_text()
+    assert page.count("<img") == page.count('src="data:image/svg+xml;base64,') == 1
+    assert not re.search(r'(?:src|href)="(?!data:|#)', page), "nothing beside it"
+    assert all(str(escape(line)) in page for line in done.stdout.splitlines() if line.startswith(("Replace", "All", "Nothing")))
+    assert page.count("<tr") == 1 + len(frame)
+    assert sorted(Path().glob("*.svg")) == []
     assert "| layer" in Path("t.md").read_text()
 
 

@@ -11,6 +11,7 @@ import pandas as pd
 
 from sepconv_bench.errors import InputError, ShapeError
 from sepconv_bench.model import theory
+from sepconv_bench.model.declaration import OURS, USER
 from sepconv_bench.model.operators import OPERATORS
 from sepconv_bench.model.scanned import Asked, ModelConvolution, NotCovered, Scanned, asked, separable_pairs
 from sepconv_bench.model.shapes import ConvShape
@@ -25,7 +26,7 @@ from sepconv_bench.run import folders
 
 @dataclass(frozen=True)
 class Entry:
-    """A distinct layer, and the names of all that are alike.
+    """A distinct layer, and of all that are alike the names and the places among the model's layers.
 
     `asked` is None where `why_not` says why the suite has no such shape. Of a depthwise layer `pair` is the shape of both it
     and the pointwise one after it, whose name is `partner`.
@@ -33,6 +34,7 @@ class Entry:
 
     layer: ModelConvolution | NotCovered
     names: tuple[str, ...]
+    places: tuple[int, ...]
     asked: Asked | None = None
     why_not: str = ""
     pair: ConvShape | None = None
@@ -72,7 +74,9 @@ def told(model: Scanned, results: str | Path | None = None, device: str = "cpu")
     with store.open_results(folder) as opened:
         knowledge = Knowledge(opened.cells(), device)
         table, total = _table(entries, knowledge)
-        return Scan(model.source, model.input, table, total, knowledge.accuracy, folder)
+        machine = opened.runs()[-1].machine
+        basis = f"{machine.machine}, {machine.time[:10]}"
+        return Scan(model.source, model.input, table, _in_order(entries, table), total, knowledge.accuracy, folder, basis)
 
 
 def shapes_to_measure(model: Scanned) -> list[tuple[tuple[str, ...], list[ConvShape]]]:
@@ -92,35 +96,43 @@ def distinct(model: Scanned) -> list[Entry]:
     convolutions = model.convolutions
     partners = {id(convolutions[first]): convolutions[then] for first, then in separable_pairs(convolutions).items()}
     found: dict[Any, Entry] = {}
-    for layer in model.layers:
+    for place, layer in enumerate(model.layers):
         partner = partners.get(id(layer))
         alike = replace(layer, name=""), partner and replace(partner, name="")
         if alike in found:
-            found[alike] = replace(found[alike], names=(*found[alike].names, layer.name))
+            first = found[alike]
+            found[alike] = replace(first, names=(*first.names, layer.name), places=(*first.places, place))
         elif isinstance(layer, NotCovered):
-            found[alike] = Entry(layer, (layer.name,), None, layer.reason)
+            found[alike] = Entry(layer, (layer.name,), (place,), None, layer.reason)
         else:
-            found[alike] = _entry(layer, partner)
+            found[alike] = _entry(layer, place, partner)
     return list(found.values())
 
 
-def _entry(layer: ModelConvolution, partner: ModelConvolution | None) -> Entry:
+def _entry(layer: ModelConvolution, place: int, partner: ModelConvolution | None) -> Entry:
     try:
         one = asked(layer)
     except ShapeError as error:
-        return Entry(layer, (layer.name,), None, str(error))
+        return Entry(layer, (layer.name,), (place,), None, str(error))
     if partner is None:
-        return Entry(layer, (layer.name,), one)
-    return Entry(layer, (layer.name,), one, "", replace(one.shape, N=partner.out_channels), partner.name)
+        return Entry(layer, (layer.name,), (place,), one)
+    return Entry(layer, (layer.name,), (place,), one, "", replace(one.shape, N=partner.out_channels), partner.name)
+
+
+def _in_order(entries: Sequence[Entry], table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of the table, a row a layer as the model runs them, each under its own name."""
+    rows = sorted((entry.places[k], row, entry.names[k]) for row, entry in enumerate(entries) for k in range(entry.times))
+    return table.iloc[[row for _, row, _ in rows]].assign(layer=[name for *_, name in rows]).reset_index(drop=True)
 
 
 @dataclass(frozen=True)
 class _Known:
-    """Of a covered entry: its time as it stands; standard beside separable where there is a window; of a depthwise one the time
-    of the pointwise one after it."""
+    """Of a covered entry: its time as it stands, and that of each library that was measured; standard beside separable where
+    there is a window; of a depthwise one the time of the pointwise one after it."""
 
     entry: Entry
     now: Value
+    libraries: dict[str, float]
     sides: Sides | None
     then: Value | None
 
@@ -140,16 +152,16 @@ def _known(entries: Sequence[Entry], knowledge: Knowledge) -> dict[int, _Known]:
     def shapes(which: Sequence[int]) -> list[ConvShape]:
         return [entries[place].pair or entries[place].asked.shape for place in which]  # type: ignore[union-attr]
 
-    now = {
-        place: value
-        for operator, which in places.items()
-        for place, value in zip(which, knowledge.times(operator, shapes(which)), strict=True)
-    }
+    now: dict[int, Value] = {}
+    libraries: dict[int, dict[str, float]] = {}
+    for operator, which in places.items():
+        now |= dict(zip(which, knowledge.times(operator, shapes(which)), strict=True))
+        libraries |= dict(zip(which, knowledge.libraries(operator, shapes(which)), strict=True))
     paired = [place for place in places.get("depthwise", []) if entries[place].pair]
     compared = [*places.get("standard", []), *paired]
     sides = dict(zip(compared, knowledge.sides(shapes(compared)), strict=True)) if compared else {}
     then = dict(zip(paired, knowledge.times("pointwise", shapes(paired)), strict=True)) if paired else {}
-    return {place: _Known(entries[place], now[place], sides.get(place), then.get(place)) for place in now}
+    return {place: _Known(entries[place], now[place], libraries[place], sides.get(place), then.get(place)) for place in now}
 
 
 def _table(entries: Sequence[Entry], knowledge: Knowledge) -> tuple[pd.DataFrame, Total]:
@@ -167,7 +179,7 @@ def _table(entries: Sequence[Entry], knowledge: Knowledge) -> tuple[pd.DataFrame
         times = {f"now{end}_s": getattr(one.now, name) for end, name in (("", "value"), ("_lo", "lo"), ("_hi", "hi"))}
         basis = _basis(one.sides.speedup if one.sides else one.now)
         more = {"share": one.seconds / model_s, "basis": basis, "worth_replacing": advice.replace, "reason": advice.reason}
-        rows.append(_row(entry, **times, **_compared(one), **more))
+        rows.append(_row(entry, **times, **_by_library(one.libraries), **_compared(one), **more))
     return columns.SCAN.frame(rows), _total(entries, list(known.values()), replaced)
 
 
@@ -184,6 +196,14 @@ def _row(entry: Entry, **more: object) -> dict[str, object]:
     return row | more
 
 
+def _by_library(seconds: dict[str, float]) -> dict[str, object]:
+    """Our time, or a user's kernel's, beside the fastest other library's; nothing that was not measured."""
+    ours = [time for library, time in seconds.items() if library in (OURS, USER)]
+    peers = {library: time for library, time in seconds.items() if library not in (OURS, USER)}
+    peer = min(peers, key=peers.__getitem__, default="")
+    return {"ours_s": min(ours, default=None), "peer_s": peers.get(peer), "peer": peer}
+
+
 def _compared(one: _Known) -> dict[str, object]:
     """Standard beside separable; nothing of a pointwise layer."""
     if one.sides is None:
@@ -197,6 +217,7 @@ def _compared(one: _Known) -> dict[str, object]:
         "gain": gain.value * scale,
         "gain_lo": gain.lo * scale,
         "gain_hi": gain.hi * scale,
+        "gain_over": one.sides.over,
         "promised": float(1 / theory.cost_ratio(shape)),
     }
 

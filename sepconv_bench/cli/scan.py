@@ -5,12 +5,18 @@ from __future__ import annotations
 import sys
 from contextlib import redirect_stdout
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from sepconv_bench import files
 from sepconv_bench.cli.measuring import SECONDS, measure
 from sepconv_bench.cli.options import File, Folder, Positive, device_option
+
+if TYPE_CHECKING:
+    from sepconv_bench.report.scanned import Scan
+
+_PAGES = (".html", ".htm")
 
 
 @click.command()
@@ -19,10 +25,18 @@ from sepconv_bench.cli.options import File, Folder, Positive, device_option
 @click.option("--from", "folder", type=Folder(), metavar="DIR", help="The results to go by.  [default: this machine's latest]")
 @device_option
 @click.option(
-    "--format", "form", type=click.Choice(["csv", "json", "parquet", "markdown"]), help="Print the table so, in place of words."
+    "--format",
+    "form",
+    type=click.Choice(["csv", "json", "parquet", "markdown", "html"]),
+    help="Print the table so, in place of words; html: a page.",
 )
 @click.option("--json", "form", flag_value="json", help="Short for --format json.")
-@click.option("--output", type=File(), metavar="FILE", help="Write the table into FILE, as CSV unless --format says else.")
+@click.option(
+    "--output",
+    type=File(),
+    metavar="FILE",
+    help="Write the table into FILE, as CSV, or a page where it ends in .html, unless --format says else.",
+)
 @click.option(
     "--measure",
     "measured",
@@ -54,10 +68,10 @@ def scan(
       sepconv-bench scan mypackage.models:Net --from reports/intel-xeon-2-threads
       sepconv-bench scan mymodel.onnx --measure
       sepconv-bench scan resnet50 --output resnet50.csv
+      sepconv-bench scan resnet50 --output resnet50.html
     """
     from sepconv_bench.api.scan import shapes_to_measure, told
     from sepconv_bench.network.readers import parse_sizes, read
-    from sepconv_bench.results.tables import written
 
     with redirect_stdout(sys.stderr):  # what the user's own code prints is no part of the table
         scanned = read(model, None if sizes is None else parse_sizes(sizes))
@@ -67,7 +81,7 @@ def scan(
         if form is None:
             click.echo(str(found))
         if form is not None or output is not None:
-            text = found.markdown().encode() if form == "markdown" else written(found.table, form or "csv")
+            text = _written(found, form or ("html" if output is not None and output.suffix.lower() in _PAGES else "csv"))
             if output is None:
                 sys.stdout.buffer.write(text)
             else:
@@ -76,3 +90,13 @@ def scan(
     if measured:
         folder = measure(shapes_to_measure(scanned), folder, device, time_limit, show)
     show(folder)
+
+
+def _written(found: Scan, form: str) -> bytes:
+    from sepconv_bench.results.tables import written
+
+    if form == "html":
+        from sepconv_bench.report.scanned_page import scan_page  # matplotlib and all: not before there is something to draw
+
+        return scan_page(found).encode()
+    return found.markdown().encode() if form == "markdown" else written(found.table, form)

@@ -14,7 +14,7 @@ from sepconv_bench.errors import ResultsError
 from sepconv_bench.model.attribution import fixed_cost
 from sepconv_bench.model.shapes import ConvShape
 from sepconv_bench.model.theory import roofline_time
-from sepconv_bench.predict.prediction import Accuracy, Model, canonical, fastest_times, machine_roofs
+from sepconv_bench.predict.prediction import Accuracy, Model, canonical, fastest_by_library, fastest_times, machine_roofs
 from sepconv_bench.results.cell import Cell, Roofs
 from sepconv_bench.results.fastest import fastest_pairs
 
@@ -33,11 +33,13 @@ class Value:
 
 @dataclass(frozen=True)
 class Sides:
-    """Seconds of the fastest standard and separable kernel of a shape, and the speedup from the one to the other."""
+    """Seconds of the fastest standard and separable kernel of a shape, and the speedup from the one to the other; `over` is the
+    library of the standard one, empty where it is predicted."""
 
     standard: float
     separable: float
     speedup: Value
+    over: str = ""
 
 
 class Knowledge:
@@ -88,6 +90,12 @@ class Knowledge:
                 found[shape] = Value(row.time_s, row.time_lo_s, row.time_hi_s, outside=row.outside)
         return [found[shape] for shape in asked]
 
+    def libraries(self, operator: str, shapes: Sequence[ConvShape]) -> list[dict[str, float]]:
+        """Seconds of each library's fastest kernel of an operator, by library, a value a shape; empty where not measured."""
+        known = fastest_by_library(self._cells, operator, self.device)
+        found = (known.get(canonical(operator, shape), {}) for shape in shapes)
+        return [{library: time.value for library, time in times.items()} for times in found]
+
     def sides(self, shapes: Sequence[ConvShape]) -> list[Sides]:
         """Standard beside separable, a value a shape."""
         missing = [shape for shape in dict.fromkeys(shapes) if shape not in self._pairs]
@@ -96,7 +104,7 @@ class Knowledge:
             compared = self._pairs[shape]
             ratio = compared.ratio
             speedup = Value(1 / ratio.value, 1 / ratio.hi, 1 / ratio.lo if ratio.lo else np.inf, measured=True)
-            found[shape] = Sides(*compared.seconds, speedup)
+            found[shape] = Sides(*compared.seconds, speedup, compared.cell.declared[compared.pair.standard].library)
         if missing:
             for shape, row in zip(missing, _each(self.model.predict(missing)), strict=True):
                 speedup = Value(row.speedup, row.speedup_lo, row.speedup_hi, outside=row.outside)

@@ -321,11 +321,21 @@ def canonical(operator: str, shape: ConvShape) -> ConvShape:
 
 def fastest_times(cells: Sequence[Cell], operator: str, device: str) -> dict[ConvShape, Estimate]:
     """Seconds of the fastest float32 kernel of an operator by canonical shape, of the last cell that has it."""
+    known = fastest_by_library(cells, operator, device)
+    return {shape: min(times.values(), key=lambda time: time.value) for shape, times in known.items()}
+
+
+def fastest_by_library(cells: Sequence[Cell], operator: str, device: str) -> dict[ConvShape, dict[str, Estimate]]:
+    """Seconds of each library's fastest float32 kernel of an operator by canonical shape, of the last cell that has it."""
     found = {}
     for cell in cells:
-        kernels = (cell.declared[name] for name in cell.times if cell.declared[name].precision == "float32")
-        if timed := [one.name for one in kernels if (one.operator, one.device) == (operator, device)]:
-            found[canonical(operator, cell.shape)] = cell.times[min(timed, key=lambda name: cell.times[name].value)]
+        times: dict[str, Estimate] = {}
+        for name, time in sorted(cell.times.items(), key=lambda item: item[1].value):
+            one = cell.declared[name]
+            if (one.operator, one.device, one.precision) == (operator, device, "float32"):
+                times.setdefault(one.library, time)
+        if times:
+            found[canonical(operator, cell.shape)] = times
     return found
 
 

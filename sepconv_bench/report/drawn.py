@@ -35,9 +35,9 @@ class DrawnFigure:
     places: Mapping[Hashable, tuple[float, float]]
 
 
-def drawn(section: str, given: Mapping[str, object], folder: Path, prefix: str = "") -> list[DrawnFigure]:
-    """Draw a section's figures from the tables given, by name, and write them into `folder`, signed with the `source` given;
-    the file of an earlier report goes where there is nothing to draw."""
+def drawn(section: str, given: Mapping[str, object], folder: Path | None = None, prefix: str = "") -> list[DrawnFigure]:
+    """Draw a section's figures from the tables given, by name, signed with the `source` given. They are written into
+    `folder`, too, if there is one; the file of an earlier report goes where there is nothing to draw."""
     shown = []
     for entry in ENTRIES:
         if entry.section != section:
@@ -45,11 +45,12 @@ def drawn(section: str, given: Mapping[str, object], folder: Path, prefix: str =
         needed = [given[name] for name in entry.needs]
         figure, stem = entry.draw(*needed), f"{prefix}{entry.stem}"
         if figure is None:
-            for kind in saving.KINDS:
-                (folder / f"{stem}.{kind}").unlink(missing_ok=True)
+            if folder:
+                for kind in saving.KINDS:
+                    (folder / f"{stem}.{kind}").unlink(missing_ok=True)
             continue
         sign(figure, str(given["source"]), needed[0])
-        picture = saving.save(figure, folder / stem)
+        picture = saving.save(figure, folder / stem) if folder else saving.pictures(figure, ("svg",))["svg"]
         data = f"data:image/svg+xml;base64,{base64.b64encode(picture).decode()}"
         heading = entry.heading.format_map(given)
         places = entry.places(figure, *needed) if entry.places else {}

@@ -17,60 +17,76 @@ from sepconv_bench.report.predicted import describe_accuracy
 from sepconv_bench.report.view import TextTable, markdown_table, terminal_table
 
 _REPLACED = ("standard", "grouped")  # operators in whose place a separable one could be
-_TEXT = ("layer", "operator", "replace", "why")
+_TEXT = ("layer", "operator", "peer", "gain over", "replace", "why")
 _BEYOND = "*"  # after a time that is beyond what was measured
 _LONGEST = 44  # letters of a layer's name on a terminal; its end says more than its beginning
 
 
 @dataclass(frozen=True)
 class Scan:
-    """A model that was scanned: a row a distinct layer in `table` (docs/tables.md has its columns), and what it comes to in
-    `total`; `accuracy` is that of the predictions, None where all was measured. `print` it, or look at it in a notebook."""
+    """A model that was scanned: a row a distinct layer in `table` (docs/tables.md has its columns), the same rows once a layer,
+    in the model's order, in `layers`, and what it comes to in `total`; `accuracy` is that of the predictions, None where all
+    was measured; `machine`: whose times they are, and of which day. `print` it, or look at it in a notebook."""
 
     source: str
     input: tuple[int, ...]
     table: pd.DataFrame
+    layers: pd.DataFrame
     total: Total
     accuracy: Accuracy | None
     folder: Path
+    machine: str
 
     def __str__(self) -> str:
-        blocks = [_heading(self), terminal_table(_shown(self.table)), *_uncovered(self.table)]
-        return "\n\n".join([*blocks, "\n".join(_verdict(self.table, self.total)), "\n".join(_how_to_read(self))])
+        blocks = [heading(self), terminal_table(shown(self.table))]
+        if (others := uncovered(self.table)).rows:
+            blocks.append(terminal_table(others, heading=False))
+        return "\n\n".join([*blocks, "\n".join(verdict(self.table, self.total)), "\n".join(how_to_read(self))])
 
     def _repr_html_(self) -> str:
-        view = _shown(self.table)
+        view = shown(self.table)
         frame = pd.DataFrame(view.rows, columns=view.headings)
-        lines = "".join(f"<p>{escape(line)}</p>" for line in (*_verdict(self.table, self.total), *_how_to_read(self)))
-        return f"<p><b>{escape(_heading(self))}</b></p>{frame.to_html(index=False)}{lines}"
+        lines = "".join(f"<p>{escape(line)}</p>" for line in (*verdict(self.table, self.total), *how_to_read(self)))
+        return f"<p><b>{escape(heading(self))}</b></p>{frame.to_html(index=False)}{lines}"
 
     def markdown(self) -> str:
-        view = _shown(self.table)
+        view = shown(self.table)
         rows = [[in_markdown(cell) for cell in row] for row in view.rows]
-        lines = [in_markdown(line) for line in (*_verdict(self.table, self.total), *_how_to_read(self))]
+        lines = [in_markdown(line) for line in (*verdict(self.table, self.total), *how_to_read(self))]
         whole = markdown_table(TextTable(view.headings, view.texts, rows))
-        return "\n\n".join([f"**{in_markdown(_heading(self))}**", whole, *lines]) + "\n"
+        return "\n\n".join([f"**{in_markdown(heading(self))}**", whole, *lines]) + "\n"
 
 
-def _heading(scan: Scan) -> str:
-    distinct = int(scan.table.kernel_height.notna().sum())
+def heading(scan: Scan) -> str:
+    distinct = len(convolutions(scan.table))
     return (
         f"{scan.source}, input {' x '.join(map(str, scan.input))}: {scan.total.convolutions} convolutions, {distinct} of them"
         f" different; {_count(scan.total.multiply_adds)} multiply-adds in all"
     )
 
 
-def _shown(table: pd.DataFrame) -> TextTable:
-    """The rows that are convolutions, as people read them."""
-    rows = table[table.kernel_height.notna()]
+def convolutions(table: pd.DataFrame) -> pd.DataFrame:
+    """Its rows that are two-dimensional convolutions."""
+    return table[table.kernel_height.notna()]
+
+
+def shown(table: pd.DataFrame) -> TextTable:
+    """The convolutions, as people read them."""
+    rows = convolutions(table)
     frame = pd.DataFrame({"layer": [_shortened(name) for name in rows.layer], "times": rows.times.map(str)})
     frame["operator"] = list(rows.operator)
     frame["channels"] = [f"{one.in_channels} -> {one.out_channels}" for one in _each(rows)]
     frame["window"] = [_window(one) for one in _each(rows)]
     frame["map"] = [f"{one.output_height} x {one.output_width}" for one in _each(rows)]
     frame["now ms"] = [_ms(one.now_s) + _BEYOND * ("beyond" in one.basis) for one in _each(rows)]
+    if (rows.ours_s.notna() | rows.peer_s.notna()).any():
+        frame["ours ms"] = [_ms(one.ours_s) for one in _each(rows)]
+        frame["peer ms"] = [_ms(one.peer_s) for one in _each(rows)]
+        frame["peer"] = list(rows.peer)
     frame["separable ms"] = [_ms(one.separable_s) if one.operator in _REPLACED else "" for one in _each(rows)]
     frame["gain"] = [_gain(one) if one.operator in _REPLACED else "" for one in _each(rows)]
+    if (rows.gain_over[rows.operator.isin(_REPLACED)] != "").any():
+        frame["gain over"] = [one.gain_over if one.operator in _REPLACED else "" for one in _each(rows)]
     frame["promised"] = [f"{one.promised:.1f}x" if one.operator in _REPLACED else "" for one in _each(rows)]
     frame["share of time"] = [f"{share:.1%}" if share == share else "" for share in rows.share]
     frame["replace"] = list(rows.worth_replacing)
@@ -79,7 +95,7 @@ def _shown(table: pd.DataFrame) -> TextTable:
     return TextTable([*frame], [name in _TEXT for name in frame], frame.astype(str).to_numpy().tolist())
 
 
-def _verdict(table: pd.DataFrame, total: Total) -> list[str]:
+def verdict(table: pd.DataFrame, total: Total) -> list[str]:
     """What to replace, what the model would gain, and what is not in it."""
     chosen = table[table.worth_replacing == "yes"]
     lines = []
@@ -108,7 +124,7 @@ def _verdict(table: pd.DataFrame, total: Total) -> list[str]:
     return lines
 
 
-def _how_to_read(scan: Scan) -> list[str]:
+def how_to_read(scan: Scan) -> list[str]:
     """What the columns mean, and how far to believe them."""
     lines = [
         "now: the fastest kernel known on this machine (ours or another library's), in float32, each layer by itself. gain: how"
@@ -117,6 +133,12 @@ def _how_to_read(scan: Scan) -> list[str]:
     ]
     if scan.total.now_s == 0:
         return []
+    if (scan.table.ours_s.notna() | scan.table.peer_s.notna()).any():
+        lines.append(
+            "ours, peer: our fastest kernel and the fastest other library on the layer as it is, where it was measured. gain"
+            " over: whose standard kernel the gain is counted from, the fastest that does every multiplication; Winograd's does"
+            " fewer, and may be the one that now is of."
+        )
     if scan.accuracy is None:
         return [*lines, f"All times are measured ({scan.folder})."]
     if (beyond := scan.table[scan.table.basis.str.contains("beyond")]).size:
@@ -125,18 +147,14 @@ def _how_to_read(scan: Scan) -> list[str]:
     return [*lines, f"Predicted {describe_accuracy(scan.accuracy)} ({scan.folder}). `--measure` measures instead."]
 
 
-def _uncovered(table: pd.DataFrame) -> list[str]:
-    """A line a layer without a time."""
+def uncovered(table: pd.DataFrame) -> TextTable:
+    """A row a layer without a time."""
     rows = table[table.reason.str.startswith("not covered")]
-    if rows.empty:
-        return []
     told = []
     for row in _each(rows):
         count = "size unknown" if pd.isna(row.multiply_adds) else f"{_count(int(row.multiply_adds))} multiply-adds"
         told.append([_shortened(row.layer), f"{row.times}", row.operator, count, row.reason])
-    return [
-        terminal_table(TextTable(["layer", "times", "operator", "", ""], [True, False, True, False, True], told), heading=False)
-    ]
+    return TextTable(["layer", "times", "operator", "multiply-adds", "why"], [True, False, True, False, True], told)
 
 
 def _each(rows: pd.DataFrame) -> Iterator[Any]:

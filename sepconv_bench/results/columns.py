@@ -328,6 +328,8 @@ SCAN = Table(
                 ("now_s", "time of one as it stands, by the fastest kernel known here"),
                 ("now_lo_s", "lower end of its interval"),
                 ("now_hi_s", "upper end of its interval"),
+                ("ours_s", "time of one as it stands, by our fastest kernel or a user's; none where it was not measured"),
+                ("peer_s", "time of one as it stands, by the fastest other library; none where it was not measured"),
                 (
                     "standard_s",
                     "time of one as a standard convolution; of a depthwise one together with the pointwise after it",
@@ -338,9 +340,15 @@ SCAN = Table(
                 ),
             )
         ),
+        text("peer", "that other library"),
         times("gain", "standard over separable, as they would be here"),
         times("gain_lo", "lower end of its interval"),
         times("gain_hi", "upper end of its interval"),
+        text(
+            "gain_over",
+            "whose standard kernel the gain is counted from, ours, user or the library: the fastest that multiplies as often as"
+            " theory counts (Winograd's does not); empty where it is predicted",
+        ),
         times("promised", "what the multiply-adds promise, 1 / (1/N + 1/D_K^2)"),
         share("share", "share of all the model's convolutions' time, of all that are alike"),
         text("basis", "measured (95 % intervals), predicted (90 %), or predicted beyond what was measured, with the sizes"),

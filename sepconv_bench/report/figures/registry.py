@@ -22,6 +22,7 @@ from sepconv_bench.report.figures.plane import plane
 from sepconv_bench.report.figures.reasons import reasons
 from sepconv_bench.report.figures.roofline import roofline
 from sepconv_bench.report.figures.rungs import rungs
+from sepconv_bench.report.figures.scanned import layer_by_layer
 
 Places = Callable[..., dict[Hashable, tuple[float, float]]]
 
@@ -257,5 +258,18 @@ ENTRIES = (
         ("machines",),
         tall=False,
         intervals=True,
+    ),
+    Entry(
+        "scan",
+        "model",
+        "Layer by layer",
+        "Where the model's time goes, layer by layer",
+        (
+            "Each row is one layer, in the order in which the model runs them. The broad bar is its share of the time of all"
+            " convolutions now, the narrow one what it would take of that time as a separable one. A diamond marks what is"
+            " worth replacing, with its gain; an open one, what may as well lose."
+        ),
+        layer_by_layer,
+        ("scanned",),
     ),
 )

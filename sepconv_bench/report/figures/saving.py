@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import warnings
+from collections.abc import Iterable
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -24,22 +25,29 @@ def save(figure: Figure, stem: Path) -> bytes:
 
     InputError where they cannot be written.
     """
+    drawn = pictures(figure)
+    for kind, picture in drawn.items():
+        files.write(stem.with_name(f"{stem.name}.{kind}"), picture)
+    return drawn["svg"]
+
+
+def pictures(figure: Figure, kinds: Iterable[str] = KINDS) -> dict[str, bytes]:
+    """The figure in those of KINDS, the same bytes for the same results; closes it."""
     drawn = {}
     _draw_crowds_as_pictures(figure)
     with plt.style.context(["default", STYLE]), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing from font")  # of a name in a script that the font has not
         warnings.filterwarnings("ignore", "constrained_layout not applied")  # of a name that leaves no room
-        for kind, metadata in KINDS.items():
+        for kind in kinds:
             buffer = io.BytesIO()
-            figure.savefig(buffer, format=kind, metadata=metadata)
+            figure.savefig(buffer, format=kind, metadata=KINDS[kind])
             with plt.rc_context({"figure.constrained_layout.use": False}):
                 figure.set_layout_engine(None)  # as it is now; to lay it out again takes as long as to draw it
             drawn[kind] = buffer.getvalue()
-    drawn["svg"] = with_dark_colours(drawn["svg"])
+    if "svg" in drawn:
+        drawn["svg"] = with_dark_colours(drawn["svg"])
     plt.close(figure)
-    for kind, picture in drawn.items():
-        files.write(stem.with_name(f"{stem.name}.{kind}"), picture)
-    return drawn["svg"]
+    return drawn
 
 
 def with_dark_colours(picture: bytes) -> bytes:
