@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from sepconv_bench.model.shapes import ConvShape
 from sepconv_bench.results import store, tables
 from sepconv_bench.results.records import PEAK, continued, unpacked
+from sepconv_bench.run.sweep import missing_shapes
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "experiments"))
 
@@ -56,8 +57,10 @@ def test_the_file_holds_one_cell_of_both_visits(tmp_path):
         first = made.measured(SHAPE, {LOOPS: 2.0, TILED: 1.0}, visits=(6,))
         results.add_cell(run, first)
         assert results.visits() == {(SHAPE, ",".join(kernels)): 1}
+        assert missing_shapes([SHAPE], [LOOPS, TILED], results, visits=2) == [SHAPE], "one of two is to come"
         results.add_cell(run, continued(first, first))
         assert results.visits() == {(SHAPE, ",".join(kernels)): 2}
+        assert missing_shapes([SHAPE], [LOOPS, TILED], results, visits=2) == []
         (cell,) = results.cells()
         assert cell.measured.visits == (6, 6)
         assert set(tables.timings(results).blocks) == {12}

@@ -38,10 +38,14 @@ def test_the_matrices_compute_a_correlation_in_m_plus_2_multiplications(m):
 
 @pytest.mark.parametrize("m", NAMES)
 def test_every_edge_of_tiles_and_vectors_is_right(m):
-    """Maps of one pixel to two tiles and one more, not square and with padding; channels around a vector."""
-    shapes = [ConvShape(3, LANES + 1, LANES + 3, D_G) for D_G in (1, m - 1, m, m + 1, 2 * m + 1)]
-    shapes += [ConvShape(3, 1, 1, 1), ConvShape(3, 2 * LANES, 2 * LANES, 2 * m, batch=3)]
-    shapes += [ConvShape(3, 17, 20, 5, D_G_w=9, pad_top=1, pad_right=1), ConvShape(3, 18, 5, 3, pad_left=1, pad_bottom=1)]
+    """Maps of one pixel, and of whole tiles and one pixel more either way, with padding; channels around a vector. The larger
+    maps are all of six tiles, for which the same product is compiled."""
+    less, more = m + 1, 2 * m + 1
+    shapes = [ConvShape(3, LANES + 1, LANES + 3, D_G) for D_G in sorted({1, m - 1, m})]
+    shapes += [ConvShape(3, LANES + 1, LANES + 3, less, D_G_w=more), ConvShape(3, LANES + 1, LANES + 3, more, D_G_w=less)]
+    shapes += [ConvShape(3, 1, 1, less, D_G_w=more), ConvShape(3, 2 * LANES, 2 * LANES, m, batch=3, D_G_w=2 * m)]
+    shapes += [ConvShape(3, 17, 20, less, D_G_w=more, pad_top=1, pad_right=1)]
+    shapes += [ConvShape(3, 18, 5, more, D_G_w=less, pad_left=1, pad_bottom=1)]
     for shape in shapes:
         assert error(NAMES[m], shape) <= get_kernel(NAMES[m]).rounding(shape), shape
 
