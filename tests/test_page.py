@@ -51,7 +51,7 @@ def column(page: Page, name: str) -> int:
 
 def test_every_picture_is_seen(page):
     assert page.evaluate("[...document.images].every(image => image.complete && image.naturalWidth > 300)")
-    assert page.locator("main img").count() == 9
+    assert page.locator("main img").count() == 8
     assert all(page.locator("main img").nth(number).get_attribute("alt") for number in range(page.locator("main img").count()))
 
 

@@ -25,13 +25,13 @@ def save(figure: Figure, stem: Path) -> bytes:
 
     InputError where they cannot be written.
     """
-    drawn = pictures(figure)
+    drawn = pictures(figure, KINDS)
     for kind, picture in drawn.items():
         files.write(stem.with_name(f"{stem.name}.{kind}"), picture)
     return drawn["svg"]
 
 
-def pictures(figure: Figure, kinds: Iterable[str] = KINDS) -> dict[str, bytes]:
+def pictures(figure: Figure, kinds: Iterable[str]) -> dict[str, bytes]:
     """The figure in those of KINDS, the same bytes for the same results; closes it."""
     drawn = {}
     _draw_crowds_as_pictures(figure)
