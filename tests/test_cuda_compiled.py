@@ -62,6 +62,9 @@ class Recorded:
         layouts = Layout.of(problem.F), Layout.of(problem.G)
         self.steps.append(passes(get_kernel(f"cuda.{operator}.{variant}").declaration, problem.shape, *layouts, bool(biases)))
 
+    def joined(self, launches):
+        pass
+
     def Entrance(self, interior):
         self.steps.append([place_pass(interior.shape, Layout.of(interior))])
 

@@ -13,10 +13,11 @@ from sepconv_bench.kernels.cuda.entrance_exit import place_pass, pool_pass, soft
 from sepconv_bench.kernels.cuda.launch import DeviceLaunch
 from sepconv_bench.kernels.device_array import DeviceArray
 from sepconv_bench.kernels.problem import Problem
+from sepconv_bench.kernels.registry import Launch
 from sepconv_bench.model.operators import POINTWISE, SEPARABLE
 from sepconv_bench.model.shapes import ConvShape
 
-__all__ = ["Entrance", "Exit", "bind", "fetch", "maps"]
+__all__ = ["Entrance", "Exit", "bind", "fetch", "joined", "maps"]
 
 
 def maps(shapes: Sequence[tuple[int, int, int, int]], apart: bool) -> list[tuple[DeviceArray, None]]:
@@ -27,6 +28,16 @@ def maps(shapes: Sequence[tuple[int, int, int, int]], apart: bool) -> list[tuple
 def bind(problem: Problem, biases: Sequence[np.ndarray] = ()) -> DeviceLaunch:
     """Our kernels for a step, with bias and ReLU6 at the end of each of its maps; pointwise without."""
     return (rungs.separable if problem.operator is SEPARABLE else rungs.tiled)(problem, biases)
+
+
+def joined(launches: Sequence[Launch]) -> Launch:
+    """All of them queued, one after the other."""
+
+    def launch() -> None:
+        for one in launches:
+            one()
+
+    return launch
 
 
 class Entrance:

@@ -56,6 +56,9 @@ class Device(Protocol):
         """Our kernel for a step, with bias and ReLU6 at the end of each of its maps; pointwise without. F and G may also lie
         on the host, whatever the device."""
 
+    def joined(self, launches: Sequence[Any]) -> Launch:
+        """Launches of this device one after the other as one."""
+
     def fetch(self, given: Any, G: Any) -> None:
         """Copy what such a launch has given into G of its problem."""
 
@@ -97,8 +100,9 @@ class Plan:
         *body, dense = layers
         starts = [number for number, layer in enumerate(body) if layer.operator is not POINTWISE]
         shapes = [*(_with_halo(body[start]) for start in starts), STANDARD.G_shape(body[-1].shape)]
-        (whole, self._clear), *following = on.maps(shapes, apart)
+        (whole, clear), *following = on.maps(shapes, apart)
         self._shape, self._entrance = _interior(whole).shape, on.Entrance(_interior(whole))
+        launches = [clear, self._entrance] if clear else [self._entrance]
         self.steps: list[Step] = []
         self.maps: list[Any] = []
         for start, end, (after, clear) in zip(starts, [*starts[1:], len(body)], following, strict=True):
@@ -113,13 +117,15 @@ class Plan:
             name = name_of(layer, dense.block).replace("depthwise", operator.name)
             launch = on.bind(problem, biases)
             if clear and end < len(body):  # the last map has no halo
-                launch = _in_turn(clear, launch)
+                launch = on.joined([clear, launch])
+            launches.append(launch)
             self.steps.append(Step(name, launch, problem, biases))
             self.maps.append(G)
             whole = after
         K, bias = folded(weights, "classifier", dense)
         self._exit = on.Exit(dense.shape, G, K[0, 0], bias)
         self.steps.append(Step("classifier", self._exit, self._exit.problem, ()))
+        self._launch = on.joined([*launches, self._exit])
 
     def __call__(self, image: np.ndarray) -> np.ndarray:
         """ShapeError where the image does not fit. The result is overwritten by the next call."""
@@ -134,11 +140,7 @@ class Plan:
 
     def launch(self) -> Exit:
         """From the image to the probabilities, which the exit then has; on a GPU nobody waits for them here."""
-        if self._clear:
-            self._clear()
-        self._entrance()
-        for step in self.steps:
-            step.launch()
+        self._launch()
         return self._exit
 
 

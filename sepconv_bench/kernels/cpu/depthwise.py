@@ -9,18 +9,17 @@ from functools import cache
 
 import numba
 import numpy as np
-from numba import njit, prange
+from numba import njit
 from numba.core.dispatcher import Dispatcher
 
 from sepconv_bench.compile_once import compile_once
 from sepconv_bench.kernels.cpu import blocking
 from sepconv_bench.kernels.cpu.blocking import Cut
-from sepconv_bench.kernels.cpu.launch import compiled
-from sepconv_bench.kernels.cpu.layout import FLOAT, Taps, as_map, padded, sizes_of, taps_after, view, view_after
+from sepconv_bench.kernels.cpu.layout import FLOAT, Map, Sizes, Taps, as_map, padded, sizes_of, taps_after, view, view_after
+from sepconv_bench.kernels.cpu.region import Region, arguments_of, region, step
 from sepconv_bench.kernels.cpu.registers import Tile, Vectors, host_vectors
-from sepconv_bench.kernels.cpu.shares import first_pixel, next_tile, rows_below, share_of, shares_of, tile_at
+from sepconv_bench.kernels.cpu.shares import Shares, first_pixel, next_tile, rows_below, share_of, shares_of, tile_at
 from sepconv_bench.kernels.cpu.tile import channelwise, load_taps, relu6, rolled, store, store_fence, store_nontemporal, zeros
-from sepconv_bench.kernels.registry import Launch
 
 
 @cache
@@ -154,11 +153,12 @@ def filter_tiles(
 
 @compile_once
 def _depthwise(
-    pixels: tuple[int, int], D_K: int, stride: int, vectors: Vectors, nontemporal: bool, epilogue: bool, parallel: bool
+    pixels: tuple[int, int], D_K: int, stride: int, vectors: Vectors, nontemporal: bool, epilogue: bool
 ) -> Dispatcher:
     """Depthwise convolution by tiles of the larger `pixels` and, where a row does not divide, the smaller."""
     filter_one = filter_tiles(pixels, D_K, stride, vectors, nontemporal, epilogue)
     MR, NR = pixels[0], vectors.filtered_tile(D_K)[1] * vectors.lanes
+    arguments = arguments_of(Map, int, int, Map, Sizes, Shares)
 
     @njit(error_model="numpy")
     def share(F, w, bias, G, sizes, shares, tiles, panels):
@@ -176,17 +176,17 @@ def _depthwise(
         if nontemporal:
             store_fence()
 
-    @njit(error_model="numpy", parallel=parallel)
-    def depthwise(F, w, bias, G, sizes, shares):
-        for thread in prange(shares.tile_threads * shares.panel_threads):
-            share(F, w, bias, G, sizes, shares, *share_of(thread, sizes, shares))
+    @njit(error_model="numpy")
+    def depthwise(address, thread):
+        F, w, bias, G, sizes, shares = arguments(address)
+        share(F, w, bias, G, sizes, shares, *share_of(thread, sizes, shares))
 
     return depthwise
 
 
 def bind_depthwise(
     F: np.ndarray, K_hat: np.ndarray, G: np.ndarray, stride: int, bias: np.ndarray | None = None, least_threads: int = 1
-) -> Launch:
+) -> Region:
     """With a `bias` (M,), G is min(max(sum + bias, 0), 6)."""
     D_K, _, M = K_hat.shape
     vectors = host_vectors()
@@ -195,7 +195,7 @@ def bind_depthwise(
     blocks = blocking.channel_blocks(rows, sizes.width, M, D_K, vectors, threads, least_threads)
     target, biases = as_map(G), padded(bias)
     nontemporal = blocking.stores_nontemporal(G.size) and not any(each % (vectors.lanes * FLOAT) for each in target)
-    function = _depthwise(blocks.pixels.lengths, D_K, stride, vectors, nontemporal, bias is not None, blocks.threads > 1)
-    places = (as_map(F), K_hat.ctypes.data, biases.ctypes.data, target)
+    function = _depthwise(blocks.pixels.lengths, D_K, stride, vectors, nontemporal, bias is not None)
     shares = shares_of(blocks, sizes.rows, band=blocking.filtered_band(D_K, vectors))
-    return compiled(function, *places, sizes, shares, keep=(F, K_hat, biases, G))
+    arguments = (as_map(F), K_hat.ctypes.data, biases.ctypes.data, target, sizes, shares)
+    return region([step(function, arguments, blocks.threads, (F, K_hat, biases, G))])

@@ -13,16 +13,17 @@ from typing import NamedTuple
 
 import numba
 import numpy as np
-from numba import njit, prange
+from numba import njit
 from numba.core.dispatcher import Dispatcher
 
 from sepconv_bench.compile_once import compile_once
 from sepconv_bench.kernels.cpu import blocking
 from sepconv_bench.kernels.cpu.blocking import Blocks, Cut
 from sepconv_bench.kernels.cpu.depthwise import filter_tiles
-from sepconv_bench.kernels.cpu.launch import compiled
 from sepconv_bench.kernels.cpu.layout import (
     FLOAT,
+    Map,
+    Sizes,
     Taps,
     View,
     aligned,
@@ -34,8 +35,9 @@ from sepconv_bench.kernels.cpu.layout import (
     view_after,
 )
 from sepconv_bench.kernels.cpu.product import Output, Prefetch, Terms, product_tiles
+from sepconv_bench.kernels.cpu.region import Region, arguments_of, region, step
 from sepconv_bench.kernels.cpu.registers import LINE_FLOATS, Tile, Vectors, host_vectors
-from sepconv_bench.kernels.cpu.shares import share_of, shares_of
+from sepconv_bench.kernels.cpu.shares import Shares, share_of, shares_of
 from sepconv_bench.kernels.cpu.tiled import TAKES
 from sepconv_bench.kernels.problem import Problem
 from sepconv_bench.kernels.registry import Launch, kernel
@@ -149,13 +151,13 @@ def _separable(
     vectors: Vectors,
     prefetches: bool,
     epilogue: bool,
-    parallel: bool,
 ) -> Dispatcher:
     """Separable convolution by tiles and panels of the larger and the smaller sizes of each cut: of pixels that are `filtered`,
     and of pixels and vectors that are `multiplied`."""
     (MR, less), (NV, fewer) = multiplied
     lanes, NR = vectors.lanes, NV * vectors.lanes
     filter_strip = _filter_strip(filtered, D_K, stride, vectors, epilogue)
+    arguments = arguments_of(Map, Weights, Buffers, Map, Sizes, Shares, Cuts)
     full_panel, last_panel = (
         _strip_products(Tile(MR, each, lanes), Tile(less, each, lanes), prefetches, epilogue) for each in (NV, fewer)
     )
@@ -177,11 +179,11 @@ def _separable(
                     last_panel(F, strip, G, sizes, shares, cuts, panel, count)
             u += strip.rows
 
-    @njit(error_model="numpy", parallel=parallel)
-    def separable(F, weights, buffers, G, sizes, shares, cuts):
-        for thread in prange(shares.tile_threads * shares.panel_threads):
-            buffer = View(buffers.address + thread * buffers.size, sizes.width * buffers.pixel, buffers.pixel)
-            share(F, weights, buffer, G, sizes, shares, cuts, *share_of(thread, sizes, shares))
+    @njit(error_model="numpy")
+    def separable(address, thread):
+        F, weights, buffers, G, sizes, shares, cuts = arguments(address)
+        buffer = View(buffers.address + thread * buffers.size, sizes.width * buffers.pixel, buffers.pixel)
+        share(F, weights, buffer, G, sizes, shares, cuts, *share_of(thread, sizes, shares))
 
     return separable
 
@@ -199,7 +201,7 @@ def bind_separable(
     stride: int,
     biases: tuple[np.ndarray, np.ndarray] | None = None,
     blocks: Blocks | None = None,
-) -> Launch:
+) -> Region:
     """With `biases` (M,) and (N,), both maps are min(max(sum + bias, 0), 6). `blocks`: others than those of blocking.py."""
     D_K, _, M = K_hat.shape
     N = K_tilde.shape[1]
@@ -218,8 +220,7 @@ def bind_separable(
     multiplied = (blocks.pixels.lengths, blocks.vectors.lengths)
     prefetches = blocking.prefetches(F.size, M * N)
     shares = shares_of(blocks, sizes.rows, tiles_block=strip_rows, streams=blocking.streams(M * N))
-    return compiled(
-        _separable(filtered.lengths, multiplied, D_K, stride, vectors, prefetches, biases is not None, blocks.threads > 1),
+    arguments = (
         as_map(F),
         Weights(K_hat.ctypes.data, bias_hat.ctypes.data, weights.ctypes.data, bias.ctypes.data),
         Buffers(strips.ctypes.data, floats * FLOAT, pixel * FLOAT),
@@ -227,5 +228,6 @@ def bind_separable(
         sizes,
         shares._replace(tiles=1),  # what the threads share are rows
         Cuts(filtered.parts, filtered.longer, blocks.pixels.parts, blocks.pixels.longer),
-        keep=(F, K_hat, bias_hat, weights, bias, strips, G),
     )
+    function = _separable(filtered.lengths, multiplied, D_K, stride, vectors, prefetches, biases is not None)
+    return region([step(function, arguments, blocks.threads, (F, K_hat, bias_hat, weights, bias, strips, G))])

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
+from llvmlite import ir
+from numba import carray, njit, types
+from numba.extending import intrinsic
 
 from sepconv_bench.kernels.cpu.blocking import Blocks
 from sepconv_bench.kernels.cpu.registers import LINE_FLOATS
@@ -66,6 +68,20 @@ def view_after(of, step):
 def taps_after(taps, step):
     """The weights and the bias from `step` bytes further on."""
     return Taps(taps.address + step, taps.step, taps.bias + step)
+
+
+@intrinsic
+def _pointer(typingctx, address):
+    def generate(context, builder, signature, args):
+        return builder.inttoptr(args[0], ir.FloatType().as_pointer())
+
+    return types.CPointer(types.float32)(types.int64), generate
+
+
+@njit(error_model="numpy", inline="always")
+def floats(address, count):
+    """So many floats from an address on, as an array of compiled code."""
+    return carray(_pointer(address), (count,))
 
 
 def as_map(array: np.ndarray) -> Map:

@@ -10,18 +10,17 @@ from typing import NamedTuple
 
 import numba
 import numpy as np
-from numba import njit, prange
+from numba import njit
 from numba.core.dispatcher import Dispatcher
 
 from sepconv_bench.compile_once import compile_once
 from sepconv_bench.kernels.cpu import blocking
 from sepconv_bench.kernels.cpu.blocking import Blocks
-from sepconv_bench.kernels.cpu.launch import compiled
-from sepconv_bench.kernels.cpu.layout import FLOAT, as_map, joined_rows, packed, padded, sizes_of, view
+from sepconv_bench.kernels.cpu.layout import FLOAT, Map, Sizes, as_map, joined_rows, packed, padded, sizes_of, view
+from sepconv_bench.kernels.cpu.region import Region, arguments_of, region, step
 from sepconv_bench.kernels.cpu.registers import Tile, host_vectors
-from sepconv_bench.kernels.cpu.shares import first_pixel, next_tile, share_of, shares_of, tile_at
+from sepconv_bench.kernels.cpu.shares import Shares, first_pixel, next_tile, share_of, shares_of, tile_at
 from sepconv_bench.kernels.cpu.tile import added, prefetch, rank_1, relu6, rolled, store, zeros
-from sepconv_bench.kernels.registry import Launch
 
 
 class Terms(NamedTuple):
@@ -150,14 +149,14 @@ def terms_of(F, depth, sizes, shares):
 
 @compile_once
 def _standard(
-    pixels: tuple[int, int], vectors: tuple[int, int], lanes: int, prefetches: bool, epilogue: bool, parallel: bool
+    pixels: tuple[int, int], vectors: tuple[int, int], lanes: int, prefetches: bool, epilogue: bool
 ) -> Dispatcher:
     """Standard convolution by tiles of the larger `pixels` and `vectors` and, where a row or N does not divide, the smaller."""
     (MR, less), (NV, fewer) = pixels, vectors
     full_panel, last_panel = (
         product_panel(Tile(MR, each, lanes), Tile(less, each, lanes), prefetches, epilogue) for each in (NV, fewer)
     )
-    NR, NR_last = NV * lanes, fewer * lanes
+    NR, NR_last, arguments = NV * lanes, fewer * lanes, arguments_of(Map, int, int, Map, Sizes, Shares)
 
     @njit(error_model="numpy")
     def share(F, weights, bias, G, sizes, shares, tiles, panels):
@@ -174,10 +173,10 @@ def _standard(
                         w = weights + sizes.D_K * sizes.D_K * (n * sizes.M + m * NR_last) * FLOAT
                         last_panel(F, w, biases, G, sizes, shares, block)
 
-    @njit(error_model="numpy", parallel=parallel)
-    def standard(F, weights, bias, G, sizes, shares):
-        for thread in prange(shares.tile_threads * shares.panel_threads):
-            share(F, weights, bias, G, sizes, shares, *share_of(thread, sizes, shares))
+    @njit(error_model="numpy")
+    def standard(address, thread):
+        F, weights, bias, G, sizes, shares = arguments(address)
+        share(F, weights, bias, G, sizes, shares, *share_of(thread, sizes, shares))
 
     return standard
 
@@ -189,7 +188,7 @@ def bind_standard(
     stride: int,
     bias: np.ndarray | None = None,
     blocks: Blocks | None = None,
-) -> Launch:
+) -> Region:
     """With a `bias` (N,), G is min(max(sum + bias, 0), 6). `blocks`: others than those of blocking.py."""
     D_K, _, M, N = K.shape
     vectors = host_vectors()
@@ -201,14 +200,14 @@ def bind_standard(
     shares = shares_of(blocks, sizes.rows, depth, tiles, blocking.streams(K.size))
     weights, biases = packed(K, blocks, vectors.lanes, depth), padded(bias)
     cut = (blocks.pixels.lengths, blocks.vectors.lengths)
-    function = _standard(*cut, vectors.lanes, blocking.prefetches(F.size, K.size), bias is not None, blocks.threads > 1)
-    places = (as_map(F), weights.ctypes.data, biases.ctypes.data, as_map(G))
-    return compiled(function, *places, sizes, shares, keep=(F, weights, biases, G))
+    function = _standard(*cut, vectors.lanes, blocking.prefetches(F.size, K.size), bias is not None)
+    arguments = (as_map(F), weights.ctypes.data, biases.ctypes.data, as_map(G), sizes, shares)
+    return region([step(function, arguments, blocks.threads, (F, weights, biases, G))])
 
 
 def bind_pointwise(
     F: np.ndarray, K_tilde: np.ndarray, G: np.ndarray, bias: np.ndarray | None = None, blocks: Blocks | None = None
-) -> Launch:
+) -> Region:
     """A pointwise convolution is the standard one with D_K = 1, whose rows may be joined where they follow each other."""
     if all(array.strides[1] == array.shape[2] * array.strides[2] for array in (F, G)):
         F, G = joined_rows(F), joined_rows(G)

@@ -16,6 +16,7 @@ from sepconv_bench.kernels.cpu import blocking
 from sepconv_bench.kernels.cpu.depthwise import bind_depthwise
 from sepconv_bench.kernels.cpu.layout import aligned
 from sepconv_bench.kernels.cpu.product import bind_pointwise, bind_standard
+from sepconv_bench.kernels.cpu.region import Region, joined
 from sepconv_bench.kernels.cpu.registers import host_vectors
 from sepconv_bench.kernels.problem import Problem
 from sepconv_bench.kernels.registry import Launch, kernel
@@ -53,7 +54,7 @@ def bind_two_passes(
     G: np.ndarray,
     stride: int,
     biases: tuple[np.ndarray, np.ndarray] | tuple[None, None] = (None, None),
-) -> Launch:
+) -> Region:
     """With `biases` (M,) and (N,), both maps are min(max(sum + bias, 0), 6)."""
     M, N = K_tilde.shape
     batch, rows, width = G.shape[:3]
@@ -61,10 +62,4 @@ def bind_two_passes(
     # On as many threads as will read the map: what another core has just written is slow to read.
     readers = blocking.product_blocks(batch * rows, width, M, N, 1, host_vectors(), numba.get_num_threads()).threads
     filter_channels = bind_depthwise(F, K_hat, G_hat, stride, biases[0], least_threads=readers)
-    combine = bind_pointwise(G_hat, K_tilde, G, biases[1])
-
-    def launch() -> None:
-        filter_channels()
-        combine()
-
-    return launch
+    return joined([filter_channels, bind_pointwise(G_hat, K_tilde, G, biases[1])])

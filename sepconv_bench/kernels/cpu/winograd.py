@@ -19,16 +19,16 @@ from typing import NamedTuple
 
 import numba
 import numpy as np
-from numba import njit, prange
+from numba import njit
 from numba.core.dispatcher import Dispatcher
 
 from sepconv_bench.compile_once import compile_once
 from sepconv_bench.kernels.cpu import blocking
-from sepconv_bench.kernels.cpu.launch import compiled
-from sepconv_bench.kernels.cpu.layout import FLOAT, Sizes, View, aligned, as_map, packed, view, view_after
+from sepconv_bench.kernels.cpu.layout import FLOAT, Map, Sizes, View, aligned, as_map, packed, view, view_after
 from sepconv_bench.kernels.cpu.product import Output, Prefetch, Terms, product_tiles
+from sepconv_bench.kernels.cpu.region import Region, arguments_of, region, step
 from sepconv_bench.kernels.cpu.registers import LINE_FLOATS, Tile, Vectors, host_vectors
-from sepconv_bench.kernels.cpu.shares import share_of, shares_of
+from sepconv_bench.kernels.cpu.shares import Shares, share_of, shares_of
 from sepconv_bench.kernels.cpu.tiled import TAKES
 from sepconv_bench.kernels.cpu.transform import Bounds, matrices, sandwich
 from sepconv_bench.kernels.problem import Problem, require_memory
@@ -135,12 +135,13 @@ def _panel(wide: Tile, narrow: Tile, prefetches: bool) -> Dispatcher:
 
 @compile_once
 def _standard(
-    m: int, multiplied: tuple[tuple[int, int], tuple[int, int]], vectors: Vectors, prefetches: bool, parallel: bool
+    m: int, multiplied: tuple[tuple[int, int], tuple[int, int]], vectors: Vectors, prefetches: bool
 ) -> Dispatcher:
     """F(m x m, 3 x 3), its products by register tiles of the larger and the smaller sizes of pixels and vectors."""
     (MR, less), (NV, fewer) = multiplied
     lanes, NR, t = vectors.lanes, NV * vectors.lanes, m + 2
     entered, left = _entered(m, lanes), _left(m, lanes)
+    arguments = arguments_of(Map, int, Buffers, Map, Sizes, Shares, Cover, Cut)
     full_panel, last_panel = (_panel(Tile(MR, each, lanes), Tile(less, each, lanes), prefetches) for each in (NV, fewer))
 
     @njit(error_model="numpy", inline="always")
@@ -170,11 +171,11 @@ def _standard(
                         last_panel(inputs, w, g, sizes.M, cut)
             left(View(products, t * place_out, place_out), G, cover, buffers.tile_out, first, last, n, min(end, sizes.N))
 
-    @njit(error_model="numpy", parallel=parallel)
-    def standard(F, weights, buffers, G, sizes, shares, cover, cut):
-        for thread in prange(shares.tile_threads * shares.panel_threads):
-            address = buffers.address + thread * buffers.size
-            share(F, weights, address, buffers, G, sizes, shares, cover, cut, *share_of(thread, sizes, shares))
+    @njit(error_model="numpy")
+    def standard(address, thread):
+        F, weights, buffers, G, sizes, shares, cover, cut = arguments(address)
+        own = buffers.address + thread * buffers.size
+        share(F, weights, own, buffers, G, sizes, shares, cover, cut, *share_of(thread, sizes, shares))
 
     return standard
 
@@ -191,7 +192,7 @@ def cover_of(m: int, M: int, N: int, G: tuple[int, int, int], threads: int) -> C
     return Cover(*G[1:], rows, columns, tiles, ceil(tiles / blocks))
 
 
-def bind_winograd(m: int, F: np.ndarray, K: np.ndarray, G: np.ndarray) -> Launch:
+def bind_winograd(m: int, F: np.ndarray, K: np.ndarray, G: np.ndarray) -> Region:
     M, N = K.shape[2:]
     t, vectors, threads = m + 2, host_vectors(), numba.get_num_threads()
     cover = cover_of(m, M, N, G.shape[:3], threads)
@@ -206,12 +207,8 @@ def bind_winograd(m: int, F: np.ndarray, K: np.ndarray, G: np.ndarray) -> Launch
     buffers = aligned(blocks.threads * floats)
     weights = transformed_weights(m, K, blocks, vectors.lanes)
     shares = shares_of(blocks, rows)._replace(tiles=1)  # what the threads share are blocks of tiles
-    function = _standard(
-        m, (blocks.pixels.lengths, blocks.vectors.lengths), vectors, blocking.streams(weights.size), blocks.threads > 1
-    )
     steps = (floats, t * t * place, place, place_out, tile, tile_out)
-    return compiled(
-        function,
+    arguments = (
         as_map(F),
         weights.ctypes.data,
         Buffers(buffers.ctypes.data, *(each * FLOAT for each in steps)),
@@ -220,8 +217,9 @@ def bind_winograd(m: int, F: np.ndarray, K: np.ndarray, G: np.ndarray) -> Launch
         shares,
         cover,
         Cut(blocks.pixels.parts, blocks.pixels.longer),
-        keep=(F, weights, buffers, G),
     )
+    function = _standard(m, (blocks.pixels.lengths, blocks.vectors.lengths), vectors, blocking.streams(weights.size))
+    return region([step(function, arguments, blocks.threads, (F, weights, buffers, G))])
 
 
 def transformed_weights(m: int, K: np.ndarray, blocks: blocking.Blocks, lanes: int) -> np.ndarray:
