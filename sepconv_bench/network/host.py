@@ -1,22 +1,17 @@
-"""The plan's device where that is the CPU: numpy's arrays and our CPU kernels."""
+"""The plan's device where that is the CPU: numpy's arrays and our CPU kernels, in one parallel region."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from math import prod
-from typing import Any, NamedTuple
 
-import numba
 import numpy as np
-from numba import njit
-from numba.core.dispatcher import Dispatcher
 
-from sepconv_bench.compile_once import compile_once
+from sepconv_bench.kernels.cpu import entrance_exit
 from sepconv_bench.kernels.cpu.blocking import fuses
 from sepconv_bench.kernels.cpu.fused import bind_separable
-from sepconv_bench.kernels.cpu.layout import FLOAT, Map, as_map, floats, view
 from sepconv_bench.kernels.cpu.product import bind_pointwise, bind_standard
-from sepconv_bench.kernels.cpu.region import Region, Step, arguments_of, joined, region, step
+from sepconv_bench.kernels.cpu.region import Region, Step, joined
 from sepconv_bench.kernels.cpu.tiled import bind_two_passes
 from sepconv_bench.kernels.problem import Problem
 from sepconv_bench.model.operators import POINTWISE, SEPARABLE
@@ -35,110 +30,9 @@ def maps(shapes: Sequence[tuple[int, int, int, int]], apart: bool) -> list[tuple
     for number, (size, shape) in enumerate(zip(sizes, shapes, strict=True)):
         G = places[number % 2][:size].reshape(shape)
         # A map of the same shape leaves its halo as it was.
-        clear = None if number >= 2 and shapes[number - 2] == shape else _step(_clear_halo, Dense.of(G), keep=(G,))
+        clear = None if number >= 2 and shapes[number - 2] == shape else entrance_exit.clear_halo(G)
         found.append((G, clear))
     return found
-
-
-class Dense(NamedTuple):
-    """A dense map (batch, rows, width, channels): the address of its first float."""
-
-    address: int
-    batch: int
-    rows: int
-    width: int
-    channels: int
-
-    @classmethod
-    def of(cls, array: np.ndarray) -> Dense:
-        return cls(array.ctypes.data, *array.shape)
-
-
-def _step(function: Dispatcher, *arguments: Any, threads: int = 1, keep: tuple[np.ndarray, ...]) -> Region:
-    return region([step(function, arguments, threads, keep)])
-
-
-@njit(error_model="numpy", inline="always")
-def _share(size, thread, threads):
-    return range(size * thread // threads, size * (thread + 1) // threads)
-
-
-_halo = arguments_of(Dense)
-
-
-@compile_once
-@njit(error_model="numpy")
-def _clear_halo(address, thread):
-    """Zeros for the outermost pixels of each image. The last of a row and the first of the next are one run."""
-    (of,) = _halo(address)
-    line, channels = of.width * of.channels, of.channels
-    for b in range(of.batch):
-        image = floats(of.address + b * of.rows * line * FLOAT, of.rows * line)
-        image[: line + channels] = 0
-        for row in range(2 * line, (of.rows - 1) * line, line):
-            image[row - channels : row + channels] = 0
-        image[(of.rows - 1) * line - channels :] = 0
-
-
-_copied = arguments_of(int, Map, Dense, int)
-
-
-@compile_once
-@njit(error_model="numpy")
-def _copy(address, thread):
-    """Rows of a dense map, from another address, into a map whose pixels follow each other."""
-    image, to, of, threads = _copied(address)
-    line = of.width * of.channels
-    for row in _share(of.batch * of.rows, thread, threads):
-        target = view(to, row // of.rows, row % of.rows, 0, 0)
-        floats(target.address, line)[:] = floats(image + row * line * FLOAT, line)
-
-
-_pooled = arguments_of(Dense, int, int)
-
-
-@compile_once
-@njit(error_model="numpy")
-def _pool(address, thread):
-    """The mean over the pixels of a map, into (batch, channels) from another address on."""
-    of, features, threads = _pooled(address)
-    pixels = of.rows * of.width
-    for b in range(of.batch):
-        own = _share(of.channels, thread, threads)
-        image, first, last = of.address + b * pixels * of.channels * FLOAT, own.start, own.stop
-        mean = floats(features + (b * of.channels + first) * FLOAT, last - first)
-        mean[:] = 0
-        for pixel in range(pixels):
-            given = floats(image + (pixel * of.channels + first) * FLOAT, last - first)
-            for channel in range(len(mean)):
-                mean[channel] += given[channel]
-        share = np.float32(1 / pixels)
-        for channel in range(len(mean)):
-            mean[channel] *= share
-
-
-_classified = arguments_of(Dense, int, int)
-
-
-@compile_once
-@njit(error_model="numpy")
-def _softmax(address, thread):
-    """Of logits (batch, classes), to which the bias is added first; into probabilities of the same shape."""
-    of, added, probabilities = _classified(address)
-    bias = floats(added, of.channels)
-    for b in range(of.batch):
-        given = floats(of.address + b * of.channels * FLOAT, of.channels)
-        likely = floats(probabilities + b * of.channels * FLOAT, of.channels)
-        largest = np.float32(-np.inf)
-        for n in range(len(given)):
-            given[n] += bias[n]
-            largest = max(largest, given[n])
-        total = np.float32(0)
-        for n in range(len(given)):
-            likely[n] = np.exp(given[n] - largest)
-            total += likely[n]
-        for n in range(len(given)):
-            likely[n] /= total
 
 
 def bind(problem: Problem, biases: Sequence[np.ndarray] = ()) -> Region:
@@ -160,9 +54,8 @@ class Entrance:
     """From the image into the interior of its buffer."""
 
     def __init__(self, interior: np.ndarray) -> None:
-        self._image, threads = np.zeros(interior.shape, np.float32), numba.get_num_threads()
-        arguments = (self._image.ctypes.data, as_map(interior), Dense.of(self._image), threads)
-        self._copy = _step(_copy, *arguments, threads=threads, keep=(interior,))
+        self._image = np.zeros(interior.shape, np.float32)
+        self._copy = entrance_exit.copy(self._image, interior)
 
     @property
     def steps(self) -> tuple[Step, ...]:
@@ -180,15 +73,11 @@ class Exit:
     """From the last map G to the probabilities: mean over the pixels, fully connected, softmax."""
 
     def __init__(self, shape: ConvShape, G: np.ndarray, K: np.ndarray, bias: np.ndarray) -> None:
-        features = np.zeros(POINTWISE.F_shape(shape), np.float32)
-        self.logits = np.zeros((shape.batch, shape.N), np.float32)
-        self.probabilities = np.zeros_like(self.logits)
-        self.problem = Problem(POINTWISE, shape, features, (K,), self.logits[:, None, None])
-        bias, threads = np.ascontiguousarray(bias, np.float32), numba.get_num_threads()
-        pool = _step(_pool, Dense.of(G), features.ctypes.data, threads, threads=threads, keep=(G, features))
-        logits = Dense.of(self.problem.G)
-        softmax = _step(_softmax, logits, bias.ctypes.data, self.probabilities.ctypes.data, keep=(self.logits, bias))
-        self._launch = joined([pool, bind(self.problem), softmax])
+        features, logits = (np.zeros(each, np.float32) for each in (POINTWISE.F_shape(shape), POINTWISE.G_shape(shape)))
+        self.probabilities = np.zeros((shape.batch, shape.N), np.float32)
+        self.problem = Problem(POINTWISE, shape, features, (K,), logits)
+        softmax = entrance_exit.softmax(logits, np.ascontiguousarray(bias, np.float32), self.probabilities)
+        self._launch = joined([entrance_exit.pool(G, features), bind(self.problem), softmax])
 
     @property
     def steps(self) -> tuple[Step, ...]:

@@ -102,7 +102,7 @@ class Plan:
         shapes = [*(_with_halo(body[start]) for start in starts), STANDARD.G_shape(body[-1].shape)]
         (whole, clear), *following = on.maps(shapes, apart)
         self._shape, self._entrance = _interior(whole).shape, on.Entrance(_interior(whole))
-        launches = [clear, self._entrance] if clear else [self._entrance]
+        launches: list[Launch] = [clear, self._entrance] if clear else [self._entrance]
         self.steps: list[Step] = []
         self.maps: list[Any] = []
         for start, end, (after, clear) in zip(starts, [*starts[1:], len(body)], following, strict=True):
@@ -154,11 +154,3 @@ def _with_halo(layer: Layer) -> Shape:
 def _interior(whole: Any) -> Any:
     """What the layer before writes."""
     return whole[:, 1:-1, 1:-1]
-
-
-def _in_turn(first: Launch, second: Launch) -> Launch:
-    def launch() -> object:
-        first()
-        return second()
-
-    return launch

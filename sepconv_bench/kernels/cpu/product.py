@@ -148,9 +148,7 @@ def terms_of(F, depth, sizes, shares):
 
 
 @compile_once
-def _standard(
-    pixels: tuple[int, int], vectors: tuple[int, int], lanes: int, prefetches: bool, epilogue: bool
-) -> Dispatcher:
+def _standard(pixels: tuple[int, int], vectors: tuple[int, int], lanes: int, prefetches: bool, epilogue: bool) -> Dispatcher:
     """Standard convolution by tiles of the larger `pixels` and `vectors` and, where a row or N does not divide, the smaller."""
     (MR, less), (NV, fewer) = pixels, vectors
     full_panel, last_panel = (

@@ -50,8 +50,8 @@ class Region(partial):
 
 @cache
 def arguments_of(*kinds: type) -> Callable:
-    """A compiled function of an address, which gives the arguments that `step` has put there. Each is an integer, a truth value,
-    or a NamedTuple of such."""
+    """A compiled function of an address, which gives the arguments that `step` has put there. Each is an integer, a truth
+    value, or a NamedTuple of such."""
     kind = numba.typeof(tuple(map(_example, kinds)))
 
     @intrinsic
@@ -79,7 +79,7 @@ def _example(kind: type) -> Any:
 
 def step(function: Dispatcher, arguments: tuple[Any, ...], threads: int, keep: tuple[Any, ...]) -> Step:
     """Compile `function(address, thread)` now. It takes the `arguments` from where `arguments_of` finds them."""
-    compiled = function.get_compile_result(types.void(*_ENTRY))
+    compiled: Any = function.get_compile_result(types.void(*_ENTRY))
     entry = compiled.library.get_pointer_to_function(compiled.fndesc.llvm_cfunc_wrapper_name)
     return Step(entry, np.array([*_flat(arguments)], np.int64), threads, (function, *keep))
 

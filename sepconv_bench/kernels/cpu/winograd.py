@@ -134,9 +134,7 @@ def _panel(wide: Tile, narrow: Tile, prefetches: bool) -> Dispatcher:
 
 
 @compile_once
-def _standard(
-    m: int, multiplied: tuple[tuple[int, int], tuple[int, int]], vectors: Vectors, prefetches: bool
-) -> Dispatcher:
+def _standard(m: int, multiplied: tuple[tuple[int, int], tuple[int, int]], vectors: Vectors, prefetches: bool) -> Dispatcher:
     """F(m x m, 3 x 3), its products by register tiles of the larger and the smaller sizes of pixels and vectors."""
     (MR, less), (NV, fewer) = multiplied
     lanes, NR, t = vectors.lanes, NV * vectors.lanes, m + 2
