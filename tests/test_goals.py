@@ -1,9 +1,10 @@
-"""What experiments/goals.py says of results that were made up."""
+"""What experiments/goals.py and fused_regret.py say of results that were made up."""
 
 import sys
 from pathlib import Path
 
 import made
+import numpy as np
 import pytest
 from msgspec.structs import replace
 
@@ -16,6 +17,7 @@ from sepconv_bench.results.records import NetworkPart
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "experiments"))
 
+import fused_regret
 import goals
 
 NEAR, FAR = ConvShape(3, 8, 8, 10), ConvShape(3, 8, 16, 10)
@@ -85,3 +87,12 @@ def test_a_whole_network_is_beside_its_peers_and_its_twin(tmp_path):
     lines = goals.lines_of(tmp_path)
     assert "| alpha 1, 224, batch 1 | xnnpack | 1.300 (1.300 to 1.300) |" in lines
     assert lines[-1].endswith("| our all-standard twin | 6.000 (6.000 to 6.000); promised 8.56, of which 70% |")
+
+
+def test_regret_is_told_by_blocks_that_did_not_choose():
+    """Both forced tiles were lucky in the half of the blocks that chose them, and in the other as slow as the chosen one."""
+    lucky, fair = np.full(3, 0.5), np.full(3, 1.0)
+    samples = {"chosen": [fair] * 4, "a": [lucky, fair] * 2, "b": [fair, lucky] * 2}
+    assert fused_regret.regret(samples) == (pytest.approx(0), ("a", "b"))
+    faster = {"chosen": [fair] * 4, "a": [fair * 0.8] * 4}
+    assert fused_regret.regret(faster) == (pytest.approx(0.25), ("a", "a"))
