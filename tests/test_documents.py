@@ -202,7 +202,7 @@ def test_the_ladder_is_what_the_command_writes(committed, door):
 @pytest.mark.parametrize("report", ["intel-xeon-2-threads", "amd-epyc-2-threads"])
 def test_kernels_quotes_the_committed_results(report):
     text, compared = (DOCS / "kernels.md").read_text(), table(report, "peers")
-    table_of = text[text.index(f"(`python experiments/goals.py reports/{report}`)" if report.startswith("intel") else report) :]
+    table_of = text[text.index(f"reports/{report} --table peers" if report.startswith("intel") else report) :]
     for name in ("standard.tiled", "depthwise.tiled", "pointwise.tiled", "separable.fused", "separable.tiled"):
         (_, row), *_ = compared[(compared.kernel == f"cpu.{name}") & (compared.peer == "best")].iterrows()
         (line,) = re.findall(rf"^\| `cpu\.{name}` \| .*\|$", table_of, re.M)[:1]

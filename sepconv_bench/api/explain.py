@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from sepconv_bench.model import attribution, theory
 from sepconv_bench.model.operators import SEPARABLE, STANDARD
 from sepconv_bench.model.shapes import ConvShape
-from sepconv_bench.predict.knowledge import Knowledge
+from sepconv_bench.predict.knowledge import Knowledge, Value
 from sepconv_bench.report.explained import SIDES, Explained, Parts
 from sepconv_bench.results import store
+from sepconv_bench.results.cell import Cell
 from sepconv_bench.run import folders
 
 
@@ -26,7 +28,8 @@ def explain(shape: ConvShape, results: str | Path | None = None, device: str = "
     """
     folder = folders.to_read(None if results is None else Path(results), device)
     with store.open_results(folder) as opened:
-        knowledge = Knowledge(opened.cells(), device)
+        cells = opened.cells()
+    knowledge = Knowledge(cells, device)
     (sides,) = knowledge.sides([shape])
     times = {side: knowledge.times(side, [shape])[0] for side in SIDES}
     seconds = {"standard": sides.standard, "separable": sides.separable}
@@ -44,7 +47,23 @@ def explain(shape: ConvShape, results: str | Path | None = None, device: str = "
     held = theory.held_by_memory(SIDES, shape, *knowledge.roofs)
     chosen = chosen_tiles(shape) if device == "cpu" else ()
     peak, accuracy = knowledge.roofs.peak, knowledge.accuracy
-    return Explained(shape, times, sides.speedup, parts, factors, held, peak, accuracy, folder, chosen)
+    return Explained(
+        shape, times, sides.speedup, parts, factors, held, peak, accuracy, folder, chosen, _over_winograd(cells, shape, device)
+    )
+
+
+def _over_winograd(cells: Sequence[Cell], shape: ConvShape, device: str) -> Value | None:
+    """Of the fastest separable kernel over the fastest standard one that is known to be Winograd's, in the last cell of
+    that shape that has both."""
+    for cell in reversed([cell for cell in cells if cell.shape == shape]):
+        timed = sorted(cell.times, key=lambda name: cell.times[name].value)
+        here = [cell.declared[name] for name in timed if cell.declared[name].device == device]
+        standard = [one.name for one in here if one.operator == "standard" and one.algorithm == "winograd"]
+        separable = [one.name for one in here if one.operator == "separable"]
+        if standard and separable:
+            ratio = cell.ratio(standard[0], separable[0])
+            return Value(ratio.value, ratio.lo, ratio.hi, measured=True)
+    return None
 
 
 def chosen_tiles(shape: ConvShape) -> tuple[str, ...]:
