@@ -23,14 +23,14 @@ def cell(spread: float, blocks: int = 12) -> Cell:
 
 def test_the_time_left_is_told_before_the_first_step_and_after_each():
     told = []
-    steps = Steps(2, 202, 1.0, told.append)
-    assert steps.left() == "about 6 min 40 s", "a second of sampling and one beside it for each"
+    steps = Steps(2, 202, 1.0, 20, told.append)
+    assert steps.left() == "about 7 min 20 s", "a second of sampling for each, and 0.06 s for each kernel beside"
     steps.start()
     steps.advance("first")
     steps.tell("by the way")
     assert [(step.done, step.total) for step in told] == [(3, 202), (3, 202)]
     assert re.fullmatch(r"first; about \d+ s left", told[0].line), "by what the first took"
-    last = Steps(0, 1, 1.0, told.append)
+    last = Steps(0, 1, 1.0, 20, told.append)
     last.advance("last")
     assert told[-1].line == "last"
 

@@ -30,6 +30,14 @@ class CellData:
         self._on_gpu = device == "cuda" and not gpu.simulated()
         self._drawn: dict[str, tuple[Problem, Reference]] = {}
 
+    @property
+    def bytes(self) -> int:
+        """Of the arrays on the host that were drawn until now, and of the reference's answers."""
+        drawn = self._drawn.values()
+        return sum(
+            one.nbytes for problem, right in drawn for one in (problem.F, *problem.weights, problem.G, right.G, right.tolerance)
+        )
+
     def contenders(self, names: Sequence[str]) -> dict[str, Contender]:
         kernels = [registry.get_kernel(name) for name in names]
         kind = DeviceContender if self._on_gpu else KernelContender

@@ -136,7 +136,7 @@ class DeviceContender(KernelContender):
 
 @dataclass
 class Visited:
-    """What earlier visits of this process to the same contenders have found: what is right need not be checked again first."""
+    """What earlier visits of this process have found of a cell's contenders: what is right need not be checked again first."""
 
     outcomes: dict[str, Outcome] = field(default_factory=dict)
     launch_s: dict[str, float] = field(default_factory=dict)
@@ -200,10 +200,11 @@ class Contest:
         same operator; where there is nothing to compare, those to the peak.
         """
         visited = visited or Visited()
-        outcomes, self._launch_s = visited.outcomes, visited.launch_s
+        self._launch_s = visited.launch_s
         for name in self._contenders:
-            if name not in outcomes:
-                outcomes[name] = self._refused_if_slow(self.checked(name), rules)
+            if name not in visited.outcomes:
+                visited.outcomes[name] = self._refused_if_slow(self.checked(name), rules)
+        outcomes = {name: visited.outcomes[name] for name in self._contenders}
         self._mark("")
         for name, outcome in outcomes.items():
             if outcome.status == "ok":
@@ -243,6 +244,7 @@ class Contest:
                 again = self._launched_again(changed(outcomes[name], launches=samples.launches[name]), launches[name])
                 late = "" if again.status == "ok" else ", after it was launched many times"
                 outcomes[name] = changed(again, reason=again.reason + late)
+            visited.outcomes |= outcomes
             return tuple(outcomes.values()), samples
 
     def _refused_if_slow(self, outcome: Outcome, rules: Rules) -> Outcome:

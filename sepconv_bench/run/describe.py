@@ -16,7 +16,7 @@ from sepconv_bench.model.pairing import Pair
 from sepconv_bench.results.cell import Cell
 from sepconv_bench.results.records import CellMeasured, NetworkPart
 
-_CHECK_SECONDS = 1.0  # a cell, beside sampling: drawing data, binding, the reference; the first time also compiling
+_KERNEL_SECONDS = 0.06  # of a visit, beside sampling, for each kernel: binding, the check, fetching what was compiled
 
 
 @dataclass(frozen=True)
@@ -29,11 +29,12 @@ class Progress:
 
 
 class Steps:
-    """How far a run has come, and how long it will take: `seconds` a step until there are some to go by."""
+    """How far a run has come, and how long it will take: until there are steps to go by, `seconds` of sampling each, and what
+    so many kernels take beside."""
 
-    def __init__(self, done: int, total: int, seconds: float, progress: Callable[[Progress], None]) -> None:
+    def __init__(self, done: int, total: int, seconds: float, kernels: int, progress: Callable[[Progress], None]) -> None:
         self.done, self.total, self._progress = done, total, progress
-        self._first, self._start, self._seconds = done, time.monotonic(), seconds + _CHECK_SECONDS
+        self._first, self._start, self._seconds = done, time.monotonic(), seconds + kernels * _KERNEL_SECONDS
 
     def start(self) -> None:
         """Nothing before this counts."""

@@ -126,7 +126,7 @@ def sweep_networks(
             left = visits_left(settings, {part: len(cell.measured.visits) for part, cell in found.items()})
             total = settings.processes * len(settings.turns)
             seconds = settings.rules.seconds * len(settings.parts) / total
-            steps = Steps(total - len(left), total, seconds, progress)
+            steps = Steps(total - len(left), total, seconds, max(map(len, contenders.values())), progress)
             if there.missing:
                 names = ",".join(there.missing)
                 steps.tell(f"not installed, and not beside ours: {names}; pip install 'sepconv-bench[{names}]'")

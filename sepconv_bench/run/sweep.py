@@ -105,7 +105,7 @@ class _Sweep:
         self._left = [missing_shapes(shapes, self._kernels, results, number + 1) for number in range(visits)]
         self._rules = Rules(settings.rules.target, settings.rules.seconds / settings.processes, settings.rules.evenly)
         done = sum(len(shapes) - len(left) for left in self._left)
-        self._steps = Steps(done, visits * len(shapes), settings.rules.seconds / visits, progress)
+        self._steps = Steps(done, visits * len(shapes), settings.rules.seconds / visits, len(self._kernels), progress)
 
     def measure_missing(self) -> None:
         if not any(self._left):

@@ -32,6 +32,8 @@ from sepconv_bench.run.contest import Contender, Contest, Visited
 from sepconv_bench.run.network_contenders import NetworkContenders
 from sepconv_bench.run.serving import serve
 
+_KEPT_BYTES = 256 << 20  # of cells' arrays and references, kept from one visit to the next: all of the default grid's
+
 
 class _Worker:
     """Answers jobs. `mark(name)` is called before anything of a kernel runs."""
@@ -40,8 +42,8 @@ class _Worker:
         self._mark = mark
         self._device, self._cold = "cpu", False
         self._opened: tuple[tuple, NetworkContenders] | None = None
-        # A few numbers a cell; its arrays are drawn again.
-        self._visited: dict[tuple[ConvShape | NetworkPart, tuple[str, ...]], Visited] = {}
+        self._visited: dict[ConvShape | NetworkPart, Visited] = {}
+        self._kept: dict[ConvShape, CellData] = {}
 
     def answer(self, job: protocol.Job) -> protocol.Answer:
         match job:
@@ -100,8 +102,13 @@ class _Worker:
 
     def _measure_cell(self, job: protocol.MeasureCell) -> protocol.CellTimed:
         rng = np.random.default_rng([job.seed, *job.shape.key])
-        contenders = CellData(job.shape, rng, self._device).contenders(job.kernels)
-        return self._timed(job.shape, contenders, job.rules, rng, visits=job.visits)
+        data = self._kept.get(job.shape) or CellData(job.shape, rng, self._device)
+        timed = self._timed(job.shape, data.contenders(job.kernels), job.rules, rng, visits=job.visits)
+        # Those that come first stay: cells are visited in turn, so what makes room for another is never found again.
+        others = sum(one.bytes for shape, one in self._kept.items() if shape != job.shape)
+        if job.visits > 1 and self._device == "cpu" and others + data.bytes <= _KEPT_BYTES:
+            self._kept[job.shape] = data
+        return timed
 
     def _open_network(self, job: protocol.OpenNetwork) -> protocol.NetworkOpened:
         network = self._network(job.alpha, job.resolution, job.batch, job.weights, job.seed)
@@ -136,7 +143,7 @@ class _Worker:
         part: NetworkPart | None = None,
         visits: int = 1,
     ) -> protocol.CellTimed:
-        visited = self._visited.setdefault((part or shape, tuple(contenders)), Visited()) if visits > 1 else None
+        visited = self._visited.setdefault(part or shape, Visited()) if visits > 1 else None
         stolen, started, slowed = machine.steal_seconds(), time.time(), getattr(self._clock, "slowed", 0)
         began = time.monotonic()  # the time of day may be set meanwhile
         timed = self._clock.timed
