@@ -17,7 +17,7 @@ from sepconv_bench.report.figures.palette import SOFT
 from sepconv_bench.report.figures.registry import ENTRIES
 from sepconv_bench.report.plain import in_figure
 
-FIGURES = "figures"  # the folder beside the page
+FIGURES = "figures"  # the folder next to the page
 _SMALL = 7.5  # points
 
 
