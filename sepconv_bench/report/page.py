@@ -104,7 +104,8 @@ def write_report(results: Results, folder: Path) -> Path:
         sentences = [*(of_sweep if len(tables.ratios) or not of_network else []), *of_network]
         written = _render(runs, tables, first, sentences, shown, whole, explorer(results.cells()))
         files.write(folder / PAGE, written)
-        files.write(folder / MARKDOWN, markdown.report(run.machine, first.reason, sentences, tables.ratios, [*shown, *whole]))
+        text = markdown.report(title, run.machine, first.reason, sentences, tables.ratios, [*shown, *whole])
+        files.write(folder / MARKDOWN, text)
     except OSError as error:
         raise ResultsError(f"the report cannot be written into {folder}: {error.strerror}") from error
     return folder / PAGE
