@@ -1,5 +1,5 @@
 """What the site takes from outside docs/: the gallery of machines, made anew with each build from the results committed in
-reports/, and links of pages to files there, which lead to the site's own pages of them."""
+reports/, the tables of the results file, and links of pages to files there, which lead to the site's own pages of them."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 from docutils import nodes
 from machines import gallery
 from sphinx.addnodes import pending_xref
+
+from sepconv_bench.results import schema
 
 if TYPE_CHECKING:
     from sphinx.application import Sphinx
@@ -26,7 +28,7 @@ _PAGES = {
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
-    app.connect("builder-inited", _write_gallery)
+    app.connect("builder-inited", _write_pages)
     app.connect("doctree-read", _lead_inside)
     return {"parallel_read_safe": True}
 
@@ -46,7 +48,9 @@ def _lead_inside(app: Sphinx, document: nodes.document) -> None:
             link["reftarget"] = found[1]
 
 
-def _write_gallery(app: Sphinx) -> None:
-    page, text = Path(app.srcdir) / f"{GALLERY}.md", gallery()
-    if not page.exists() or page.read_text(encoding="utf-8") != text:
-        page.write_text(text, encoding="utf-8")
+def _write_pages(app: Sphinx) -> None:
+    tables = f"{schema.SCHEMA.strip()}\nPRAGMA user_version = {schema.VERSION};\n"
+    for name, text in ((f"{GALLERY}.md", gallery()), ("schema.sql", tables)):
+        page = Path(app.srcdir) / name
+        if not page.exists() or page.read_text(encoding="utf-8") != text:
+            page.write_text(text, encoding="utf-8")

@@ -69,5 +69,5 @@ def test_counts_beyond_64_bits_are_numbers_still():
 def test_people_read_values_as_their_column_says():
     frame = pd.DataFrame({"time_s": [1.5e-3, np.nan], "time_lo_s": 1e-3, "time_hi_s": 2e-3, "eta": 0.256, "kernel": "x"})
     shown = view(columns.TIMINGS, frame, ("kernel", "time_s", ("time_lo_s", "time_hi_s"), "eta"))
-    assert shown.headings == ["kernel", "time (µs)", "95 % interval", "η"]
+    assert shown.headings == ["kernel", "time (µs)", "95% interval", "η"]
     assert shown.rows == [["x", "1,500.0", "1,000.0 to 2,000.0", "25.6%"], ["x", "", "1,000.0 to 2,000.0", "25.6%"]]

@@ -78,10 +78,10 @@ def test_the_tiles_are_the_tables_aggregates(swept_tables):
     best = swept_tables["ratios"].query("best")
     gain, promise, share, grades = tiles(swept_tables["ratios"], swept_tables["layers"])
     assert gain.value == f"{np.median(best.speedup):.1f}x"
-    assert f"{np.median(best.speedup_lo):.2f} to {np.median(best.speedup_hi):.2f} at 95 %" in gain.note
+    assert f"{np.median(best.speedup_lo):.2f} to {np.median(best.speedup_hi):.2f} at 95%" in gain.note
     assert f"median of {len(best)} shapes" in gain.note
     assert promise.value == f"{np.median(best.theory_speedup):.1f}x"
-    assert f"{np.median(best.speedup / best.theory_speedup):.0%} of it (median of ratios)" in promise.note
+    assert f"measured / promised: {np.median(best.speedup / best.theory_speedup):.0%} (median)" in promise.note
     assert share.value == f"{np.median(best.eta_standard):.0%} and {np.median(best.eta_separable):.0%}"
     assert sum(int(count) for count in re.findall(r"(\d+) [ABC]", grades.value)) == len(best)
 

@@ -7,6 +7,7 @@ from itertools import product
 from math import prod
 from pathlib import Path
 
+import made as records
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page
@@ -114,6 +115,42 @@ def test_a_phone_is_wide_enough(page):
     page.locator("#explorer-plot").scroll_into_view_if_needed()
     page.locator("#explorer-plot[data-drawn]").wait_for()
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+@pytest.fixture(scope="module")
+def two_devices(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page of a file with kernels of a CPU and of a GPU, which gain unlike: separable ones keep 80 % and 40 %."""
+    folder = tmp_path_factory.mktemp("devices")
+    shapes = [ConvShape(D_K, M, N, 14) for D_K, M, N in product((3, 5), (32, 64), (16, 32, 64))]
+    with pytest.MonkeyPatch.context() as patch, store.create(folder) as results:
+        number = results.add_run(records.MACHINE, records.settings([]), records.CEILINGS)
+        for shape, (device, rate, kept) in product(shapes, (("cpu", 100e9, 0.8), ("cuda", 150e9, 0.4))):
+            standard = 2 * shape.D_K**2 * shape.M * shape.N * shape.D_G**2 / rate
+            separable = standard * (1 / shape.N + 1 / shape.D_K**2) / kept
+            kernels = {f"{device}.standard.tiled": standard, f"{device}.separable.fused": separable}
+            cell = {records.declared(name): seconds for name, seconds in kernels.items()}
+            results.add_cell(number, records.measured(shape, cell))
+        patch.setattr(drawn, "ENTRIES", [entry for entry in drawn.ENTRIES if entry.stem == "speedup"])
+        return module.write_report(results, folder)
+
+
+def test_the_device_is_the_readers_choice(page, two_devices):
+    page.goto(two_devices.as_uri())
+    page.locator("#explorer-plot").scroll_into_view_if_needed()
+    page.locator("#explorer-plot[data-drawn]").wait_for()
+    choice = page.get_by_label("device")
+    assert choice.locator("option").all_inner_texts() == ["cpu", "cuda"]
+    sizes_before, gains, measured = sizes(page), {}, {}
+    for device in ("cuda", "cpu"):
+        choice.select_option(device)
+        gains[device] = float(page.locator("#explorer-gain").inner_text().rstrip("x"))
+        measured[device] = page.evaluate("Bokeh.documents[0].get_model_by_name('measured').data.y.length")
+        assert page.evaluate("Bokeh.documents[0].get_model_by_name('asked').data.y[0]") == pytest.approx(
+            gains[device], rel=6e-3
+        )
+    assert gains["cpu"] / gains["cuda"] == pytest.approx(2, rel=0.1)
+    assert measured == {"cpu": 12, "cuda": 12}, "a device's own shapes alone"
+    assert sizes(page) == sizes_before
 
 
 def test_without_scripts_no_slider_waits_for_one(report, browser):

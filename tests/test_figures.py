@@ -57,6 +57,27 @@ def test_a_course_is_drawn_through_three_values_and_a_panel_needs_two(widths, na
     assert names == (figure and [axes.get_title(loc="left") for axes in figure.axes if axes.get_title(loc="left")])
 
 
+@pytest.mark.parametrize("seen", [True, False])
+def test_the_legend_names_a_bound_where_one_is_on_the_axes(seen, committed):
+    with store.open_results(committed) as results:
+        table = ratios(results)
+    if not seen:
+        table["bound_speedup"] = 1e3
+    (legend,) = headline(table).legends
+    assert any("bound" in text.get_text() for text in legend.get_texts()) == seen
+    plt.close("all")
+
+
+def test_a_figure_of_a_slice_is_signed_with_the_shapes_in_it(committed):
+    with store.open_results(committed) as results:
+        table = ratios(results)
+    (entry,) = (entry for entry in ENTRIES if entry.stem == "over_D_G")
+    figure = entry.draw(table)
+    drawn.sign(figure, "here", entry.shown(table))
+    assert "n = 5 shapes; here" in figure.legends[0].get_title().get_text()
+    plt.close("all")
+
+
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("name", ["headline", "crossover", "over", "machines"])
 def test_an_interval_that_is_open_to_one_side_runs_to_the_edge(name, committed):

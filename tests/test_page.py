@@ -308,7 +308,7 @@ def test_reasons_are_counted_in_words(committed):
     best = why[why.best]
     text = " ".join(describe_reasons(why))
     below = best[(best.speedup < best.theory_speedup) & (best.dominant != "none")]
-    assert f"What moves the {len(below)} shapes below their promise most" in text
+    assert f"The largest factor of the {len(below)} shapes below their promise" in text
     assert f"on {(below.dominant == 'separable').sum()} the separable kernel" in text
     assert describe_reasons(why.assign(dominant="unknown")) == []
     assert reasons(why.assign(dominant="unknown")) is None

@@ -106,7 +106,7 @@ def test_a_whole_network_does_without_and_says_so(hidden, tmp_path):
     with pytest.raises(_HeardError):
         sweep_networks(NetworkSettings((0.25,), (128,)), lambda machine: store.create(tmp_path), heard)
     extras = "torch,ai-edge-litert,ncnn"
-    assert lines == [f"not installed, and not beside ours: {extras}; pip install 'sepconv-bench[{extras}]'"]
+    assert lines == [f"not installed, so not compared with ours: {extras}; pip install 'sepconv-bench[{extras}]'"]
     with open_kernel_process(WorkerSettings()) as process:
         opened = process.ask(protocol.OpenNetwork(0.25, 128, 1, None, 0), protocol.NetworkOpened)
     assert {one.library for one in opened.parts[-1].contenders} == {"ours", "onnxruntime", "openvino"}

@@ -21,7 +21,7 @@ _NAMES = {"D_K": "--kernel-size", "M": "--in-channels", "N": "--out-channels", "
 @click.option("--input-size", type=click.IntRange(1), help="Width of the input map, in place of --D_G; same padding.")
 @click.option("--stride", type=click.IntRange(1), default=1, show_default=True)
 @click.option("--batch", "--batch-size", "batch", type=click.IntRange(1), default=1, show_default=True)
-@click.option("--from", "folder", type=Folder(), metavar="DIR", help="The results to go by.  [default: this machine's latest]")
+@click.option("--from", "folder", type=Folder(), metavar="DIR", help="The results to use.  [default: this machine's latest]")
 @click.option("--measure", "measured", is_flag=True, help="Measure the layer here first; the results go into DIR.")
 @click.option(
     "--time-limit", type=Positive(0.01), default=SECONDS, show_default=True, metavar="SECONDS", help="With --measure."

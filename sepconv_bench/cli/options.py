@@ -99,8 +99,8 @@ _MEANINGS = {
     "D_G": "Output widths",
     "stride": "Strides",
     "batch": "Images of a launch",
-    "dilation": "Pixels from one tap of a window to the next",
-    "multiplier": "Maps that depthwise gives of each channel",
+    "dilation": "Distance of a window's taps in pixels",
+    "multiplier": "Depthwise output channels per input channel",
     "groups": "Groups of the standard convolution",
 }
 
@@ -113,7 +113,7 @@ def axis_options(command: Callable[..., None]) -> Callable[..., None]:
     for name in reversed(SPELLED):
         text = f"{_MEANINGS.get(name, name)}, as 3,5,7 or 16:512:x2 or 14:56:+14."
         if name in SECOND_AXES:
-            text = f"The same along a row, where that is not as --{SECOND_AXES[name]}."
+            text = f"The same along a row, where it differs from --{SECOND_AXES[name]}."
         command = click.option(f"--{name}", name, metavar="SIZES", help=text)(command)
     return command
 

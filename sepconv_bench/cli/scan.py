@@ -21,14 +21,14 @@ _PAGES = (".html", ".htm")
 
 @click.command()
 @click.argument("model")
-@click.option("--input", "sizes", metavar="SIZES", help="Of its input, as 1,3,224,224, where the model does not say.")
-@click.option("--from", "folder", type=Folder(), metavar="DIR", help="The results to go by.  [default: this machine's latest]")
+@click.option("--input", "sizes", metavar="SIZES", help="Input sizes, as 1,3,224,224, where the model has none.")
+@click.option("--from", "folder", type=Folder(), metavar="DIR", help="The results to use.  [default: this machine's latest]")
 @device_option
 @click.option(
     "--format",
     "form",
     type=click.Choice(["csv", "json", "parquet", "markdown", "html"]),
-    help="Print the table so, in place of words; html: a page.",
+    help="Print the table in this format instead of sentences; html: a page.",
 )
 @click.option("--json", "form", flag_value="json", help="Short for --format json.")
 @click.option(
@@ -44,7 +44,12 @@ _PAGES = (".html", ".htm")
     help="Measure its layers here first, identical ones once; goes on where it was stopped.",
 )
 @click.option(
-    "--time-limit", type=Positive(0.01), default=SECONDS, show_default=True, metavar="SECONDS", help="A layer, with --measure."
+    "--time-limit",
+    type=Positive(0.01),
+    default=SECONDS,
+    show_default=True,
+    metavar="SECONDS",
+    help="Time for each layer, with --measure.",
 )
 def scan(
     model: str,
@@ -56,7 +61,7 @@ def scan(
     measured: bool,
     time_limit: float,
 ) -> None:
-    """Say which layers of a model separable ones would speed up.
+    """Say which layers of a model would gain from separable ones.
 
     With times from this machine: measured where its results hold the shape, else predicted.
 

@@ -135,7 +135,7 @@ class ConvShape:
 
     @property
     def resolved(self) -> dict[str, int]:
-        """Every field by name, second axes as they are: what a table says of a shape. ConvShape(**resolved) is the same."""
+        """Every field by name, second axes as they are: what a table says of a shape. ``ConvShape(**resolved)`` is the same."""
         sizes = {name: getattr(self, name) for name in FIELDS}
         return sizes | {second: sizes[second] or sizes[first] for second, first in SECOND_AXES.items()}
 

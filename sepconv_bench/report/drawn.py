@@ -1,4 +1,4 @@
-"""A section's figures, drawn and written: as files beside the page, and as pictures within it."""
+"""A section's figures, drawn and written: as files next to the page, and as pictures within it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from sepconv_bench.report.figures.palette import SOFT
 from sepconv_bench.report.figures.registry import ENTRIES
 from sepconv_bench.report.plain import in_figure
 
-FIGURES = "figures"  # the folder beside the page
+FIGURES = "figures"  # the folder next to the page
 _SMALL = 7.5  # points
 
 
@@ -49,7 +49,7 @@ def drawn(section: str, given: Mapping[str, object], folder: Path | None = None,
                 for kind in saving.KINDS:
                     (folder / f"{stem}.{kind}").unlink(missing_ok=True)
             continue
-        sign(figure, str(given["source"]), needed[0])
+        sign(figure, str(given["source"]), entry.shown(needed[0]) if entry.shown else needed[0])
         picture = saving.save(figure, folder / stem) if folder else saving.pictures(figure, ("svg",))["svg"]
         data = f"data:image/svg+xml;base64,{base64.b64encode(picture).decode()}"
         heading = entry.heading.format_map(given)
@@ -59,7 +59,7 @@ def drawn(section: str, given: Mapping[str, object], folder: Path | None = None,
 
 
 def sign(figure: Figure, source: str, table: object) -> None:
-    """Say under a figure what it is of: how many shapes, the machine and the day."""
+    """Say under a figure what it is of: how many shapes, those of `table`, the machine and the day."""
     shapes = ""
     if isinstance(table, pd.DataFrame) and {*FIELDS} <= {*table.columns} and "part" not in table:
         count = len(table[[*FIELDS]].drop_duplicates())

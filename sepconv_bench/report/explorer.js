@@ -28,7 +28,7 @@
     }
     document.getElementById("explorer-gain").textContent = times(gain);
     document.getElementById("explorer-interval").textContent =
-      `${times(low)} to ${times(high)} (${given.confidence * 100} % interval). Promised: ${times(promised)}; ${Math.round(100 * gain / promised)} % of it is kept.`;
+      `${times(low)} to ${times(high)} (${given.confidence * 100}% interval). Promised: ${times(promised)}; ${Math.round(100 * gain / promised)}% of that.`;
     const factors = Object.keys(words).map((name) => [name, table[name][row]]);
     factors.sort((a, b) => a[1] - b[1]);
     const [worst] = factors;

@@ -60,7 +60,7 @@ def ladder(results: Results) -> Ladder:
     times, compared = timings(results), peers(results)
     times = times[(times.status == "ok") & times.time_s.notna()]
     if times.empty:
-        raise ResultsError(f"{results.path} holds no measured cell yet; `sepconv-bench run --resume` goes on measuring")
+        raise ResultsError(f"{results.path} holds no time of a kernel on a shape; `sepconv-bench run` measures them")
     # A kernel that was measured on a shape with several lists of kernels counts once, as it was measured last.
     times = times.drop_duplicates([*FIELDS, "kernel"], keep="last")
     times = times.assign(peer=times.library.mask(times.library.isin([OURS, USER])))

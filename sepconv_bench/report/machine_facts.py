@@ -4,8 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sepconv_bench.measure.records import Fingerprint
+from sepconv_bench.measure.records import Ceilings, Fingerprint
+from sepconv_bench.report.plain import size
 from sepconv_bench.results.records import Run
+
+
+def cache_sizes(machine: Fingerprint) -> str:
+    """Level and size of each, which Linux gives as "32K"."""
+    return ", ".join(f"{level} {_size(text)}" for level, text in machine.caches.items())
+
+
+def _size(text: str) -> str:
+    unit = {"K": 1 << 10, "M": 1 << 20}.get(text[-1:])
+    return size(int(text[:-1]) * unit) if unit and text[:-1].isdecimal() else text
+
+
+def _ceilings(ceilings: Ceilings) -> list[tuple[str, str]]:
+    peak = ceilings.peak
+    copies = (f"{size(level.footprint)}: {level.bandwidth.value / 1e9:.0f} GB/s" for level in ceilings.levels)
+    return [
+        (
+            "FMA peak",
+            f"{peak.value / 1e9:.0f} GFLOP/s (95% interval {peak.lo / 1e9:.0f} to {peak.hi / 1e9:.0f}),"
+            f" vectors of {ceilings.lanes} floats",
+        ),
+        ("Copy", ", ".join(copies)),
+    ]
 
 
 def machine_facts(machine: Fingerprint, runs: Sequence[Run]) -> list[tuple[str, str]]:
@@ -27,7 +51,7 @@ def machine_facts(machine: Fingerprint, runs: Sequence[Run]) -> list[tuple[str, 
             "Threads",
             f"{machine.threads} of {machine.logical_cpus} logical CPUs{limits}, Numba's {machine.threading_layer} layer",
         ),
-        ("Caches", ", ".join(f"{level} {size}" for level, size in machine.caches.items()) or "unknown"),
+        ("Caches", cache_sizes(machine) or "unknown"),
         ("Launches find their data", "in memory" if settings.cold else "in the caches, as far as it fits"),
         ("Memory", f"{machine.memory_bytes / 2**30:.0f} GiB"),
         ("Idle pools", ", ".join(f"{name}={value}" for name, value in machine.wait_policy.items())),
@@ -41,4 +65,5 @@ def machine_facts(machine: Fingerprint, runs: Sequence[Run]) -> list[tuple[str, 
             f"at most {settings.rules.seconds:g} s of sampling a cell",
         ),
         ("Measured", " and ".join(run.machine.time for run in runs)),
+        *_ceilings(runs[-1].ceilings),
     ]

@@ -15,6 +15,7 @@ from sepconv_bench.errors import ResultsError
 from sepconv_bench.measure.records import Level
 from sepconv_bench.model.shapes import FIELDS, ConvShape
 from sepconv_bench.report.drawn import FIGURES, drawn
+from sepconv_bench.report.machine_facts import cache_sizes
 from sepconv_bench.report.templates import rendered
 from sepconv_bench.report.view import view
 from sepconv_bench.results import columns
@@ -77,7 +78,7 @@ def describe_machines(table: pd.DataFrame) -> list[str]:
     promised = table.drop_duplicates(_SHAPE).theory_speedup.median()
     sentences = [
         f"{shapes} shapes were measured on all {table.machine.nunique()} machines; 1/N + 1/D_K² promises"
-        f" {promised:.1f} times in their median. Fastest kernels against fastest, medians over these shapes:"
+        f" {promised:.1f} times (median). Of the fastest kernels, medians over these shapes:"
     ]
     for machine, rows in table.groupby("machine", sort=False):
         kept = (rows.speedup / rows.theory_speedup).median()
@@ -91,7 +92,8 @@ def describe_machines(table: pd.DataFrame) -> list[str]:
     if len(means) > 1:
         listed = ", ".join(f"{machine} {seconds / means.iloc[0]:.2f}" for machine, seconds in means.iloc[1:].items())
         sentences.append(
-            f"Separable convolution itself is the fastest on {means.index[0]}; times of its time, geometric means: {listed}."
+            f"Separable convolution takes the least time on {means.index[0]}. Its time elsewhere, as a multiple of that"
+            f" (geometric mean over the shapes): {listed}."
         )
     spread = table.groupby(_SHAPE).speedup.agg(lambda speedups: speedups.max() / speedups.min())
     if spread.max() > 1:
@@ -119,8 +121,8 @@ def describe_kernels(times: pd.DataFrame, names: Sequence[str]) -> list[str]:
         parts = [f"{operator} {rows.median():.2f}" for operator, rows in longer.groupby(level="operator") if rows.notna().any()]
         if parts:
             sentences.append(
-                f"{name} beside {names[0]}, times as long in the median over kernels and shapes, by the peak of the"
-                f" same rounds: {', '.join(parts)}."
+                f"Time on {name} / time on {names[0]}, each measured against the peak of its own rounds (median over kernels"
+                f" and shapes): {', '.join(parts)}."
             )
     return sentences
 
@@ -177,7 +179,7 @@ def _facts(found: Sequence[Results]) -> list[tuple[str, list[str]]]:
         ("Launches find their data", ["in memory" if run.settings.cold else "in the caches" for run in runs]),
         ("FMA peak", [f"{run.ceilings.peak.value / 1e9:.0f} GFLOP/s" for run in runs]),
         ("Copy, near and far", [_copies(run.ceilings.levels) for run in runs]),
-        ("Caches", [", ".join(f"{level} {size}" for level, size in machine.caches.items()) for machine in machines]),
+        ("Caches", [cache_sizes(machine) for machine in machines]),
         ("System", [f"{machine.system}, Python {machine.python}" for machine in machines]),
         ("Versions", [", ".join(f"{name} {version}" for name, version in machine.versions.items()) for machine in machines]),
         ("Commit", [machine.commit or "not from a checkout" for machine in machines]),

@@ -20,10 +20,10 @@ _COLUMNS = ("theory_speedup", "speedup", ("speedup_lo", "speedup_hi"), "eta_stan
 
 
 def report(
-    machine: Fingerprint, reason: str, sentences: Sequence[str], pairs: pd.DataFrame, figures: Sequence[DrawnFigure]
+    title: str, machine: Fingerprint, reason: str, sentences: Sequence[str], pairs: pd.DataFrame, figures: Sequence[DrawnFigure]
 ) -> str:
-    """`pairs` is the table `ratios`; figures are taken from figures/ beside the file."""
-    lines = [f"# What separable convolution gains on {in_markdown(machine.machine)}", ""]
+    """`pairs` is the table `ratios`; figures are taken from figures/ next to the file."""
+    lines = [f"# {in_markdown(title)}", ""]
     lines += [f"* {in_markdown(sentence)}" for sentence in (reason, *sentences) if sentence]
     lines += [""]
     for figure in figures:

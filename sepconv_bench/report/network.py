@@ -62,7 +62,7 @@ def describe_network(layers: pd.DataFrame, network: pd.DataFrame) -> list[str]:
             f"{step.part} {step.separable_s / total:.0%}" for _, step in steps.nlargest(3, "separable_s").iterrows()
         )
         sentences.append(
-            f"The steps, timed each by itself, add up to {total * 1e3:.2f} ms of the {row.separable_s * 1e3:.2f};"
+            f"The steps, each timed by itself, add up to {total * 1e3:.2f} ms of the {row.separable_s * 1e3:.2f};"
             f" the longest are {parts}."
         )
     return sentences

@@ -112,7 +112,7 @@ function describe(row) {
   const sizes = axes.filter((name, at) => cells[name] !== "1" || at < 4);
   return [
     sizes.map((name) => `${name} ${cells[name]}`).join(", "),
-    `measured ${cells.measured}x (${cells["95 % interval"]})`,
+    `measured ${cells.measured}x (${cells["95% interval"]})`,
     `promised ${cells.promised}x`,
     `${cells.standard} / ${cells.separable}`,
     cells.why,

@@ -56,8 +56,9 @@ class _Tables:
 
 @dataclass(frozen=True)
 class _First:
-    """The first screen: four numbers, and why."""
+    """The first screen: what it is about, four numbers, and why."""
 
+    title: str
     tiles: Sequence[Tile]
     reason: str
     machine: str
@@ -90,7 +91,9 @@ def write_report(results: Results, folder: Path) -> Path:
         "source": f"{run.machine.describe()}; measured {dates}",
         "claims": claims(tables.ratios, tables.why, tables.timings) | claims_of_network(tables.layers),
     }
-    first = _First(tiles(tables.ratios, tables.layers), reason(tables.why, tables.layers), run.machine.describe(), dates)
+    what = "MobileNet-V1 gains from separable convolution" if tables.ratios.empty else "separable convolution gains"
+    title = f"What {what} on {run.machine.machine}"
+    first = _First(title, tiles(tables.ratios, tables.layers), reason(tables.why, tables.layers), run.machine.describe(), dates)
     try:
         (folder / FIGURES).mkdir(parents=True, exist_ok=True)
         shown, whole = (drawn(section, given, folder / FIGURES) for section in ("sweep", "network"))
@@ -101,7 +104,8 @@ def write_report(results: Results, folder: Path) -> Path:
         sentences = [*(of_sweep if len(tables.ratios) or not of_network else []), *of_network]
         written = _render(runs, tables, first, sentences, shown, whole, explorer(results.cells()))
         files.write(folder / PAGE, written)
-        files.write(folder / MARKDOWN, markdown.report(run.machine, first.reason, sentences, tables.ratios, [*shown, *whole]))
+        text = markdown.report(title, run.machine, first.reason, sentences, tables.ratios, [*shown, *whole])
+        files.write(folder / MARKDOWN, text)
     except OSError as error:
         raise ResultsError(f"the report cannot be written into {folder}: {error.strerror}") from error
     return folder / PAGE
@@ -126,7 +130,6 @@ def _render(
         machine=machine,
         first=first,
         facts=machine_facts(machine, runs),
-        ceilings=runs[-1].ceilings,
         said=sentences,
         figures=shown,
         network={"figures": whole, "layers": layer_view(tables.layers)},

@@ -1,9 +1,16 @@
-"""What came from outside, without meaning to Markdown or to what draws the figures; pages escape by themselves."""
+"""Plain text: sizes in bytes, and what came from outside, without meaning to Markdown or to what draws the figures; pages
+escape by themselves."""
 
 from __future__ import annotations
 
 _LONGEST = 80  # letters of a name in a figure, which makes room for all of it
 _SIGNS = "&<>|`*[]\\$~"
+
+
+def size(count: int) -> str:
+    """Bytes, of a cache or a footprint, in the unit that fits."""
+    power = min(max(count.bit_length() - 1, 10) // 10, 3)
+    return f"{count / 2 ** (10 * power):.4g} {('KiB', 'MiB', 'GiB')[power - 1]}"
 
 
 def in_markdown(text: object) -> str:

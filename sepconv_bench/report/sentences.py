@@ -41,7 +41,7 @@ def describe_ratios(pairs: pd.DataFrame) -> list[str]:
     ]
     slower = int((best.speedup_hi < 1).sum())
     if slower:
-        sentences.append(f"On {slower} of {len(best)} shapes separable is the slower one, beyond its interval.")
+        sentences.append(f"On {slower} of {len(best)} shapes separable convolution is slower, and its whole interval says so.")
     return sentences
 
 
@@ -50,8 +50,8 @@ def describe_caches(cold: bool) -> list[str]:
     if not cold:
         return []
     return [
-        "Each launch found its map and weights outside the caches. The roofs are those of warm caches: what memory takes beyond"
-        " them is in the kernels' shares."
+        "Each launch found its map and weights outside the caches. The roofs are those of warm caches, so the further cost of"
+        " memory is in the kernels' shares."
     ]
 
 
@@ -94,9 +94,9 @@ def describe_reasons(why: pd.DataFrame) -> list[str]:
             moved = "; ".join(f"on {count} {FACTORS[name]}" for name, count in counted)
             total = sum(count for _, count in counted)
             shapes = f"{total} shapes {where} their" if total > 1 else f"one shape {where} its"
-            sentences.append(f"What moves the {shapes} promise most: {moved}.")
+            sentences.append(f"The largest factor of the {shapes} promise: {moved}.")
     most = best.iloc[int(np.argmax(np.abs(np.log((best.speedup / best.theory_speedup).to_numpy()))))]
-    sentences.append(f"Furthest from it is {describe_shape(most)}: {most.explanation}.")
+    sentences.append(f"Furthest from its promise is {describe_shape(most)}: {most.explanation}.")
     return sentences
 
 

@@ -9,7 +9,7 @@ from sepconv_bench.measure.verdicts import NEGLIGIBLE, NOISE, Verdict
 from sepconv_bench.report.plain import in_markdown
 from sepconv_bench.report.view import TextTable, markdown_table, terminal_table
 
-_HEADINGS = ["", "kernel and shape", "change of time", "95 % interval, all together"]
+_HEADINGS = ["", "kernel and shape", "change of time", "95% interval, all together"]
 _TEXTS = [True, True, False, False]
 _WORDS = ("slower", "faster", "ambiguous", "same")
 

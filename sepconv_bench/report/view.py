@@ -10,7 +10,7 @@ import pandas as pd
 
 from sepconv_bench.results.columns import Table
 
-INTERVAL = "95 % interval"
+INTERVAL = "95% interval"
 
 
 @dataclass(frozen=True)

@@ -129,7 +129,7 @@ def sweep_networks(
             steps = Steps(total - len(left), total, seconds, max(map(len, contenders.values())), progress)
             if there.missing:
                 names = ",".join(there.missing)
-                steps.tell(f"not installed, and not beside ours: {names}; pip install 'sepconv-bench[{names}]'")
+                steps.tell(f"not installed, so not compared with ours: {names}; pip install 'sepconv-bench[{names}]'")
             if not left:
                 steps.tell(f"all {len(settings.parts)} parts are there already; nothing to measure")
                 return

@@ -45,6 +45,6 @@ def efficiency(timings: pd.DataFrame) -> Figure | None:
     grid[0].set_ylabel(AXIS_NAMES["M"])
     if shown is not None:
         bar = figure.colorbar(shown, ax=list(grid), label="share of the FMA peak, $\\eta$;\nmedian of the shapes", pad=0.02)
-        bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value * 100:g} %"))
+        bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value * 100:g}%"))
     title(figure, "Share of the peak that the fastest kernels reach, over the channels")
     return figure

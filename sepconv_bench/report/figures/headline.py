@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from textwrap import fill
 
 import matplotlib.pyplot as plt
@@ -21,6 +21,7 @@ PROMISED = "promised speedup  $1/(1/N + 1/D_K^2)$"
 TITLE = "Measured against promised speedup, one point a shape"
 _MOST_PANELS = 4
 _MOST_NAMES = 16  # points that have room for a name
+_LINE = 45  # letters of names that have room on the right of the points
 _NEAR = 0.1  # relative distance of speedups, below which their names would lie on each other
 
 
@@ -36,8 +37,9 @@ def headline(ratios: pd.DataFrame) -> Figure | None:
     widths = [3.0 if len(part) == most else 1.35 for part in parts]
     size = (min(9.4, 3.2 + 1.55 * sum(widths)), 4.7)
     figure, (grid,) = plt.subplots(1, len(parts), figsize=size, width_ratios=widths, squeeze=False)
+    bounds = False
     for axes, part in zip(grid, parts, strict=True):
-        headline_on(axes, part, looks)
+        bounds |= headline_on(axes, part, looks)
         if len(parts) == 1 and part.theory_speedup.nunique() == 1:
             _name(axes, part)
         if len(parts) > 1:
@@ -45,12 +47,12 @@ def headline(ratios: pd.DataFrame) -> Figure | None:
         if axes.get_ylim()[0] < 1:
             axes.annotate(
                 "separable is slower",
-                (0.98, 1),
-                xycoords=("axes fraction", "data"),
-                xytext=(0, -4),
+                (0.98, 0),
+                xycoords="axes fraction",
+                xytext=(0, 4),
                 textcoords="offset points",
                 ha="right",
-                va="top",
+                va="bottom",
                 fontsize=8,
                 color=SOFT,
             )
@@ -60,7 +62,7 @@ def headline(ratios: pd.DataFrame) -> Figure | None:
     else:
         grid[0].set_xlabel(PROMISED)
     title(figure, TITLE)
-    legend_below(figure, _handles(best, looks)).set_title(_winners(best))
+    legend_below(figure, _handles(best, looks, bounds)).set_title(_winners(best))
     return figure
 
 
@@ -68,24 +70,26 @@ def headline_alone(axes: Axes, ratios: pd.DataFrame) -> None:
     """The figure in one panel, on axes that are there; at least one of the rows of `ratios` is `best`."""
     best = ratios[ratios.best]
     looks = of_widths(best.D_K)
-    headline_on(axes, best, looks)
+    bounds = headline_on(axes, best, looks)
     axes.set_xlabel(PROMISED)
     axes.set_ylabel(f"measured {SPEEDUP}")
     axes.set_title(TITLE)
-    axes.legend(handles=_handles(best, looks), title=_winners(best), loc="best")
+    axes.legend(handles=_handles(best, looks, bounds), title=_winners(best), loc="best")
 
 
-def _handles(best: pd.DataFrame, looks: Mapping[int, Look]) -> list[Line2D]:
-    """What a legend shows."""
-    bound = [_bound_handle()] if best.bound_speedup.notna().any() else []
+def _handles(best: pd.DataFrame, looks: Mapping[int, Look], bounds: bool) -> list[Line2D]:
+    """What a legend shows; `bounds`: whether a bound is on the axes."""
+    bound = [_bound_handle()] if bounds else []
     return [*look_handles("$D_K$ = ", looks), promise_handle(), *bound, *interval_handles(best)]
 
 
-def headline_on(axes: Axes, best: pd.DataFrame, looks: Mapping[int, Look]) -> None:
-    """A panel of the figure, on axes that are there: rows of `ratios` that are `best`, at least one."""
+def headline_on(axes: Axes, best: pd.DataFrame, looks: Mapping[int, Look]) -> bool:
+    """A panel of the figure, on axes that are there: rows of `ratios` that are `best`, at least one; gives whether a bound is
+    on them."""
     speedup_axes(axes, [best])
-    _bounds(axes, best)
+    bounds = _bounds(axes, best)
     points(axes, best, looks)
+    return bounds
 
 
 def places(headline: Figure, ratios: pd.DataFrame) -> dict[Hashable, tuple[float, float]]:
@@ -103,23 +107,31 @@ def _parts(best: pd.DataFrame) -> Sequence[pd.DataFrame]:
     return [part for _, part in best.groupby("D_K")] if best.D_K.nunique() <= _MOST_PANELS else [best]
 
 
-def _bounds(axes: Axes, part: pd.DataFrame) -> None:
-    """A dash at what no separable kernel can exceed here; one that is far above everything says nothing, and is left out."""
+def _bounds(axes: Axes, part: pd.DataFrame) -> bool:
+    """A dash at what no separable kernel can exceed here; one that is far above everything says nothing, and is left out.
+    Gives whether there is any."""
     seen = part[part.bound_speedup <= axes.get_ylim()[1]]
     axes.scatter(seen.theory_speedup, seen.bound_speedup, s=90, marker="_", color=SOFT, linewidths=1.0, alpha=0.7, zorder=3)
+    return len(seen) > 0
 
 
 def _name(axes: Axes, part: pd.DataFrame) -> None:
-    """Beside each point in what its shape differs, where all shapes promise the same; what lies together is named together."""
+    """Next to each point in what its shape differs, where all shapes promise the same; what lies together is named together."""
     differs = [name for name in AXES if part[name].nunique() > 1]
     if not differs or len(part) > _MOST_NAMES:
         return
     sizes = part[differs].apply(lambda row: ", ".join(f"{name} {size}" for name, size in row.items()), axis=1)
     together = (part.speedup.sort_values().pct_change() > _NEAR).cumsum()
     for _, group in part.groupby(together):
-        words = "; ".join(sizes[group.sort_values("speedup", ascending=False).index])
+        words = _lines(sizes[group.sort_values("speedup", ascending=False).index])
         at = (group.theory_speedup.iloc[0], float(np.sqrt(group.speedup.min() * group.speedup.max())))
         axes.annotate(words, at, xytext=(9, 0), textcoords="offset points", va="center", fontsize=7.5, color=SOFT)
+
+
+def _lines(names: Iterable[str]) -> str:
+    """Names in lines that end within the figure, none of them broken."""
+    whole = (name.replace(" ", "\N{NO-BREAK SPACE}") for name in names)
+    return fill("; ".join(whole), _LINE, break_long_words=False)
 
 
 def _bound_handle() -> Line2D:

@@ -15,7 +15,7 @@ from matplotlib.lines import Line2D
 from sepconv_bench.model import theory
 from sepconv_bench.model.declaration import OURS
 from sepconv_bench.report.figures.headline import headline
-from sepconv_bench.report.figures.palette import INK, RULE, SEPARABLE, Look, of_series
+from sepconv_bench.report.figures.palette import INK, OPERATORS, RULE, Look, of_series
 from sepconv_bench.report.figures.style import styled
 from sepconv_bench.report.history_series import PEAK_RATIO, RATIOS, THEORY, TIMES, describe_parameters, series, shape_of, steps
 from sepconv_bench.report.plain import in_figure
@@ -23,7 +23,7 @@ from sepconv_bench.report.plain import in_figure
 
 @styled
 def cost_ratio(table: pd.DataFrame, labels: list[str]) -> Figure | None:
-    """T_separable / T_standard over runs, a panel a shape, the theory beside."""
+    """T_separable / T_standard over runs, a panel a shape, with the theory."""
     found = list(series(table, RATIOS))
     shapes = list(dict.fromkeys(str(given.get("shape")) for _, given, _ in found))
     if not shapes:
@@ -114,7 +114,8 @@ def newest_eta(table: pd.DataFrame) -> Figure | None:
     names = [in_figure(f"{operator.lower()}.{describe_parameters(given)}") for operator, given, _ in found]
     figure, axes = plt.subplots(figsize=(8.2, 0.9 + 0.28 * len(names)))
     y = np.arange(len(names))[::-1]
-    axes.barh(y, [1 / newest.value for *_, newest in found], color=SEPARABLE, height=0.6)
+    colours = [OPERATORS[operator.lower()] for operator, *_ in found]
+    axes.barh(y, [1 / newest.value for *_, newest in found], color=colours, height=0.6)
     axes.set_yticks(y, names)
     axes.set_xlim(0, max(1.0, *(1 / newest.value for *_, newest in found)))
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}")

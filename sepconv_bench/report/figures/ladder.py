@@ -33,7 +33,7 @@ def rungs_to_the_peak(timings: pd.DataFrame) -> Figure | None:
         axes.set_xlim(0, 1.02)
     for axes in grid[-1]:
         if axes.figure is not None:
-            axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value * 100:g} %"))
+            axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value * 100:g}%"))
             axes.set_xlabel("share of the FMA peak, $\\eta$")
     title(figure, "From the equation to the peak: every kernel, median over shapes, least and most")
     return figure

@@ -65,4 +65,4 @@ def _dress(panels: Sequence[Axes], labels: Sequence[str], heights: Sequence[floa
     for panel, side in zip(panels[1:], ("standard", "separable"), strict=True):
         panel.set_xlim(0, 1.05)
         panel.set_xlabel(f"share of FMA peak,\n{side}")
-        panel.xaxis.set_major_formatter(lambda value, _: f"{value * 100:g} %")
+        panel.xaxis.set_major_formatter(lambda value, _: f"{value * 100:g}%")

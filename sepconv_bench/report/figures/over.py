@@ -31,7 +31,7 @@ _FEWEST = 3  # values of a size, below which points show no course
 @styled
 def over(ratios: pd.DataFrame, axis: str) -> Figure | None:
     """Speedup over one of D_K, M, N, D_G with the theory's curves, a panel a comparison, the other sizes fixed."""
-    by = "N" if axis == "D_K" else "D_K"
+    by = _by(axis)
     ratios = of_the_paper(ratios)  # its curves are theirs
     rows, fixed = sliced(ratios, axis, by)
     parts = [(name, part) for name, part in panels(rows, best=True) if part[axis].nunique() > 1]
@@ -59,6 +59,16 @@ def over(ratios: pd.DataFrame, axis: str) -> Figure | None:
     sizes = ", ".join(f"${name}$ = {value}" for name, value in fixed.items())
     title(figure, f"Speedup over {AXIS_NAMES[axis]}   ({sizes})")
     return figure
+
+
+def shown(ratios: pd.DataFrame, axis: str) -> pd.DataFrame:
+    """The rows of `ratios` that the figure draws."""
+    return sliced(of_the_paper(ratios), axis, _by(axis))[0]
+
+
+def _by(axis: str) -> str:
+    """The size that has a colour each."""
+    return "N" if axis == "D_K" else "D_K"
 
 
 def sliced(ratios: pd.DataFrame, axis: str, by: str) -> tuple[pd.DataFrame, dict[str, int]]:

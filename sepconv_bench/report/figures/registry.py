@@ -9,6 +9,7 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from functools import partial
 
+import pandas as pd
 from matplotlib.figure import Figure
 
 from sepconv_bench.report.figures import history, network
@@ -17,7 +18,7 @@ from sepconv_bench.report.figures.efficiency import efficiency
 from sepconv_bench.report.figures.headline import headline, places
 from sepconv_bench.report.figures.ladder import rungs_to_the_peak
 from sepconv_bench.report.figures.machines import machines
-from sepconv_bench.report.figures.over import over
+from sepconv_bench.report.figures.over import over, shown
 from sepconv_bench.report.figures.plane import plane
 from sepconv_bench.report.figures.reasons import reasons
 from sepconv_bench.report.figures.roofline import roofline
@@ -34,7 +35,7 @@ class Entry:
     `stem` is the file's name; `short` stands in the contents, `heading` and `caption` over and under the figure. A heading may
     name what the page gives: "{newest}", the label of the newest run of a history, or "{claims[why]}", what the numbers say.
     `tall`: narrower than the page; `intervals`: its bars are intervals; `places` gives where rows of a table are points in the
-    saved figure, from the figure and what it was drawn from.
+    saved figure, from the figure and what it was drawn from; `shown` the rows of its first table that it draws, where not all.
     """
 
     section: str
@@ -47,6 +48,7 @@ class Entry:
     tall: bool = True
     intervals: bool = False
     places: Places | None = None
+    shown: Callable[..., pd.DataFrame] | None = None
 
 
 ENTRIES = (
@@ -59,7 +61,7 @@ ENTRIES = (
             "Each point is one shape: the fastest standard kernel's time over the fastest separable kernel's (vertical)"
             " against what the formula 1 / (1/N + 1/D_K²) promises (horizontal). Both axes are logarithmic, one panel a"
             " D_K. On the line a shape gains what was promised. A grey dash is the bound: the same standard kernel against"
-            " a separable one at its roofline; where there is none it is beyond the axis."
+            " a separable one at its roofline; a bound beyond the axis is not drawn."
         ),
         headline,
         ("ratios",),
@@ -85,8 +87,8 @@ ENTRIES = (
         "By D_K and N",
         "{claims[plane]}",
         (
-            "Each field is one D_K and N: the measured speedup of the promised one, medians over its n shapes. The colour"
-            " is the median of measured / promised."
+            "Each field is one D_K and N: the measured and the promised speedup, medians over its n shapes. The colour"
+            " is the median of measured / promised; a grey field was not measured."
         ),
         plane,
         ("ratios",),
@@ -130,6 +132,7 @@ ENTRIES = (
             ("ratios",),
             tall=False,
             intervals=True,
+            shown=partial(shown, axis=axis),
         )
         for axis in ("N", "D_K", "M", "D_G")
     ),
@@ -152,7 +155,8 @@ ENTRIES = (
         "{claims[efficiency]}",
         (
             "Share of the multiply-add peak that the fastest standard and the fastest separable kernel reach, over M"
-            " input and N output channels; the median where several shapes share both."
+            " input and N output channels; the median where several shapes share both. A"
+            " grey field was not measured."
         ),
         efficiency,
         ("timings",),
@@ -208,7 +212,7 @@ ENTRIES = (
         "cost_ratio",
         "Cost ratio",
         "What share of the standard time separable convolution takes",
-        "T_separable / T_standard, one panel a shape; the dashed line is 1/N + 1/D_K². Bars are asv's 99 % intervals.",
+        "T_separable / T_standard, one panel a shape; the dashed line is 1/N + 1/D_K². Bars are asv's 99% intervals.",
         history.cost_ratio,
         ("history", "labels"),
         tall=False,

@@ -14,6 +14,7 @@ from sepconv_bench.model.shapes import FIELDS
 from sepconv_bench.report.figures.palette import INK, OPERATORS, PEER
 from sepconv_bench.report.figures.saving import CROWD
 from sepconv_bench.report.figures.style import legend_below, log_axis, styled, title
+from sepconv_bench.report.plain import size
 from sepconv_bench.results.records import Run
 from sepconv_bench.results.roofs import rates
 
@@ -46,7 +47,7 @@ def roofline_on(axes: Axes, rows: pd.DataFrame, run: Run) -> list[Line2D]:
     peak = run.ceilings.peak.value
     roofs: list[Line2D] = []
     for number, dash in zip(_three(footprints), ((0, ()), (0, (5, 2)), (0, (1, 1.5))), strict=True):
-        words = f"roof of {_size(footprints[number])}: {bytes_per_flop[number] * peak / 1e9:.0f} GB/s"
+        words = f"roof of {size(footprints[number])}: {bytes_per_flop[number] * peak / 1e9:.0f} GB/s"
         roof = np.minimum(1, x * bytes_per_flop[number])
         roofs += axes.plot(x, roof, color=INK, linestyle=dash, linewidth=1.3, zorder=2, label=words)
     others, small = rows[~fastest], 14 if len(rows) < CROWD else 4
@@ -78,11 +79,7 @@ def _scales(axes: Axes, peak: float) -> None:
     axes.set_xscale("log")
     axes.set_yscale("log")
     axes.set_xlabel("arithmetic intensity, every tensor moved once (FLOP/byte)")
-    axes.set_ylabel(f"share of the FMA peak, $\\eta$   (100 % = {peak:,.0f} GFLOP/s)")
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value * 100:g} %"))
+    axes.set_ylabel(f"share of the FMA peak, $\\eta$\n(100% = {peak:,.0f} GFLOP/s)")
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value * 100:g}%"))
     log_axis(axes.xaxis)
     axes.yaxis.set_minor_formatter(NullFormatter())
-
-
-def _size(count: int) -> str:
-    return f"{count >> 20} MiB" if count >= 1 << 20 else f"{count >> 10} KiB"
