@@ -31,7 +31,7 @@ def torch_only(shape: ConvShape, dtype: Number = "f32", backward: bool = False, 
 
     threads = allowed_threads(None)
     torch.set_num_threads(threads)
-    passes: list[tuple[Number, Pass]] = [("forward", number) for number in dict.fromkeys((_SINGLE, dtype))]
+    passes: list[tuple[Pass, Number]] = [("forward", number) for number in dict.fromkeys((_SINGLE, dtype))]
     if backward:
         passes.append(("backward", dtype))
     binds = {
@@ -39,8 +39,8 @@ def torch_only(shape: ConvShape, dtype: Number = "f32", backward: bool = False, 
         for which, number in passes
         for side in _SIDES
     }
-    pairs = [tuple(_name(side, *one) for side in _SIDES) for one in passes]
-    narrow = [tuple(_name(side, "forward", number) for number in ("f32", dtype)) for side in _SIDES if dtype != "f32"]
+    pairs = [(_name("standard", which, number), _name("separable", which, number)) for which, number in passes]
+    narrow = [(_name(side, "forward", "f32"), _name(side, "forward", dtype)) for side in _SIDES if dtype != "f32"]
     try:
         taken = sample(binds, [*pairs, *narrow], Rules(seconds=seconds), np.random.default_rng(0))
     except RuntimeError as error:
@@ -51,10 +51,10 @@ def torch_only(shape: ConvShape, dtype: Number = "f32", backward: bool = False, 
         threads,
         float(1 / theory.cost_ratio(shape)),
         tuple(
-            Passed(which, number, *(estimate(blocks[name]) for name in pair), ratio(*(blocks[name] for name in pair)))
-            for (which, number), pair in zip(passes, pairs, strict=True)
+            Passed(which, number, estimate(blocks[one]), estimate(blocks[other]), ratio(blocks[one], blocks[other]))
+            for (which, number), (one, other) in zip(passes, pairs, strict=True)
         ),
-        tuple(ratio(*(blocks[name] for name in pair)) for pair in narrow),
+        tuple(ratio(blocks[wide], blocks[other]) for wide, other in narrow),
     )
 
 
