@@ -205,6 +205,6 @@ def test_the_largest_grid_is_made():
 def test_an_unknown_grid_lists_those_there_are():
     with pytest.raises(
         ShapeError,
-        match="no grid is named 'nosuch'; there are smoke, default, full, mobilenet, vgg16, inception, layers, gpu, tracked",
+        match="no grid is named 'nosuch'; there are smoke, default, full, mobilenet, vgg16, inception, layers, scan, gpu",
     ):
         get_grid("nosuch")

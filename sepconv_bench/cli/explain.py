@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -10,6 +11,10 @@ from sepconv_bench.cli.measuring import SECONDS, measure
 from sepconv_bench.cli.options import Folder, Positive, device_option
 from sepconv_bench.errors import InputError
 
+if TYPE_CHECKING:
+    from sepconv_bench.kernels.peers.torch_training import Number
+
+_NUMBERS = ("f32", "bf16", "fp16")
 _NAMES = {"D_K": "--kernel-size", "M": "--in-channels", "N": "--out-channels", "D_G": "--output-size"}
 
 
@@ -24,21 +29,37 @@ _NAMES = {"D_K": "--kernel-size", "M": "--in-channels", "N": "--out-channels", "
 @click.option("--from", "folder", type=Folder(), metavar="DIR", help="The results to use.  [default: this machine's latest]")
 @click.option("--measure", "measured", is_flag=True, help="Measure the layer here first; the results go into DIR.")
 @click.option(
-    "--time-limit", type=Positive(0.01), default=SECONDS, show_default=True, metavar="SECONDS", help="With --measure."
+    "--time-limit",
+    type=Positive(0.01),
+    default=SECONDS,
+    show_default=True,
+    metavar="SECONDS",
+    help="With --measure, --dtype or --backward.",
 )
+@click.option("--dtype", type=click.Choice(_NUMBERS), help="Beside it, torch alone in that type, timed now.")
+@click.option("--backward", is_flag=True, help="Beside it, torch's backward pass alone, timed now.")
 @device_option
 def explain(
-    input_size: int | None, folder: Path | None, measured: bool, time_limit: float, device: str, **sizes: int | None
+    input_size: int | None,
+    folder: Path | None,
+    measured: bool,
+    time_limit: float,
+    dtype: Number | None,
+    backward: bool,
+    device: str,
+    **sizes: int | None,
 ) -> None:
     """Explain one layer: what it should cost, and does here.
 
-    Where the time goes, and what would help.
+    Where the time goes, and what would help. Our kernels compute the forward pass in float32; --dtype and --backward ask torch.
 
     \b
     Examples:
       sepconv-bench explain --D_K 3 --M 64 --N 128 --D_G 56
       sepconv-bench explain --in-channels 64 --out-channels 128 --kernel-size 3 --input-size 56
+      sepconv-bench explain --D_K 3 --M 64 --N 128 --D_G 56 --dtype bf16 --backward
     """
+    from sepconv_bench.api.torch_only import require_torch, torch_only
     from sepconv_bench.model.shapes import ConvShape
 
     given = dict(sizes)
@@ -49,6 +70,9 @@ def explain(
     if missing := [f"--{name} ({other})" for name, other in _NAMES.items() if given[name] is None]:
         raise InputError(f"explain lacks {', '.join(missing)}")
     shape = ConvShape(**{name: size for name, size in given.items() if size is not None})
+    by_torch = dtype is not None or backward
+    if by_torch:
+        require_torch(device)
 
     def show(folder: Path | None) -> None:
         from sepconv_bench.api.explain import explain as explained
@@ -58,3 +82,5 @@ def explain(
     if measured:
         folder = measure([(("standard", "separable"), [shape])], folder, device, time_limit, show)
     show(folder)
+    if by_torch:
+        click.echo(f"\n{torch_only(shape, dtype or 'f32', backward, time_limit)}")

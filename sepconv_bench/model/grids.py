@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from sepconv_bench.errors import ShapeError
+from sepconv_bench.model.operators import STANDARD
 from sepconv_bench.model.shapes import AXES, FIELDS, GENERAL, PADDING, ConvShape, whole
 
 MAX_CELLS = 100_000
@@ -107,6 +108,47 @@ _LAYERS = (
     ConvShape.of_input(3, 72, 24, (8, 160), (2, 1), "same-torch"),
 )
 
+# What `_spread` draws: windows by how often real models have them, with the limits of what they put through one.
+_WINDOWS = (1, 3, 3, 5, 1, 3, 7, 3)
+_MOST_MULTIPLICATIONS = 1_200_000_000
+_MOST_INPUTS = 3_000_000  # numbers in F
+
+
+def _spread(count: int) -> tuple[ConvShape, ...]:
+    """Shapes spread evenly over the logarithms of the sizes that layers of networks have: Halton's sequence (Numerische
+    Mathematik 2, 1960), without those that would be larger than such layers are."""
+    found: list[ConvShape] = []
+    for number in itertools.count(1):
+        at = [_reversed_digits(number, base) for base in (2, 3, 5, 7, 11)]
+        D_K = _WINDOWS[int(at[3] * len(_WINDOWS))]
+        stride = 2 if D_K > 1 and at[4] > 0.7 else 1
+        M, N = (8 * round(2 * 75**place) for place in at[1:3])
+        shape = ConvShape(D_K, M, N, round(6 * 20 ** at[0]), stride)
+        if STANDARD.multiplications(shape) <= _MOST_MULTIPLICATIONS and M * (shape.D_G * stride) ** 2 <= _MOST_INPUTS:
+            found.append(shape)
+        if len(found) == count:
+            return tuple(found)
+    raise AssertionError("the sequence has no end")
+
+
+def _reversed_digits(number: int, base: int) -> float:
+    """Van der Corput's: the digits of a number behind the point, the last first."""
+    value, place = 0.0, 1.0
+    while number:
+        number, digit = divmod(number, base)
+        place /= base
+        value += digit * place
+    return value
+
+
+# What is beside that cloud in real models: the first layer, of three channels, the widest maps and the largest products, and
+# the convolutions on one pixel that squeeze-and-excitation is made of.
+_BESIDE = (
+    *(ConvShape(3, 3, 24, 100, 2), ConvShape(7, 3, 48, 120, 2), ConvShape(3, 3, 48, 210), ConvShape(3, 48, 72, 220)),
+    *(ConvShape(3, 224, 224, 60), ConvShape(3, 448, 480, 30), ConvShape(1, 900, 1800, 40), ConvShape(1, 1400, 400, 14)),
+    *(ConvShape(1, M, N, 1) for M, N in ((8, 80), (64, 12), (160, 640), (1000, 64))),
+)
+
 _GRIDS = (
     Grid(
         "smoke",
@@ -143,6 +185,12 @@ _GRIDS = (
         "layers",
         "layers of real models beyond the paper's shapes: padded, rectangular, dilated, grouped, with channel multipliers",
         _LAYERS,
+    ),
+    Grid(
+        "scan",
+        "what a layer that was not measured would take: shapes spread over all that layers of networks have",
+        (*_spread(48), *_BESIDE),
+        cell_seconds=2.5,
     ),
     Grid(
         "gpu",
