@@ -173,7 +173,7 @@ def test_nothing_is_imported_that_is_not_asked_for(monkeypatch, capfd):
 
 def test_the_worker_measures_and_pairs_them(tmp_path):
     kernels = "cpu.*.torch,cpu.*.torch-prepacked,cpu.*.onnxruntime*,cpu.*.openvino,cpu.*.numpy"
-    settings = Settings(Grid("test", "", (ConvShape(3, 8, 17, 7, 2, 2),)), kernels, rules=Rules(0.5, 0.5))
+    settings = Settings(Grid("test", "", (ConvShape(3, 8, 17, 7, 2, 2),)), kernels, rules=Rules(0.5, 2))
     sweep(settings, lambda: store.create(tmp_path), lambda step: None)
     with store.open_results(tmp_path) as results:
         timings, ratios = tables.timings(results), tables.ratios(results)
@@ -213,7 +213,7 @@ def test_the_result_of_the_last_launch_is_unpacked_and_verified(tmp_path):
     plugin = tmp_path / "plugin.py"
     plugin.write_text(WRONG_IN_THE_END)
     kernels = "cpu.pointwise.elsewhere,cpu.pointwise.cannot"
-    settings = Settings(Grid("test", "", (ConvShape(1, 3, 4, 5),)), kernels, (str(plugin),), rules=Rules(0.5, 0.05))
+    settings = Settings(Grid("test", "", (ConvShape(1, 3, 4, 5),)), kernels, (str(plugin),), rules=Rules(0.5, 1))
     sweep(settings, lambda: store.create(tmp_path), lambda step: None)
     with store.open_results(tmp_path) as results:
         table = tables.timings(results).set_index("variant")
@@ -318,7 +318,7 @@ def test_it_runs_on_as_many_threads_as_numba(name):
 
 
 def test_a_peer_installed_since_is_no_other_machine(tmp_path):
-    settings = Settings(Grid("test", "", (ConvShape(3, 2, 2, 3),)), "cpu.*.numpy", rules=Rules(0.5, 0.05))
+    settings = Settings(Grid("test", "", (ConvShape(3, 2, 2, 3),)), "cpu.*.numpy", rules=Rules(0.5, 1))
     sweep(settings, lambda: store.create(tmp_path), lambda step: None)
 
     def change(**versions: str) -> None:
