@@ -97,6 +97,7 @@ class _HeardError(Exception):
 
 def test_a_whole_network_does_without_and_says_so(hidden, tmp_path):
     hidden("torch", "ai_edge_litert", "ncnn")
+    threads = 2  # as test_mobilenet_door.py, whose machine code is kept; tiles are chosen by threads
     lines = []
 
     def heard(step: Progress) -> None:
@@ -104,10 +105,10 @@ def test_a_whole_network_does_without_and_says_so(hidden, tmp_path):
         raise _HeardError
 
     with pytest.raises(_HeardError):
-        sweep_networks(NetworkSettings((0.25,), (128,)), lambda machine: store.create(tmp_path), heard)
+        sweep_networks(NetworkSettings((0.25,), (128,), threads=threads), lambda machine: store.create(tmp_path), heard)
     extras = "torch,ai-edge-litert,ncnn"
     assert lines == [f"not installed, and not beside ours: {extras}; pip install 'sepconv-bench[{extras}]'"]
-    with open_kernel_process(WorkerSettings()) as process:
+    with open_kernel_process(WorkerSettings(threads)) as process:
         opened = process.ask(protocol.OpenNetwork(0.25, 128, 1, None, 0), protocol.NetworkOpened)
     assert {one.library for one in opened.parts[-1].contenders} == {"ours", "onnxruntime", "openvino"}
 
