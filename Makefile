@@ -20,12 +20,12 @@ report-commit: $(VENV)/.installed
 # the tests start would each compile all that they import.
 test test-all pytest: export PYTHONDONTWRITEBYTECODE =
 
-test: $(VENV)/.installed-dev
-	@$(MAKE) --no-print-directory --jobs 2 lint types imports pytest
+test: $(VENV)/.installed-dev lint
+	@$(MAKE) --no-print-directory --jobs 2 pytest types imports
 
 # Every parameter of every test, and those that take long; .github/workflows/nightly.yml runs it.
-test-all: $(VENV)/.installed-dev
-	@$(MAKE) --no-print-directory --jobs 2 PYTEST_OPTIONS=--all lint types imports pytest
+test-all: $(VENV)/.installed-dev lint
+	@$(MAKE) --no-print-directory --jobs 2 PYTEST_OPTIONS=--all pytest types imports
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
@@ -37,8 +37,9 @@ types: $(VENV)/.installed-dev
 imports: $(VENV)/.installed-dev
 	$(BIN)/lint-imports
 
+# Three processes on two cores: a test that waits, for a process to start or to end, leaves its core to another.
 pytest: $(VENV)/.installed-dev
-	$(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder --failed-first $(PYTEST_OPTIONS)
+	$(BIN)/pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder --failed-first $(PYTEST_OPTIONS)
 
 # The site, into docs/_build/html. It runs the tutorial, and draws the reports that the gallery links to; a broken
 # link is an error.

@@ -128,7 +128,7 @@ def test_a_clock_that_is_set_back_makes_no_negative_time(monkeypatch):
     process = worker._Worker(lambda name: None)
     days = iter(range(1000, 0, -1))
     monkeypatch.setattr(time, "time", lambda: 86400.0 * next(days))
-    rules = Rules(target=0.5, seconds=0.1)
+    rules = Rules(target=0.5, seconds=1)
     names = ("cpu.pointwise.numpy", "cpu.separable.numpy")
     cell = process.answer(protocol.MeasureCell(ConvShape(1, 2, 3, 4), names, rules, seed=0))
     assert isinstance(cell, protocol.CellTimed)

@@ -9,6 +9,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+from conftest import QUICK
 
 from sepconv_bench import ConvShape, KernelError, Problem, ShapeError, get_kernel, kernel, kernel_names
 from sepconv_bench.kernels import registry
@@ -381,9 +382,9 @@ def test_wrong_words_get_one_line(words, told, door, tmp_path):
 
 
 def test_a_general_shape_is_measured_and_told(door, tmp_path):
-    words = "--D_K 3 --M 4 --N 8 --D_G 5 --D_G_w 6 --dilation 2 --padding same --multiplier 2 --time-limit 0.05"
+    words = "--D_K 3 --M 4 --N 8 --D_G 5 --D_G_w 6 --dilation 2 --padding same --multiplier 2"
     kernels = "cpu.*.loops,cpu.*.tiled,cpu.*.numpy"
-    done = door("run", *words.split(), "--kernels", kernels, "--output", tmp_path)
+    done = door("run", *words.split(), "--kernels", kernels, *QUICK, "--output", tmp_path)
     assert done.returncode == 0, done.stderr
     with store.open_results(tmp_path) as results:
         (cell,), timings, ratios = results.cells(), tables.timings(results), tables.ratios(results)

@@ -92,7 +92,7 @@ def test_the_tables_carry_grade_remark_and_flags(swept):
 
 
 def test_strict_makes_an_error_of_it(door, tmp_path):
-    arguments = ("run", "--D_K", "3", "--M", "4", "--N", "4", "--D_G", "5", "--kernels", "cpu.*.numpy", "--time-limit", "0.05")
+    arguments = ("run", "--D_K", "3", "--M", "4", "--N", "4", "--D_G", "5", "--kernels", "cpu.*.numpy", "--time-limit", "0.3")
     # So narrow an interval closes for nobody in so short a time.
     done = door(*arguments, "--target", "0.0001", "--strict", "--output", tmp_path / "strict")
     assert done.returncode == 1, done.stderr

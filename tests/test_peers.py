@@ -97,6 +97,7 @@ class _HeardError(Exception):
 
 def test_a_whole_network_does_without_and_says_so(hidden, tmp_path):
     hidden("torch", "ai_edge_litert", "ncnn")
+    threads = 2  # as test_mobilenet_door.py, whose machine code is kept; tiles are chosen by threads
     lines = []
 
     def heard(step: Progress) -> None:
@@ -104,10 +105,10 @@ def test_a_whole_network_does_without_and_says_so(hidden, tmp_path):
         raise _HeardError
 
     with pytest.raises(_HeardError):
-        sweep_networks(NetworkSettings((0.25,), (128,)), lambda machine: store.create(tmp_path), heard)
+        sweep_networks(NetworkSettings((0.25,), (128,), threads=threads), lambda machine: store.create(tmp_path), heard)
     extras = "torch,ai-edge-litert,ncnn"
     assert lines == [f"not installed, so not compared with ours: {extras}; pip install 'sepconv-bench[{extras}]'"]
-    with open_kernel_process(WorkerSettings()) as process:
+    with open_kernel_process(WorkerSettings(threads)) as process:
         opened = process.ask(protocol.OpenNetwork(0.25, 128, 1, None, 0), protocol.NetworkOpened)
     assert {one.library for one in opened.parts[-1].contenders} == {"ours", "onnxruntime", "openvino"}
 
@@ -173,7 +174,7 @@ def test_nothing_is_imported_that_is_not_asked_for(monkeypatch, capfd):
 
 def test_the_worker_measures_and_pairs_them(tmp_path):
     kernels = "cpu.*.torch,cpu.*.torch-prepacked,cpu.*.onnxruntime*,cpu.*.openvino,cpu.*.numpy"
-    settings = Settings(Grid("test", "", (ConvShape(3, 8, 17, 7, 2, 2),)), kernels, rules=Rules(0.5, 0.5))
+    settings = Settings(Grid("test", "", (ConvShape(3, 8, 17, 7, 2, 2),)), kernels, rules=Rules(0.5, 2))
     sweep(settings, lambda: store.create(tmp_path), lambda step: None)
     with store.open_results(tmp_path) as results:
         timings, ratios = tables.timings(results), tables.ratios(results)
@@ -213,7 +214,7 @@ def test_the_result_of_the_last_launch_is_unpacked_and_verified(tmp_path):
     plugin = tmp_path / "plugin.py"
     plugin.write_text(WRONG_IN_THE_END)
     kernels = "cpu.pointwise.elsewhere,cpu.pointwise.cannot"
-    settings = Settings(Grid("test", "", (ConvShape(1, 3, 4, 5),)), kernels, (str(plugin),), rules=Rules(0.5, 0.05))
+    settings = Settings(Grid("test", "", (ConvShape(1, 3, 4, 5),)), kernels, (str(plugin),), rules=Rules(0.5, 1))
     sweep(settings, lambda: store.create(tmp_path), lambda step: None)
     with store.open_results(tmp_path) as results:
         table = tables.timings(results).set_index("variant")
@@ -318,7 +319,7 @@ def test_it_runs_on_as_many_threads_as_numba(name):
 
 
 def test_a_peer_installed_since_is_no_other_machine(tmp_path):
-    settings = Settings(Grid("test", "", (ConvShape(3, 2, 2, 3),)), "cpu.*.numpy", rules=Rules(0.5, 0.05))
+    settings = Settings(Grid("test", "", (ConvShape(3, 2, 2, 3),)), "cpu.*.numpy", rules=Rules(0.5, 1))
     sweep(settings, lambda: store.create(tmp_path), lambda step: None)
 
     def change(**versions: str) -> None:

@@ -14,6 +14,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import QUICK
 
 from sepconv_bench.errors import ResultsError
 from sepconv_bench.model.shapes import AXES, ConvShape
@@ -108,7 +109,7 @@ def test_a_file_without_cells_has_no_report_yet(tmp_path):
 def test_results_without_a_pair_still_have_a_report(tmp_path, door):
     done = door(
         *("run", "--M", "2", "--N", "2", "--D_G", "3", "--kernels", "cpu.pointwise.numpy"),
-        *("--time-limit", "0.05", "--target", "0.5", "--output", tmp_path),
+        *(*QUICK, "--output", tmp_path),
     )
     assert done.returncode == 0, done.stderr
     assert "no speedup to speak of" in (tmp_path / "index.html").read_text()

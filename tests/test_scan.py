@@ -8,10 +8,12 @@ import json
 import re
 import subprocess
 import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import architectures
 import matplotlib.pyplot as plt
+import msgspec
 import pandas as pd
 import pytest
 from markupsafe import escape
@@ -25,11 +27,31 @@ from sepconv_bench.errors import InputError
 from sepconv_bench.model import scanned, shapes, theory
 from sepconv_bench.model.shapes import ConvShape
 from sepconv_bench.network.readers import read
+from sepconv_bench.predict import knowledge as knowing
 from sepconv_bench.predict.advice import Case, advise
 from sepconv_bench.predict.knowledge import Knowledge, Sides, Value
+from sepconv_bench.predict.prediction import Model
 from sepconv_bench.results import columns, store
+from sepconv_bench.results.cell import Cell
 
 ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def fitted_once() -> Iterator[None]:
+    """Whoever predicts from the same cells takes the same model: a fit takes seconds, and test_prediction.py is about it."""
+    models: dict[bytes, Model] = {}
+
+    def fitted(cells: Sequence[Cell], device: str = "cpu") -> Model:
+        key = msgspec.msgpack.encode((device, [cell.measured for cell in cells]))
+        if key not in models:
+            models[key] = Model(cells, device)
+        return models[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (knowing, loading):
+            patch.setattr(module, "Model", fitted)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -352,7 +374,7 @@ def test_predictions_keep_what_the_table_says(committed):
 def test_a_run_from_python_goes_on(tmp_path):
     lines: list[str] = []
     layers = pd.DataFrame({"D_K": [3, 3], "M": [4, 4], "N": [4, 8], "D_G": [5, 5]})
-    settings = {"kernels": "cpu.*.numpy", "time_limit": 0.1, "target": 0.5, "progress": lines.append}
+    settings = {"kernels": "cpu.*.numpy", "time_limit": 1, "target": 0.5, "progress": lines.append}
     results = sb.run(layers, tmp_path, **settings)
     assert set(results.ratios.N) == {4, 8}
     assert lines[-1].startswith("[2/2]")

@@ -289,7 +289,7 @@ def test_two_runs_do_not_write_into_one_folder(tmp_path: Path, door: Callable):
 
 
 def _settings(*shapes: ConvShape, **more: object) -> Settings:
-    return Settings(Grid("test", "", shapes), "cpu.*.numpy", rules=Rules(0.5, 0.05), **more)
+    return Settings(Grid("test", "", shapes), "cpu.*.numpy", rules=Rules(0.5, 1), **more)
 
 
 def test_only_cells_without_these_kernels_are_missing(tmp_path: Path):
