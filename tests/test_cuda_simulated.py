@@ -8,11 +8,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from sepconv_bench import ConvShape, KernelError, Problem, ShapeError, get_kernel, kernel_names
+from sepconv_bench.model.dtypes import rounded
 from sepconv_bench.model.reference import Reference
 
 if os.environ.get("NUMBA_ENABLE_CUDASIM") != "1":
@@ -58,7 +60,11 @@ else:
     )
 
     def error(name: str, problem: Problem) -> float:
+        """On the problem's numbers as the kernel's first dtype has them."""
         kernel = get_kernel(name)
+        dtype = kernel.declaration.dtypes[0]
+        F, *weights = (rounded(array, dtype) for array in (problem.F, *problem.weights))
+        problem = replace(problem, shape=replace(problem.shape, dtype=dtype), F=F, weights=tuple(weights))
         kernel.unpack(kernel.bind(problem)(), problem.G)
         reference = Reference(kernel.operator, problem.shape, problem.F, problem.weights)
         return reference.error(problem.G) / kernel.rounding(problem.shape)
@@ -119,15 +125,15 @@ else:
         """Tiles of pixels, of channels and slices, whole ones and a rest of each."""
         tile = TensorTile(*sizes, BK=16, blocks=1)
         monkeypatch.setattr(rungs, "TILE", tile)
-        shape = ConvShape(1, 2 * tile.BK + 3, tile.BN + 3, 3, batch=4)
-        assert error("cuda.pointwise.tensor-tf32", Problem.draw(POINTWISE, shape, np.random.default_rng(6))) <= 1
+        shape = ConvShape(1, 2 * tile.BK + 3, tile.BN + 3, 3, batch=4, dtype="tf32")
+        assert error("cuda.pointwise.tensor", Problem.draw(POINTWISE, shape, np.random.default_rng(6))) <= 1
 
     @pytest.mark.parametrize("which", ["F", "K"])
     def test_both_factors_are_rounded_and_not_cut_off(which, monkeypatch):
         monkeypatch.setattr(rungs, "TILE", TensorTile(4, 1, 1, 1, BK=16, blocks=1))
         F, K = np.ones((2, 2, 8), np.float32), np.ones((8, 3), np.float32)
         (F if which == "F" else K)[:] = 1 + 0.75 * 2.0**-10
-        np.testing.assert_array_equal(get_kernel("cuda.pointwise.tensor-tf32")(F, K), np.float32(8 * (1 + 2.0**-10)))
+        np.testing.assert_array_equal(get_kernel("cuda.pointwise.tensor")(F, K), np.float32(8 * (1 + 2.0**-10)))
 
     class OnGpu:
         """An array as a library for GPUs would offer it; the simulator's memory is the host's."""
@@ -144,14 +150,17 @@ else:
     @pytest.mark.parametrize("name", OURS)
     def test_arrays_on_the_gpu_are_taken_as_they_lie(name):
         """F and G as views with a halo into larger buffers, whose other floats stay NaN."""
-        kernel, shape = get_kernel(name), ConvShape(3, 8, 4, 4, stride=2)
+        kernel = get_kernel(name)
+        shape = ConvShape(3, 8, 4, 4, stride=2, dtype=kernel.declaration.dtypes[0])
         rng = np.random.default_rng(3)
-        weights = [rng.standard_normal(weight, np.float32) for weight in kernel.operator.weight_shapes(shape)]
+        weights = [
+            rounded(rng.standard_normal(weight, np.float32), shape.dtype) for weight in kernel.operator.weight_shapes(shape)
+        ]
         buffers = []
         for wanted in (kernel.operator.F_shape(shape), kernel.operator.G_shape(shape)):
             buffers.append(np.full((wanted[1] + 2, wanted[2] + 3, wanted[3] + 4), np.nan, np.float32))
         F, G = (buffer[1:-1, 1:-2, 4:] for buffer in buffers)
-        F[:] = rng.standard_normal(F.shape, np.float32)
+        F[:] = rounded(rng.standard_normal(F.shape, np.float32), shape.dtype)
         stride = 1 if kernel.operator is POINTWISE else 2
         kernel(OnGpu(F), *map(OnGpu, weights), stride=stride, out=OnGpu(G))
         assert Reference(kernel.operator, shape, F[np.newaxis], tuple(weights)).error(G[np.newaxis]) <= kernel.rounding(shape)
