@@ -28,6 +28,7 @@ from sepconv_bench.model.declaration import Declaration
 from sepconv_bench.model.operators import DEPTHWISE, POINTWISE, SEPARABLE, Operator, get_operator
 from sepconv_bench.model.shapes import ConvShape
 
+_STORED = {"bf16": "uint16", "fp16": "float16"}
 CC = (9, 0)  # Hopper, which the H200 is
 _USED = re.compile(r"Used (\d+) registers")
 _SPILLED = re.compile(r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads")
@@ -59,7 +60,8 @@ class MachineCode:
 @cache
 def compiled(one: Pass, cc: tuple[int, int] = CC) -> MachineCode:
     """Machine code of a pass for a compute capability. KernelError where the compilers are not installed, or refuse."""
-    return compiled_as(one.run, f"void({','.join(['float32[::1]'] * one.arrays)})", cc, (one.threads, one.blocks))
+    array = f"{_STORED.get(one.dtype, 'float32')}[::1]"
+    return compiled_as(one.run, f"void({','.join([array] * one.arrays)})", cc, (one.threads, one.blocks))
 
 
 def compiled_as(

@@ -15,8 +15,8 @@ from sepconv_bench.kernels.cuda.block_tile import Product, padded
 from sepconv_bench.kernels.cuda.launch import DeviceLaunch, Pass
 from sepconv_bench.kernels.cuda.loops import loops_pass
 from sepconv_bench.kernels.cuda.product import product_pass, sum_pass
-from sepconv_bench.kernels.cuda.tensor import TILE, tensor_pass
-from sepconv_bench.kernels.cuda.tensor_core import rounded_to_tf32
+from sepconv_bench.kernels.cuda.tensor import tensor_pass
+from sepconv_bench.kernels.cuda.tensor_tile import TensorProduct, choose_tensor_tile
 from sepconv_bench.kernels.cuda.tiled import depthwise_pass
 from sepconv_bench.kernels.cuda.tiles import FUSED_TILES, TILES, choose_strip, choose_tile, fuses
 from sepconv_bench.kernels.problem import Problem
