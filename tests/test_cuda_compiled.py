@@ -146,7 +146,7 @@ def test_bias_and_relu6_end_a_strip_in_registers(strip):
 @pytest.mark.sampled(1)
 @pytest.mark.parametrize(("shape", "cc"), [(WIDE, AMPERE), (ODD, HOPPER), (ConvShape(1, 512, 512, 14), HOPPER)])
 def test_tensor_cores_multiply_out_of_registers(shape, cc):
-    (one,) = passes(get_kernel("cuda.pointwise.tensor-tf32").declaration, shape)
+    (one,) = passes(get_kernel("cuda.pointwise.tensor").declaration, shape)
     code = compiled(one, cc)
     assert (code.stack, code.spills, code.doubles, code.count("FFMA")) == (0, 0, [], 0)
     assert blocks_resident(code, one.threads) >= one.blocks

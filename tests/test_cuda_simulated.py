@@ -119,15 +119,15 @@ else:
         """Tiles of pixels, of channels and slices, whole ones and a rest of each."""
         tile = TensorTile(*sizes, BK=16, blocks=1)
         monkeypatch.setattr(rungs, "TILE", tile)
-        shape = ConvShape(1, 2 * tile.BK + 3, tile.BN + 3, 3, batch=4)
-        assert error("cuda.pointwise.tensor-tf32", Problem.draw(POINTWISE, shape, np.random.default_rng(6))) <= 1
+        shape = ConvShape(1, 2 * tile.BK + 3, tile.BN + 3, 3, batch=4, dtype="tf32")
+        assert error("cuda.pointwise.tensor", Problem.draw(POINTWISE, shape, np.random.default_rng(6))) <= 1
 
     @pytest.mark.parametrize("which", ["F", "K"])
     def test_both_factors_are_rounded_and_not_cut_off(which, monkeypatch):
         monkeypatch.setattr(rungs, "TILE", TensorTile(4, 1, 1, 1, BK=16, blocks=1))
         F, K = np.ones((2, 2, 8), np.float32), np.ones((8, 3), np.float32)
         (F if which == "F" else K)[:] = 1 + 0.75 * 2.0**-10
-        np.testing.assert_array_equal(get_kernel("cuda.pointwise.tensor-tf32")(F, K), np.float32(8 * (1 + 2.0**-10)))
+        np.testing.assert_array_equal(get_kernel("cuda.pointwise.tensor")(F, K), np.float32(8 * (1 + 2.0**-10)))
 
     class OnGpu:
         """An array as a library for GPUs would offer it; the simulator's memory is the host's."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -48,7 +49,8 @@ def explain(
         given["D_G"] = -(-input_size // (given["stride"] or 1))
     if missing := [f"--{name} ({other})" for name, other in _NAMES.items() if given[name] is None]:
         raise InputError(f"explain lacks {', '.join(missing)}")
-    shape = ConvShape(**{name: size for name, size in given.items() if size is not None})
+    said: dict[str, Any] = {name: size for name, size in given.items() if size is not None}
+    shape = ConvShape(**said)
 
     def show(folder: Path | None) -> None:
         from sepconv_bench.api.explain import explain as explained

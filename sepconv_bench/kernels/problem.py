@@ -14,6 +14,7 @@ import psutil
 
 from sepconv_bench.errors import ShapeError
 from sepconv_bench.kernels.device_array import DeviceArray
+from sepconv_bench.model.dtypes import Dtype, rounded
 from sepconv_bench.model.operators import Operator, get_operator
 from sepconv_bench.model.shapes import ConvShape, whole
 
@@ -65,7 +66,8 @@ class Problem:
     With padding, F is the map with its zeros around it, as windows see it: a kernel need not know of any padding. A library
     that pads by itself takes `interior`, which is F without them, and the padding of `convolutions`.
 
-    All are float32 with contiguous channels; the other strides of F and G are free, weights are C-contiguous.
+    All are float32, of a drawn problem values of the shape's dtype, with contiguous channels; the other strides of F and G are
+    free, weights are C-contiguous.
     G overlaps nothing else. A launch must write every element of G and read none.
     For a CUDA kernel that is called with arrays on the GPU, F and G are their descriptions, `DeviceArray`.
     """
@@ -131,11 +133,15 @@ class Problem:
 
     @classmethod
     def draw(cls, operator: Operator | str, shape: ConvShape, rng: np.random.Generator) -> Problem:
-        """Standard normal F and weights, G all NaN. ShapeError where they would not fit in memory."""
+        """Standard normal F and weights, rounded to the shape's dtype, G all NaN. ShapeError where memory is short."""
         operator = get_operator(operator)
         require_memory(arrays_bytes(operator, shape), f"the arrays of {operator} on {shape}")
-        F = _with_halo(rng.standard_normal(operator.F_shape(shape), np.float32), operator, shape)
-        weights = tuple(rng.standard_normal(weight, np.float32) for weight in operator.weight_shapes(shape))
+
+        def drawn(size: tuple[int, ...]) -> np.ndarray:
+            return rounded(rng.standard_normal(size, np.float32), shape.dtype)
+
+        F = _with_halo(drawn(operator.F_shape(shape)), operator, shape)
+        weights = tuple(map(drawn, operator.weight_shapes(shape)))
         return cls(operator, shape, F, weights, np.full(operator.G_shape(shape), np.nan, np.float32))
 
     def placed_anew(self, rng: np.random.Generator) -> Problem:
@@ -196,14 +202,15 @@ def _copy(array: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 class Steps(NamedTuple):
-    """What a caller says of the window beside its weights: numbers, pairs (down, along a row), or padding as
-    `ConvShape.with_padding` takes it."""
+    """What a caller says of the window beside its weights, numbers, pairs (down, along a row), or padding as
+    `ConvShape.with_padding` takes it; and in which dtype it is computed."""
 
     stride: object = 1
     padding: object = 0
     dilation: object = 1
     groups: object = 1
     multiplier: object = 1
+    dtype: Dtype = "f32"
 
 
 def problem_from_arrays(
@@ -226,6 +233,10 @@ def problem_from_arrays(
         # A window of one pixel sees each step-th pixel, which is all that there is of the map then.
         maps = maps[:, :: shape.strides[0], :: shape.strides[1]]
         shape = replace(shape, stride=1, stride_w=0)
+    if shape.itemsize != 4 and isinstance(F, DeviceArray):
+        raise ShapeError(
+            f"F lies on the GPU as float32; in {shape.dtype} it must be a numpy array, which is rounded on its way"
+        )
     wanted = operator.G_shape(shape)[4 - F.ndim :]
     given = {"F": F} | {weight.name: array for weight, array in zip(operator.weights, weights, strict=True)}
     written, G = _output(operator, shape, wanted, given, out, gpu)
@@ -299,6 +310,7 @@ def _shape(operator: Operator, maps: Any, weights: list[np.ndarray], steps: Step
         *(window, M, N, tuple(size), steps.stride, steps.padding, steps.dilation),  # type: ignore[arg-type]
         **{"groups": groups, "multiplier": multiplier, "batch": batch},
     )
+    shape = replace(shape, dtype=steps.dtype)
     if not first.windowed and any(shape.padding):
         raise ShapeError(f"padding is {steps.padding!r}; {operator} sees single pixels and takes none")
     for weight, array, expected in zip(operator.weights, weights, operator.weight_shapes(shape), strict=True):

@@ -25,7 +25,8 @@ import numpy as np
 from sepconv_bench import gpu
 from sepconv_bench.errors import KernelError
 from sepconv_bench.kernels.problem import GpuMemory, Problem, Steps, problem_from_arrays
-from sepconv_bench.model.declaration import DEVICES, USER, Algorithm, Declaration, Precision
+from sepconv_bench.model.declaration import DEVICES, USER, Algorithm, Declaration
+from sepconv_bench.model.dtypes import Dtype
 from sepconv_bench.model.operators import OPERATORS, Operator, get_operator
 from sepconv_bench.model.shapes import PROPERTIES, ConvShape, Property
 
@@ -79,7 +80,7 @@ class Kernel:
     `needs` names the modules that `bind` imports and that may be missing; the first is also the extra that brings them.
 
     `rounding(shape)`: how many times as much as float32 explains of the sum itself the result may differ from the exact one.
-    More than 1 for one that rounds more than a sum does, as Winograd's algorithm or TF32; its errors are told in units of that.
+    More than 1 for one that rounds more than a sum does, as Winograd's algorithm does; its errors are told in units of that.
     """
 
     declaration: Declaration
@@ -113,6 +114,8 @@ class Kernel:
 
     def refuses(self, shape: ConvShape) -> str | None:
         """Why the kernel does not take that shape, or None."""
+        if shape.dtype not in self.declaration.dtypes:
+            return f"it computes in {' and '.join(self.declaration.dtypes)}, not in {shape.dtype}"
         beyond = [f"no {name}" for name in self.operator.properties(shape) if name not in self.takes]
         return f"it takes {' and '.join(beyond)}" if beyond else self.supports(shape)
 
@@ -125,6 +128,7 @@ class Kernel:
         dilation: int | tuple[int, int] = 1,
         groups: int = 1,
         multiplier: int = 1,
+        dtype: Dtype | None = None,
         out: Any = None,
     ) -> Any:
         """G (D_G, D_G, N) of F (D_F, D_F, M), or with a leading batch axis if F has one; D_G = (D_F - D_K) // stride + 1.
@@ -135,12 +139,13 @@ class Kernel:
         number or several, or a word, as `ConvShape.with_padding` takes it. With `groups` K is (D_K, D_K, M / groups, N); with a
         `multiplier` K_hat is (D_K, D_K, M x multiplier), what becomes of one channel side by side, and K_tilde's M as large.
         A CUDA kernel also takes arrays on the GPU, whoever made them (`__cuda_array_interface__`); G then lies where F does.
+        `dtype` is what the kernel rounds F and the weights to, by default the first that it takes.
         Raises ShapeError, a ValueError, for arrays that do not fit, and KernelError for a shape this kernel does not take or a
         library that is not installed.
         """
         if self.missing is not None:
             raise KernelError(f"{self.name} is {self.missing}")
-        steps = Steps(stride, padding, dilation, groups, multiplier)
+        steps = Steps(stride, padding, dilation, groups, multiplier, dtype or self.declaration.dtypes[0])
         problem, G = problem_from_arrays(self.operator, (F, *weights), steps, out, self._gpu())
         reason = self.refuses(problem.shape)
         if reason is not None:
@@ -170,7 +175,7 @@ def kernel(
     passes: tuple[str, ...] | None = None,
     like: str | None = None,
     algorithm: Algorithm = "direct",
-    precision: Precision = "float32",
+    dtypes: tuple[Dtype, ...] = ("f32",),
     takes: tuple[Property, ...] = (),
     rounding: Callable[[ConvShape], float] = _as_a_sum,
 ) -> Callable[[Bind], Kernel]:
@@ -184,12 +189,13 @@ def kernel(
       for separable; ("separable",) for one that never writes the intermediate map.
     * `like`: of a separable kernel, the variant of standard that it is compared with; its own unless said.
     * `algorithm`: "direct", "im2col", "winograd", or "chosen" by the library.
-    * `precision`: of the numbers that are multiplied, "float32", or "tf32" on tensor cores.
+    * `dtypes`: of the shapes it takes, of "f32", "tf32", "bf16" and "fp16". Of those of two bytes it brings maps and weights
+      into that form itself (`sepconv_bench.model.dtypes.stored`), and what it gives out of it.
 
     KernelError for a name that does not fit or is taken, for what cannot be called, and for passes that do not make up the
     operator.
     """
-    declaration = _declared(name, library, passes, like, algorithm, precision)
+    declaration = _declared(name, library, passes, like, algorithm, dtypes)
     for what, given in (("supports", supports), ("unpack", unpack), ("rounding", rounding)):
         if not callable(given):
             raise KernelError(f"{what} of {name} is a {type(given).__name__}; it must be a function")
@@ -209,7 +215,7 @@ def kernel(
     return register
 
 
-def _declared(name: object, library: object, passes: object, like: object, algorithm: object, precision: object) -> Declaration:
+def _declared(name: object, library: object, passes: object, like: object, algorithm: object, dtypes: object) -> Declaration:
     """The one place where a name is taken apart: what it says becomes what the kernel declares."""
     parts = _NAME.fullmatch(name) if isinstance(name, str) else None
     if parts is None or parts[1] not in DEVICES or parts[2] not in OPERATORS:
@@ -227,7 +233,7 @@ def _declared(name: object, library: object, passes: object, like: object, algor
     facts = {
         **{"device": device, "operator": operator, "variant": variant, "library": library},
         **{"passes": chosen, "like": variant if like is None else like, "algorithm": algorithm},
-        "precision": precision,
+        "dtypes": dtypes,
     }
     try:
         return msgspec.convert(facts, Declaration)

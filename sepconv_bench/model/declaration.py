@@ -6,6 +6,8 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
+from sepconv_bench.model.dtypes import Dtype
+
 OURS = "ours"
 USER = "user"  # the library of a kernel that somebody else registered without naming one
 DEVICES = ("cpu", "cuda")
@@ -16,8 +18,6 @@ OperatorName = Literal["standard", "depthwise", "pointwise", "separable"]
 # direct: every multiplication that theory counts; im2col: the same, on a copy of the windows; winograd: fewer; chosen: the
 # library chooses for each shape.
 Algorithm = Literal["direct", "im2col", "winograd", "chosen"]
-# Of the numbers that are multiplied. tf32: a GPU's tensor cores round float32 to 10 bits of mantissa first; sums are float32.
-Precision = Literal["float32", "tf32"]
 
 
 class Declaration(Struct, frozen=True):
@@ -25,8 +25,8 @@ class Declaration(Struct, frozen=True):
 
     `library` is whose code computes: "ours", a peer's name, or "user". `passes` are the operators that run over memory one
     after the other, each moving its own tensors once: one for a fused kernel, two for a separable one that writes the
-    intermediate map. `like` is the variant of standard that a separable kernel is compared with. `precision` is that of the
-    numbers it multiplies.
+    intermediate map. `like` is the variant of standard that a separable kernel is compared with. `dtypes` are those of the
+    shapes it takes.
     """
 
     device: Word
@@ -36,7 +36,7 @@ class Declaration(Struct, frozen=True):
     passes: tuple[OperatorName, ...]
     like: Variant
     algorithm: Algorithm = "direct"
-    precision: Precision = "float32"
+    dtypes: Annotated[tuple[Dtype, ...], Meta(min_length=1)] = ("f32",)
 
     @property
     def name(self) -> str:
@@ -49,9 +49,9 @@ class Declaration(Struct, frozen=True):
 
     @property
     def beyond_peak(self) -> bool:
-        """Whether the machine's peak of float32 multiplications is no roof for it: it does fewer of them than theory counts, by
-        Winograd's algorithm, or does them on tensor cores."""
-        return self.algorithm == "winograd" or self.precision != "float32"
+        """Whether the peak of multiplications is no roof for it: it does fewer of them than theory counts, by Winograd's
+        algorithm."""
+        return self.algorithm == "winograd"
 
     @property
     def standard(self) -> str:

@@ -18,7 +18,11 @@ from sepconv_bench.model.shapes import ConvShape
 
 _ROWS_BYTES = 64 << 20  # the windows that einsum copies at a time
 _UNIT = 2.0**-24  # half an ulp of float32 at 1
-_TF32_UNIT = 2.0**-11  # and of TF32
+# By how much of itself a map may move where a kernel rounds it: half an ulp of what it is stored in. Of TF32, where only an
+# intermediate map is rounded, a whole one: the instruction cuts off what it has no bits for.
+_MAP_UNITS = {"f32": 0.0, "tf32": 2.0**-10, "bf16": 2.0**-8, "fp16": 2.0**-11}
+_SMALLEST = 2.0**-25  # and near zero: half of float16's least number
+_DEVIATIONS = 8  # of a sum of independent errors, which 1 in 10^13 exceeds (Hoeffding's inequality)
 
 
 def reference_bytes(operator: Operator | str, shape: ConvShape) -> int:
@@ -26,12 +30,13 @@ def reference_bytes(operator: Operator | str, shape: ConvShape) -> int:
     operator = get_operator(operator)
     pixels = prod(shape.G_map)
     *inner, last = (shape.batch * pixels * one.out_channels(shape) for one in operator.convolutions)
+    rounding = 0 if shape.dtype == "f32" else 4 * last + 3 * sum(inner)
     outer = 2 * prod(operator.seen_shape(shape)) + 2 * sum(map(prod, operator.weight_shapes(shape))) + 4 * last
     windows = 0
     if any(one.windowed for one in operator.convolutions):
         windows = 8 * prod(shape.window) * shape.G_map[1] * shape.M * shape.multiplier * shape.batch  # of one row of G
     windows = min(windows * shape.D_G, max(windows, _ROWS_BYTES))
-    return 8 * (outer + 2 * sum(inner)) + 3 * windows
+    return 8 * (outer + 2 * sum(inner) + rounding) + 3 * windows
 
 
 def convolve(
@@ -141,18 +146,31 @@ def tolerance(
     return (8 + 2 * np.sqrt(operator.terms(shape))) * _UNIT * magnitude + np.finfo(np.float32).tiny
 
 
-def tf32_rounding(operator: Operator | str, shape: ConvShape) -> float:
-    """How many times as much as `tolerance` a sum may be off whose factors were rounded to TF32 first.
+def map_rounding(
+    operator: Operator | str, shape: ConvShape, F: np.ndarray, weights: Sequence[np.ndarray], G: np.ndarray
+) -> np.ndarray:
+    """How far off G may be where maps are rounded to the shape's dtype, for each output of G (float64).
 
-    Its mantissa has 10 bits after the point, so to round a number to the nearest moves it by up to 2^-11 of itself, and a
-    product of two by up to 2 x 2^-11 + 2^-22 of itself: that much of the sum of the products' magnitudes comes on top.
+    Stored in two bytes, G moves by up to u |G|, with u = 2^-8 for bfloat16 and 2^-11 for float16. Of separable the
+    intermediate map G_hat is rounded as well, for TF32 before it is multiplied (u = 2^-10): each term of the sum moves by
+    up to u |K_tilde G_hat|. That is u sum |K_tilde G_hat| at worst, and independent errors stay within
+    8 u sqrt(sum (K_tilde G_hat)^2) of each other; the lesser of both is allowed.
     """
-    products = 2 * _TF32_UNIT + _TF32_UNIT**2
-    return 1 + products / ((8 + 2 * np.sqrt(get_operator(operator).terms(shape))) * _UNIT)
+    operator, unit = get_operator(operator), _MAP_UNITS[shape.dtype]
+    allowed = np.zeros_like(G) if shape.itemsize == 4 else unit * np.abs(G) + _SMALLEST
+    if len(operator.convolutions) == 1 or not unit:
+        return allowed
+    first, last = operator.convolutions
+    steps = _Steps.of(operator, shape)
+    G_hat, K_tilde = np.abs(_sums(first, F, weights[0], steps)), np.abs(weights[1].astype(np.float64))
+    worst = _sums(last, G_hat, K_tilde, steps)
+    likely = _DEVIATIONS * np.sqrt(_sums(last, G_hat**2, K_tilde**2, steps))
+    return allowed + unit * np.minimum(worst, likely) + _SMALLEST * K_tilde.sum(axis=0)
 
 
 class Reference:
     """The right answer to one operator on one set of arrays, and the verdict on a kernel's answer. F comes without its padding.
+    F and the weights are values of the shape's dtype: what may be off is float32's sums, and what rounding maps adds.
 
     With `images`, numbers within the batch, those alone are computed and compared; of the others G must be finite.
     """
@@ -173,6 +191,8 @@ class Reference:
         strides, dilation, padding = _Steps.of(operator, shape)
         self.G = convolve(operator, F, weights, strides, biases, dilation=dilation, padding=padding)
         self.tolerance = tolerance(operator, shape, F, weights, biases)
+        if shape.dtype != "f32":
+            self.tolerance += map_rounding(operator, shape, F, weights, self.G)
 
     def error(self, G: np.ndarray) -> float:
         """Worst error of G in units of what rounding explains: at most 1 is right; NaN or Inf in G is infinity."""

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, Literal, get_args
 
 from sepconv_bench.errors import ShapeError
+from sepconv_bench.model.dtypes import DTYPES, STORED, Dtype
 
 AXES = ("D_K", "M", "N", "D_G", "stride", "batch")
 OPTIONAL_AXES = AXES[4:]  # 1 unless said
@@ -24,6 +25,7 @@ PADDING = ("pad_top", "pad_bottom", "pad_left", "pad_right")
 # What a shape may say beyond the axes, in the order of its fields.
 GENERAL = ("D_K_w", "D_G_w", "stride_w", "dilation", "dilation_w", *PADDING, "multiplier", "groups")
 FIELDS = (*AXES, *GENERAL)
+IDENTITY = (*FIELDS, "dtype")  # columns by which rows are of one shape
 _FROM_0 = (*SECOND_AXES, *PADDING)
 _MAX_SIZE = 2**31 - 1
 
@@ -38,14 +40,17 @@ Pair = int | tuple[int, int]
 
 @dataclass(frozen=True, order=True, repr=False)
 class ConvShape:
-    """The sizes of one convolution, float32. A second axis, named ..._w, runs along a row: 0 says that it is as the first.
+    """The sizes of one convolution. A second axis, named ..._w, runs along a row: 0 says that it is as the first.
 
     `pad_top` to `pad_right` are rows and columns of zeros around the input map, as many as windows see of them. `multiplier`:
     maps that depthwise gives of each channel. `groups`: those of the standard convolution, which depthwise and pointwise in its
     place do not have.
 
+    `dtype` is what factors are rounded to, and how maps and weights are stored: 4 bytes each for f32 and tf32, 2 for bf16 and
+    fp16. Sums are float32 for all of them.
+
     Raises ShapeError where a size is not a whole number from 1 to 2**31 - 1 (from 0 where that has a meaning), groups do not
-    divide the channels, or nothing of the input is left within its padding.
+    divide the channels, nothing of the input is left within its padding, or the dtype is none.
     """
 
     D_K: int
@@ -65,10 +70,13 @@ class ConvShape:
     pad_right: int = 0
     multiplier: int = 1
     groups: int = 1
+    dtype: Dtype = field(default="f32", kw_only=True)
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            object.__setattr__(self, field.name, whole(field.name, getattr(self, field.name), field.name not in _FROM_0))
+        for name in FIELDS:
+            object.__setattr__(self, name, whole(name, getattr(self, name), name not in _FROM_0))
+        if not isinstance(self.dtype, str) or self.dtype not in DTYPES:
+            raise ShapeError(f"dtype is {_described(self.dtype)}; it must be {', '.join(DTYPES[:-1])} or {DTYPES[-1]}")
         for second, first in SECOND_AXES.items():
             if getattr(self, second) == getattr(self, first):
                 object.__setattr__(self, second, 0)
@@ -129,19 +137,24 @@ class ConvShape:
         return (self.pad_top, self.pad_bottom), (self.pad_left, self.pad_right)
 
     @property
+    def itemsize(self) -> int:
+        """Bytes of an element of a map or of weights."""
+        return STORED[self.dtype].itemsize
+
+    @property
     def general(self) -> dict[str, int]:
         """What this shape says beyond AXES: by name each field that is not as usual."""
         return {name: value for name, usual in USUAL.items() if (value := getattr(self, name)) != usual}
 
     @property
     def resolved(self) -> dict[str, int]:
-        """Every field by name, second axes as they are: what a table says of a shape. ConvShape(**resolved) is the same."""
+        """Every size by name, second axes as they are. ConvShape(**resolved, dtype=dtype) is the same."""
         sizes = {name: getattr(self, name) for name in FIELDS}
         return sizes | {second: sizes[second] or sizes[first] for second, first in SECOND_AXES.items()}
 
     @property
     def key(self) -> tuple[int, ...]:
-        """All of it as numbers, for a seed: those of AXES alone where it says no more."""
+        """All sizes as numbers, for a seed: those of AXES alone where it says no more. The same for all dtypes."""
         return tuple(getattr(self, name) for name in (FIELDS if self.general else AXES))
 
     def with_padding(self, padding: object) -> ConvShape:
@@ -151,7 +164,8 @@ class ConvShape:
         "same-torch": half of the window on each side, as torch's padding="same" (with a stride, as layers of torch have it).
         "1", "1,2" or "0,1,0,1": rows and columns, or above, below, left, right, of those that windows see.
         """
-        return replace(self, **dict(zip(PADDING, self._padding_of(padding), strict=True)))
+        sides: dict[str, Any] = dict(zip(PADDING, self._padding_of(padding), strict=True))
+        return replace(self, **sides)
 
     def _padding_of(self, padding: object) -> tuple[int, ...]:
         if isinstance(padding, str) and padding.strip().lower() in PADDINGS:
@@ -159,6 +173,11 @@ class ConvShape:
             axes = zip(sizes, self.window, self.strides, self.dilations, strict=True)
             return tuple(pad for axis in axes for pad in _as_seen(_sides(padding.strip().lower(), *axis), *axis))
         return tuple(pad for sides in explicit_padding(padding) for pad in sides)
+
+    @classmethod
+    def of_row(cls, row: Mapping[Any, Any]) -> ConvShape:
+        """The shape that a row of a table says, by the columns of IDENTITY."""
+        return cls(*(int(row[name]) for name in FIELDS), dtype=row["dtype"])
 
     @classmethod
     def of_input(
@@ -222,11 +241,14 @@ class ConvShape:
         if any(self.padding):
             alike = len(set(self.padding)) == 1
             said.append(f"padding={self.pad_top if alike else ','.join(map(str, self.padding))}")
+        if self.dtype != "f32":
+            said.append(f"dtype={self.dtype}")
         return " ".join(said)
 
     def __repr__(self) -> str:
-        said = {axis: getattr(self, axis) for axis in AXES} | self.general
-        return f"ConvShape({', '.join(f'{name}={size}' for name, size in said.items())})"
+        said: dict[str, object] = {axis: getattr(self, axis) for axis in AXES} | self.general
+        said |= {} if self.dtype == "f32" else {"dtype": self.dtype}
+        return f"ConvShape({', '.join(f'{name}={value!r}' for name, value in said.items())})"
 
 
 # What each of GENERAL is in a shape of the paper.

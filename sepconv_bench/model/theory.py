@@ -13,8 +13,6 @@ from math import ceil
 from sepconv_bench.model.operators import SEPARABLE, STANDARD, Operator, get_operator
 from sepconv_bench.model.shapes import ConvShape
 
-ITEMSIZE = 4  # float32
-
 
 def multiplications(operator: Operator | str, shape: ConvShape) -> int:
     """Multiplications of one launch: D_K^2 M N D_G^2 for standard, and so on; a batch multiplies them. Those with the zeros of
@@ -41,12 +39,12 @@ def winograd_multiplications(shape: ConvShape, m: int) -> int:
 
 
 def bytes_moved(passes: Iterable[Operator | str], shape: ConvShape) -> int:
-    """Bytes of every tensor once in each pass, float32; a padding is none of them.
+    """Bytes of every tensor once in each pass, each element in the shape's dtype; a padding is none of them.
 
     Separable in two passes, depthwise and pointwise, writes and reads the intermediate map; in one pass, itself, it does
-    without those 2 x 4 M D_G^2 bytes, times the channel multiplier.
+    without those 2 M D_G^2 elements, times the channel multiplier.
     """
-    return ITEMSIZE * sum(get_operator(one).elements(shape) for one in passes)
+    return shape.itemsize * sum(get_operator(one).elements(shape) for one in passes)
 
 
 def intensity(operator: Operator | str, shape: ConvShape) -> Fraction:

@@ -320,19 +320,19 @@ def canonical(operator: str, shape: ConvShape) -> ConvShape:
 
 
 def fastest_times(cells: Sequence[Cell], operator: str, device: str) -> dict[ConvShape, Estimate]:
-    """Seconds of the fastest float32 kernel of an operator by canonical shape, of the last cell that has it."""
+    """Seconds of an operator's fastest kernel in float32 by canonical shape, of the last cell that has it."""
     known = fastest_by_library(cells, operator, device)
     return {shape: min(times.values(), key=lambda time: time.value) for shape, times in known.items()}
 
 
 def fastest_by_library(cells: Sequence[Cell], operator: str, device: str) -> dict[ConvShape, dict[str, Estimate]]:
-    """Seconds of each library's fastest float32 kernel of an operator by canonical shape, of the last cell that has it."""
+    """Seconds of each library's fastest kernel of an operator in float32 by canonical shape, of the last cell that has it."""
     found = {}
     for cell in cells:
         times: dict[str, Estimate] = {}
         for name, time in sorted(cell.times.items(), key=lambda item: item[1].value):
             one = cell.declared[name]
-            if (one.operator, one.device, one.precision) == (operator, device, "float32"):
+            if (one.operator, one.device, cell.shape.dtype) == (operator, device, "f32"):
                 times.setdefault(one.library, time)
         if times:
             found[canonical(operator, cell.shape)] = times

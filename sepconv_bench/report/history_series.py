@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -85,6 +86,8 @@ def describe_parameters(given: dict) -> str:
 def shape_of(given: dict) -> ConvShape | None:
     """The shape that a parameter spells as str(ConvShape) does, or None."""
     try:
-        return ConvShape(**{name: int(size) for name, _, size in (word.partition("=") for word in str(given["shape"]).split())})
+        words = (word.partition("=") for word in str(given["shape"]).split())
+        sizes: dict[str, Any] = {name: int(size) for name, _, size in words}
+        return ConvShape(**sizes)
     except (KeyError, TypeError, ValueError):
         return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from math import log
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -106,7 +107,7 @@ def explained(why: pd.DataFrame) -> pd.DataFrame:
 
 
 def describe_shape(row: pd.Series) -> str:
-    size = {name: int(row[name]) for name in FIELDS}
+    size: dict[str, Any] = {name: int(row[name]) for name in FIELDS}
     general = ConvShape(**size).general
     more = "".join(f", {name} {size[name]}" for name in OPTIONAL_AXES if size[name] != 1)
     more += "".join(f", {name} {value}" for name, value in general.items() if name not in ("D_K_w", "D_G_w"))

@@ -101,10 +101,14 @@ class Cell:
         (of two stolen CPUs a sample of 0.1 ms loses more than one of 30 ms) and is no roof."""
         found = []
         for number, block in enumerate(self.samples.get(PEAK, [])):
-            counted = (kernel for kernel in self.times if not self.declared[kernel].beyond_peak)
+            counted = filter(self._has_roof, self.times)
             rates = (self._eta_of(kernel, [block], self.samples[kernel][number : number + 1]).value for kernel in counted)
             found.append(np.full(len(block), np.nan) if any(rate > 1 for rate in rates) else block)
         return found
+
+    def _has_roof(self, kernel: str) -> bool:
+        """Whether the peak, which is that of float32 multiply-adds, is a roof for it."""
+        return self.shape.dtype == "f32" and not self.declared[kernel].beyond_peak
 
     def _eta_of(self, kernel: str, peak: list[np.ndarray], kernels: list[np.ndarray]) -> Estimate:
         """Attained rate over that of the peak's samples, within the rounds."""
@@ -127,14 +131,14 @@ class Cell:
     def eta(self, kernel: str) -> float:
         """Attained multiplication rate over the peak's of the same rounds, a multiplication counting for two FLOP. NaN of a
         kernel for which that peak is no roof."""
-        if kernel not in self.times or not self._peak_blocks or self.declared[kernel].beyond_peak:
+        if kernel not in self.times or not self._peak_blocks or not self._has_roof(kernel):
             return float("nan")
         return self._eta_of(kernel, self._peak_blocks, self.samples[kernel]).value
 
     def roofline_s(self, kernel: str) -> float:
         """Seconds that a perfect kernel of the same passes would need: the peak of these rounds, and the run's bandwidth
         relative to it. NaN of a kernel for which that peak is no roof."""
-        if self.declared[kernel].beyond_peak:
+        if not self._has_roof(kernel):
             return float("nan")
         return theory.roofline_time(self.declared[kernel].passes, self.shape, *self.roofs)
 
@@ -146,14 +150,14 @@ class Cell:
     def held_by_memory(self, kernel: str) -> tuple[str, ...]:
         """The passes of a kernel, as operators, for which memory bandwidth and not the peak is the roof; none where that
         peak is no roof."""
-        if self.declared[kernel].beyond_peak:
+        if not self._has_roof(kernel):
             return ()
         return theory.held_by_memory(self.declared[kernel].passes, self.shape, *self.roofs)
 
     @property
     def roofs(self) -> Roofs:
-        """FLOP/s of these rounds, and bytes/s by footprint in bytes."""
-        return Roofs.of(self.run, self.peak)
+        """FLOP/s of these rounds, NaN where the dtype's peak is not known, and bytes/s by footprint in bytes."""
+        return Roofs.of(self.run, self.peak if self.shape.dtype == "f32" else float("nan"))
 
     def gflops(self, kernel: str) -> float:
         """2 x multiplications / time, in 1e9 a second."""

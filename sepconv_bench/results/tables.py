@@ -117,16 +117,16 @@ def ratios(results: Results) -> pd.DataFrame:
 def peers(results: Results) -> pd.DataFrame:
     """One row a kernel of ours and a peer: peer's time / our time, geometric mean, least and most over the cells of both.
 
-    In each cell the peer's fastest way counts, of those in the precision of our kernel, and the ratio is that of paired
-    samples. The peer "best" is the fastest of all of them in each cell. `least_at` is the cell where the peer comes nearest to
-    us, or is most ahead.
+    A row is of cells of one dtype. In each the peer's fastest way counts, and the ratio is that of paired samples. The peer
+    "best" is the fastest of all of them in each cell. `least_at` is the cell where the peer comes nearest to us, or is most
+    ahead.
     """
     found: dict[tuple[Declaration, str], list[tuple[float, ConvShape]]] = {}
     for cell in results.cells():
         timed = [cell.declared[name] for name in cell.times]
         for kernel in (one for one in timed if not one.is_peer):
-            alike = (kernel.device, kernel.operator, kernel.precision)
-            rivals = [one for one in timed if one.is_peer and (one.device, one.operator, one.precision) == alike]
+            alike = (kernel.device, kernel.operator)
+            rivals = [one for one in timed if one.is_peer and (one.device, one.operator) == alike]
             for library in (*dict.fromkeys(one.library for one in rivals), "best"):
                 ways = [one.name for one in rivals if library in (one.library, "best")]
                 if ways:

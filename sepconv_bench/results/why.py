@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 
 from sepconv_bench.model import attribution, theory
-from sepconv_bench.model.declaration import Declaration
 from sepconv_bench.results import columns
 from sepconv_bench.results.cell import Cell
 from sepconv_bench.results.fastest import fastest_pairs
@@ -53,7 +52,7 @@ def why(results: Results) -> pd.DataFrame:
                 "dominant": dominant,
                 "run": cell.run.number,
             }
-            told = _set_apart(cell.declared[pair.standard]) or _explained(row, seconds)
+            told = _set_apart(cell, pair.standard) or _explained(row, seconds)
             rows.append(row | {"explanation": told})
     return columns.WHY.frame(rows)
 
@@ -67,11 +66,11 @@ def _fixed_costs(cells: Sequence[Cell]) -> dict[str, float]:
     return {kernel: attribution.fixed_cost(*zip(*values, strict=True)) for kernel, values in found.items()}
 
 
-def _set_apart(standard: Declaration) -> str:
-    """Why the promise does not hold for this standard kernel, or nothing where it does."""
-    if standard.precision != "float32":
-        return f"{standard.name} multiplies on tensor cores, whose peak was not timed"
-    return f"{standard.name} multiplies less often than the promise counts" if standard.beyond_peak else ""
+def _set_apart(cell: Cell, standard: str) -> str:
+    """Why nothing explains the times over this standard kernel, or nothing where they are explained."""
+    if cell.shape.dtype != "f32":
+        return f"the peak in {cell.shape.dtype} was not timed"
+    return f"{standard} multiplies less often than the promise counts" if cell.declared[standard].beyond_peak else ""
 
 
 def _explained(row: dict, seconds: Sequence[float]) -> str:

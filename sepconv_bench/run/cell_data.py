@@ -12,6 +12,7 @@ from sepconv_bench import gpu
 from sepconv_bench.kernels import registry
 from sepconv_bench.kernels.device_array import DeviceArray
 from sepconv_bench.kernels.problem import Problem, arrays_bytes, require_memory
+from sepconv_bench.model.dtypes import stored
 from sepconv_bench.model.operators import Operator
 from sepconv_bench.model.reference import Reference, reference_bytes
 from sepconv_bench.model.shapes import ConvShape
@@ -54,8 +55,8 @@ class CellData:
 
 
 def _on_gpu(problem: Problem) -> Problem:
-    """With its F on the GPU, and a G that is there only for its shape."""
+    """With its F on the GPU in the shape's dtype, and a G that is there only for its shape."""
     from sepconv_bench.kernels.cuda import arrays
 
-    F = DeviceArray.of("F", arrays.copied(problem.F).reshape(problem.F.shape))
+    F = DeviceArray.of("F", arrays.copied(stored(problem.F, problem.shape.dtype)).reshape(problem.F.shape))
     return replace(problem, F=F, G=np.broadcast_to(np.float32(0), problem.G.shape))  # type: ignore[arg-type]

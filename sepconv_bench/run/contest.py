@@ -119,7 +119,7 @@ class DeviceContender(KernelContender):
         from sepconv_bench.kernels.cuda import arrays
 
         drawn, _ = self._drawn()
-        F, G = arrays.twin(drawn.F), arrays.nothing(drawn.G.shape)  # type: ignore[arg-type]
+        F, G = arrays.twin(drawn.F), arrays.nothing(drawn.G.shape, drawn.F.dtype)  # type: ignore[arg-type]
         self._bound = replace(drawn, F=F, G=G)  # type: ignore[arg-type]
         return self._bind(self._bound)
 

@@ -180,7 +180,7 @@ class NetworkContenders:
             found[ours.name] = KernelContender(ours, partial(drawn, True), bind, self._device.fetch)
             for kernel in map(registry.get_kernel, registry.kernel_names(operator, self._device_name)):
                 declared = kernel.declaration
-                if declared.is_peer and declared.precision == "float32" and declared.library not in _NO_STEP_PEERS:
+                if declared.is_peer and declared.library not in _NO_STEP_PEERS:
                     found[kernel.name] = KernelContender.of(kernel, partial(drawn, False))
         return found
 

@@ -89,7 +89,7 @@ def passes(
     their layouts are given; with an epilogue they end with bias and ReLU6."""
     operator = get_operator(kernel.operator)
     F, G = F or Layout.dense(operator.F_shape(shape)), G or Layout.dense(operator.G_shape(shape))
-    if kernel.precision == "tf32":
+    if kernel.variant == "tensor":
         return [tensor_pass(tensor_product_of(of_one(shape), F, G))]
     parts = [get_operator(part) for part in kernel.passes]
     G_hat = Layout.dense(DEPTHWISE.G_shape(shape))

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from sepconv_bench.kernels.problem import Problem
 from sepconv_bench.kernels.registry import Launch, kernel
 from sepconv_bench.model.declaration import OURS
-from sepconv_bench.model.operators import OPERATORS, POINTWISE
-from sepconv_bench.model.reference import tf32_rounding
+from sepconv_bench.model.operators import OPERATORS
 
 if TYPE_CHECKING:
     from sepconv_bench.kernels.cuda.arrays import DeviceMap
@@ -54,5 +52,4 @@ for _operator in OPERATORS:
 for _operator in OPERATORS:
     kernel(f"cuda.{_operator}.tiled", unpack=_fetch, library=OURS)(_tiled)
 kernel("cuda.separable.fused", unpack=_fetch, library=OURS, passes=("separable",), like="tiled")(_fused)
-_rounding = partial(tf32_rounding, POINTWISE)
-kernel("cuda.pointwise.tensor-tf32", unpack=_fetch, library=OURS, precision="tf32", rounding=_rounding)(_tensor)
+kernel("cuda.pointwise.tensor", unpack=_fetch, library=OURS, dtypes=("tf32",))(_tensor)

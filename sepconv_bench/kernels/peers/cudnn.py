@@ -1,14 +1,13 @@
-"""The peer on the GPU: cuDNN through torch, its own benchmark choosing the algorithm, in float32 but for `torch-tf32`.
+"""The peer on the GPU: cuDNN through torch, its own benchmark choosing the algorithm, in the shape's dtype.
 
 `torch` is channels_last, which is how F lies in memory; `torch-nchw` is torch's default layout, with F laid out so beforehand.
-`torch-tf32` is `torch` with cuDNN allowed to multiply on tensor cores, which round both factors to TF32.
+For tf32 cuDNN may multiply on tensor cores, which round both factors; for bf16 and fp16 F and the weights are cast when bound.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,8 +16,8 @@ from sepconv_bench import gpu
 from sepconv_bench.kernels.device_array import DeviceArray
 from sepconv_bench.kernels.problem import GroupedConvolution, Problem
 from sepconv_bench.kernels.registry import Launch, kernel
+from sepconv_bench.model.dtypes import DTYPES, Dtype
 from sepconv_bench.model.operators import OPERATORS
-from sepconv_bench.model.reference import tf32_rounding
 from sepconv_bench.model.shapes import ConvShape
 
 if TYPE_CHECKING:
@@ -51,27 +50,40 @@ def configure() -> None:
     context.__enter__()
 
 
-def _bind(problem: Problem, layout: torch.memory_format) -> Callable[[], Tensor]:
+def steps(problem: Problem, layout: torch.memory_format, device: str = "cuda") -> Callable[[], Tensor]:
+    """The launch on tensors of the problem's dtype there."""
     import torch
 
-    configure()
-    conv2d = torch.conv2d
+    conv2d, dtype = torch.conv2d, problem.shape.dtype
 
     def step(one: GroupedConvolution) -> Callable[[Tensor], Tensor]:
-        weight = _tensor(one.weight).contiguous(memory_format=layout)
+        weight = tensor(one.weight, dtype, device).contiguous(memory_format=layout)
         return lambda x: conv2d(x, weight, None, one.strides[0], 0, 1, one.groups)
 
     with torch.inference_mode():
-        F = _tensor(problem.F).permute(0, 3, 1, 2).contiguous(memory_format=layout)
-        steps = [step(one) for one in problem.convolutions]
+        F = tensor(problem.F, dtype, device).permute(0, 3, 1, 2).contiguous(memory_format=layout)
+        each_step = [step(one) for one in problem.convolutions]
 
     def launch() -> Tensor:
         x = F
-        for each in steps:
+        for each in each_step:
             x = each(x)
         return x
 
-    return launch
+    return allowing_tf32(launch) if dtype == "tf32" else launch
+
+
+def tensor(array: np.ndarray | DeviceArray, dtype: Dtype, device: str = "cuda") -> Tensor:
+    """An array there, cast to `dtype`; one on the GPU lies there in it, bfloat16 as its bits."""
+    import torch
+
+    if isinstance(array, np.ndarray):
+        given = torch.from_numpy(np.require(array, requirements=["C", "W"])).to(device)
+    else:
+        given = torch.as_tensor(array, device=device)
+    if given.dtype == torch.uint16:
+        return given.view(torch.bfloat16)
+    return given.to({"bf16": torch.bfloat16, "fp16": torch.float16}.get(dtype, torch.float32))
 
 
 def allowing_tf32(launch: Callable[[], Tensor]) -> Callable[[], Tensor]:
@@ -89,49 +101,37 @@ def allowing_tf32(launch: Callable[[], Tensor]) -> Callable[[], Tensor]:
     return allowed
 
 
-def _tensor(array: np.ndarray | DeviceArray) -> Tensor:
-    import torch
-
-    if isinstance(array, np.ndarray):
-        return torch.from_numpy(np.require(array, requirements=["C", "W"])).cuda()
-    return torch.as_tensor(array, device="cuda")
+def written(given: Tensor, G: np.ndarray | DeviceArray) -> None:
+    """What a launch gave, as float32 into G of the host's, or as it is into one on the GPU."""
+    rows = given.permute(0, 2, 3, 1)
+    if isinstance(G, np.ndarray):
+        np.copyto(G, rows.float().cpu().numpy())
+    else:
+        tensor(G, "f32").copy_(rows)
 
 
 def _unpack(given: Tensor, G: Any) -> None:
-    import torch
-
-    rows = given.permute(0, 2, 3, 1)
-    if isinstance(G, np.ndarray):
-        np.copyto(G, rows.cpu().numpy())
-    else:
-        torch.as_tensor(G, device="cuda").copy_(rows)
+    written(given, G)
     gpu.stream().synchronize()
 
 
-def _channels_last(problem: Problem) -> Callable[[], Tensor]:
+def _channels_last(problem: Problem) -> Launch:
     """cuDNN, channels_last."""
     import torch
 
-    return _bind(problem, torch.channels_last)
+    configure()
+    return steps(problem, torch.channels_last)
 
 
 def _channels_first(problem: Problem) -> Launch:
     """cuDNN, channels first."""
     import torch
 
-    return _bind(problem, torch.contiguous_format)
+    configure()
+    return steps(problem, torch.contiguous_format)
 
 
-def _with_tf32(problem: Problem) -> Launch:
-    """cuDNN, channels_last, TF32 on tensor cores."""
-    return allowing_tf32(_channels_last(problem))
-
-
-_DECLARED: Any = {"supports": _without_cuda, "unpack": _unpack, "needs": ("torch",), "algorithm": "chosen"}
+_DECLARED: Any = {"supports": _without_cuda, "unpack": _unpack, "needs": ("torch",), "algorithm": "chosen", "dtypes": DTYPES}
 for _operator in OPERATORS:
     kernel(f"cuda.{_operator}.torch", library="torch", **_DECLARED)(_channels_last)
     kernel(f"cuda.{_operator}.torch-nchw", library="torch", **_DECLARED)(_channels_first)
-for _operator in ("standard", "pointwise"):
-    _rounding = partial(tf32_rounding, _operator)
-    # As a library of its own, so that no table counts it as torch's fastest way in float32.
-    kernel(f"cuda.{_operator}.torch-tf32", library="torch-tf32", precision="tf32", rounding=_rounding, **_DECLARED)(_with_tf32)
