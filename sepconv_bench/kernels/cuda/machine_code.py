@@ -88,9 +88,11 @@ def passes(
     """What one of our kernels launches on maps of this shape, with the tiles of this GPU or of an H200. Maps are dense unless
     their layouts are given; with an epilogue they end with bias and ReLU6."""
     operator = get_operator(kernel.operator)
-    F, G = F or Layout.dense(operator.F_shape(shape)), G or Layout.dense(operator.G_shape(shape))
+    F = F or Layout.dense(operator.F_shape(shape), shape.itemsize)
+    G = G or Layout.dense(operator.G_shape(shape), shape.itemsize)
     if kernel.variant == "tensor":
-        return [tensor_pass(tensor_product_of(of_one(shape), F, G))]
+        multiplied = of_one(shape) if operator is POINTWISE else shape
+        return [tensor_pass(tensor_product_of(multiplied, F, G, filtered=operator is SEPARABLE))]
     parts = [get_operator(part) for part in kernel.passes]
     G_hat = Layout.dense(DEPTHWISE.G_shape(shape))
     # From one pass to the next, of separable in two, goes the intermediate map.

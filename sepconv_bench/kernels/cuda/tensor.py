@@ -15,7 +15,17 @@ import numpy as np
 from numba import cuda, float32, uint32
 
 from sepconv_bench.kernels.cuda import stages
-from sepconv_bench.kernels.cuda.elements import WORDS, elements, float_loader, float_storer, floats_of, load_words, own_floats, store_words, words_of
+from sepconv_bench.kernels.cuda.elements import (
+    WORDS,
+    elements,
+    float_loader,
+    float_storer,
+    floats_of,
+    load_words,
+    own_floats,
+    store_words,
+    words_of,
+)
 from sepconv_bench.kernels.cuda.launch import Pass, bounds, inlined
 from sepconv_bench.kernels.cuda.tensor_core import COLUMNS, ROWS, A_row, B_row, copy_chunk, wait_for_copies, warp_product
 from sepconv_bench.kernels.cuda.tensor_tile import ROW_CHUNKS, ROW_WORDS, TensorProduct, swizzled
@@ -29,7 +39,10 @@ def tensor_pass(product: TensorProduct) -> Pass:
     TILES_P, TILES_N, SUMS = tile.tiles_p, tile.tiles_n, 4 * tile.tiles_p * tile.tiles_n
     BP, BN, WARPS_P, SLICES = (np.uint32(size) for size in (tile.BP, tile.BN, tile.warps_p, product.slices))
     WARP_P, WARP_N = np.uint32(ROWS * TILES_P), np.uint32(COLUMNS * TILES_N)
-    SHARED, SLICE, A_WORDS, ROW = 2 * tile.slice_words, *(np.uint32(n) for n in (tile.slice_words, tile.BP * ROW_WORDS, ROW_WORDS))
+    SHARED, SLICE, A_WORDS, ROW = (
+        2 * tile.slice_words,
+        *(np.uint32(n) for n in (tile.slice_words, tile.BP * ROW_WORDS, ROW_WORDS)),
+    )
     LOADS = tile.BP * ROW_CHUNKS // tile.threads
     REGISTERS = LOADS * elements(product.dtype)
     find_windows, fill_pixels, fill_weights = _window_finder(product), _pixel_filler(product), _weight_filler(product)
@@ -69,7 +82,12 @@ def tensor_pass(product: TensorProduct) -> Pass:
                 fill_pixels(shared, there, F, K_hat, bases, a, uint32(step + uint32(1)), thread)
             multiply(sums, shared, uint32(here + my_a), my_a_chunk, uint32(here + my_b), my_b_chunk)
             step = uint32(step + uint32(1))
-        write(G, sums, uint32(first_pixel + warp_pixel + (lane >> uint32(2))), uint32(first_n + warp_n + (lane & uint32(3)) * uint32(2)))
+        write(
+            G,
+            sums,
+            uint32(first_pixel + warp_pixel + (lane >> uint32(2))),
+            uint32(first_n + warp_n + (lane & uint32(3)) * uint32(2)),
+        )
 
     return Pass(run, 4, product.grid, tile.threads, tile.blocks, product.dtype)
 
@@ -77,7 +95,11 @@ def tensor_pass(product: TensorProduct) -> Pass:
 def _window_finder(product: TensorProduct) -> Callable:
     """`find(bases, first_pixel, thread)`: where the windows of the thread's pixels start, at the channels that it brings. Pixels
     beyond the map repeat the last one."""
-    LOADS, ROUND, LAST = _rounds(product.tile.BP, product.tile.threads), np.uint32(product.tile.threads // ROW_CHUNKS), np.uint32(product.pixels - 1)
+    LOADS, ROUND, LAST = (
+        _rounds(product.tile.BP, product.tile.threads),
+        np.uint32(product.tile.threads // ROW_CHUNKS),
+        np.uint32(product.pixels - 1),
+    )
     ELEMENTS, CHUNKS = np.uint32(elements(product.dtype)), np.uint32(ROW_CHUNKS)
     offset = stages.pixel_offset(product.shape.D_G, product.F, product.shape.stride)
 
@@ -110,7 +132,11 @@ def _target(product: TensorProduct) -> Callable:
 
 def _weight_filler(product: TensorProduct) -> Callable:
     """`fill(shared, start, K, step, thread, first_n)`: the weights of slice `step`, a row a channel of G."""
-    LOADS, ROUND, CHUNKS = _rounds(product.tile.BN, product.tile.threads), np.uint32(product.tile.threads // ROW_CHUNKS), np.uint32(ROW_CHUNKS)
+    LOADS, ROUND, CHUNKS = (
+        _rounds(product.tile.BN, product.tile.threads),
+        np.uint32(product.tile.threads // ROW_CHUNKS),
+        np.uint32(ROW_CHUNKS),
+    )
     TERMS, BK, ELEMENTS = np.uint32(product.slices * product.BK), np.uint32(product.BK), np.uint32(elements(product.dtype))
     target = _target(product)
 
@@ -118,7 +144,9 @@ def _weight_filler(product: TensorProduct) -> Callable:
     def fill(shared, start, K, step, thread, first_n):
         for load in LOADS:
             n = uint32(first_n + thread // CHUNKS + uint32(load) * ROUND)
-            copy_chunk(shared, target(start, thread, load), K, uint32(n * TERMS + step * BK + (thread % CHUNKS) * ELEMENTS), True)
+            copy_chunk(
+                shared, target(start, thread, load), K, uint32(n * TERMS + step * BK + (thread % CHUNKS) * ELEMENTS), True
+            )
 
     return fill
 

@@ -10,6 +10,7 @@ import numpy as np
 from sepconv_bench.kernels.cuda.arrays import Layout
 from sepconv_bench.kernels.cuda.elements import BYTES, WORDS, elements
 from sepconv_bench.kernels.cuda.tensor_core import COLUMNS, ROWS
+from sepconv_bench.model.dtypes import Dtype
 from sepconv_bench.model.shapes import ConvShape
 
 ROW_CHUNKS = 4  # of 16 bytes, in a row of a slice
@@ -64,11 +65,7 @@ TENSOR_TILES = (
 
 def choose_tensor_tile(pixels: int, N: int, multiprocessors: int) -> TensorTile:
     """The first with a block for every multiprocessor and no more columns than there are, or the last. Fitted to nothing yet."""
-    full = (
-        tile
-        for tile in TENSOR_TILES
-        if tile.BN <= N and ceil(pixels / tile.BP) * ceil(N / tile.BN) >= multiprocessors
-    )
+    full = (tile for tile in TENSOR_TILES if tile.BN <= N and ceil(pixels / tile.BP) * ceil(N / tile.BN) >= multiprocessors)
     return next(full, TENSOR_TILES[-1])
 
 
@@ -81,7 +78,10 @@ class TensorProduct:
     G: Layout
     filtered: bool
     tile: TensorTile
-    dtype: str
+
+    @property
+    def dtype(self) -> Dtype:
+        return self.shape.dtype
 
     @property
     def pixels(self) -> int:
