@@ -156,7 +156,7 @@ def test_tensor_cores_multiply_what_copies_and_ldmatrix_bring(operator, dtype, s
     assert blocks_resident(code, one.threads) >= one.blocks
     tile = next(tile for tile in TENSOR_TILES if tile.threads == one.threads)
     assert code.shared == tile.shared_bytes
-    # A slice is tiles_p x tiles_n tiles in two instructions each, out of as many ldmatrix as there are rows and pairs of columns.
+    # A slice is tiles_p x tiles_n tiles in two instructions each, out of an ldmatrix a row and a pair of columns.
     instruction = {"tf32": "HMMA.1688.F32.TF32", "bf16": "HMMA.16816.F32.BF16", "fp16": "HMMA.16816.F32"}[dtype]
     a_slice, multiplied = 2 * tile.tiles_p * tile.tiles_n, code.count(instruction)
     assert multiplied > 0

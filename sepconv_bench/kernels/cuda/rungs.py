@@ -20,7 +20,7 @@ from sepconv_bench.kernels.cuda.tensor_tile import TensorProduct, choose_tensor_
 from sepconv_bench.kernels.cuda.tiled import depthwise_pass
 from sepconv_bench.kernels.cuda.tiles import FUSED_TILES, TILES, choose_strip, choose_tile, fuses
 from sepconv_bench.kernels.problem import Problem
-from sepconv_bench.model.dtypes import stored
+from sepconv_bench.model.dtypes import rounded, stored
 from sepconv_bench.model.operators import DEPTHWISE, POINTWISE, SEPARABLE, STANDARD, Convolution
 from sepconv_bench.model.shapes import ConvShape
 
@@ -67,8 +67,8 @@ def tensor(problem: Problem) -> DeviceLaunch:
     shape, filtered = problem.shape, problem.operator is SEPARABLE
     product = tensor_product_of(of_one(shape) if problem.operator is POINTWISE else shape, F.layout, G.layout, filtered)
     K = problem.K if problem.operator is STANDARD else problem.K_tilde
-    weights = copied(stored(product.packed(K.reshape(-1, shape.M, shape.N)), shape.dtype))
-    window = copied(stored(product.packed_filter(problem.K_hat), shape.dtype)) if filtered else weights
+    weights = _stored(product.packed(K.reshape(-1, shape.M, shape.N)), shape)
+    window = _stored(product.packed_filter(problem.K_hat), shape) if filtered else weights
     return DeviceLaunch([(tensor_pass(product), (F.floats, window, weights, G.floats))], G)
 
 
@@ -99,6 +99,11 @@ def strip_of(shape: ConvShape) -> tuple[int, int]:
 def of_one(shape: ConvShape) -> ConvShape:
     """Pointwise is standard with a window of one pixel."""
     return replace(shape, D_K=1, stride=1)
+
+
+def _stored(weights: np.ndarray, shape: ConvShape) -> Any:
+    """A copy on the device, in the shape's dtype."""
+    return copied(stored(rounded(weights, shape.dtype), shape.dtype))
 
 
 def _loops(convolution: Convolution, shape: ConvShape, F: DeviceMap, weights: np.ndarray, G: DeviceMap) -> _Bound:

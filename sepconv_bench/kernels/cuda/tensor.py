@@ -2,7 +2,8 @@
 
 A block computes a tile of pixels by channels of G. While one slice of what is summed is multiplied, the next is on its way into
 the other half of shared memory, by copies that pass no register; sums are float32. Pixels of a slice are F under one tap of the
-window, or the depthwise convolution, rounded to the type in which it is multiplied and never written to memory. Channels that are
+window, or the depthwise convolution, rounded to the type in which it is multiplied and never written to memory. Channels
+that are
 no whole 16 bytes are read one by one.
 """
 
@@ -51,7 +52,7 @@ def tensor_pass(product: TensorProduct) -> Pass:
 
     @cuda.jit(**bounds(tile.threads, tile.blocks))
     def run(F, K_hat, K, G):
-        if SIMULATED:  # which knows no alignment
+        if SIMULATED:  # noqa: SIM108 # which knows no alignment
             shared = cuda.shared.array(SHARED, uint32)
         else:
             shared = cuda.shared.array(SHARED, uint32, alignment=16)
@@ -93,7 +94,8 @@ def tensor_pass(product: TensorProduct) -> Pass:
 
 
 def _window_finder(product: TensorProduct) -> Callable:
-    """`find(bases, first_pixel, thread)`: where the windows of the thread's pixels start, at the channels that it brings. Pixels
+    """`find(bases, first_pixel, thread)`: where the windows of the thread's pixels start, at the channels that it brings.
+    Pixels
     beyond the map repeat the last one."""
     LOADS, ROUND, LAST = (
         _rounds(product.tile.BP, product.tile.threads),
@@ -199,7 +201,7 @@ def _filter(product: TensorProduct) -> Callable:
                     weights = floats(load_words(K_hat, uint32(uint32(i * WIDTH + j) * PADDED_M + mine)))
                     for load in LOADS:
                         at, first = uint32(bases[load] + m + uint32(i) * F_ROW + uint32(j) * F_PIXEL), load * COUNT
-                        if F_CHUNKS:
+                        if F_CHUNKS:  # noqa: SIM108
                             read = floats(load_words(F, at))
                         else:
                             read = load_ragged(F, at, uint32(M - mine))
@@ -212,7 +214,8 @@ def _filter(product: TensorProduct) -> Callable:
 
 
 def _writer(product: TensorProduct) -> Callable:
-    """`write(G, sums, first_pixel, first_n)`: the lane's sums, of which the first is of this pixel and channel: pairs of channels,
+    """`write(G, sums, first_pixel, first_n)`: the lane's sums, of which the first is of this pixel and channel: pairs of
+    channels,
     8 channels apart, of pixels that are 8 apart."""
     TILES_P, TILES_N, PAIRS = product.tile.tiles_p, product.tile.tiles_n, product.G_pairs
     PIXELS, N = np.uint32(product.pixels), np.uint32(product.shape.N)

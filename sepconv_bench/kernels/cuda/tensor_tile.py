@@ -1,4 +1,4 @@
-"""The sizes of a product on tensor cores, where its slices lie in shared memory, and what one compiled kernel computes with it."""
+"""The sizes of a product on tensor cores, where its slices lie in shared memory, and what one compiled kernel computes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from math import ceil
 import numpy as np
 
 from sepconv_bench.kernels.cuda.arrays import Layout
-from sepconv_bench.kernels.cuda.elements import BYTES, WORDS, elements
+from sepconv_bench.kernels.cuda.elements import WORDS, elements
 from sepconv_bench.kernels.cuda.tensor_core import COLUMNS, ROWS
 from sepconv_bench.model.dtypes import Dtype
 from sepconv_bench.model.shapes import ConvShape
@@ -18,7 +18,8 @@ ROW_WORDS = ROW_CHUNKS * WORDS
 
 
 def swizzled(row, chunk):
-    """Where in its row the chunk lies that is number `chunk` of what is summed. Two rows fill the banks once, so it changes every
+    """Where in its row the chunk lies that is number `chunk` of what is summed. Two rows fill the banks once, so it
+    changes every
     two: eight rows' chunks of one number, which ldmatrix reads together, lie in 32 banks."""
     return chunk ^ (row >> 1 & 3)
 
@@ -64,7 +65,7 @@ TENSOR_TILES = (
 
 
 def choose_tensor_tile(pixels: int, N: int, multiprocessors: int) -> TensorTile:
-    """The first with a block for every multiprocessor and no more columns than there are, or the last. Fitted to nothing yet."""
+    """The first with a block for every multiprocessor and no more columns than there are, or the last. Not fitted yet."""
     full = (tile for tile in TENSOR_TILES if tile.BN <= N and ceil(pixels / tile.BP) * ceil(N / tile.BN) >= multiprocessors)
     return next(full, TENSOR_TILES[-1])
 
@@ -124,7 +125,7 @@ class TensorProduct:
         return ceil(self.pixels / self.tile.BP), self.padded_N // self.tile.BN, 1
 
     def packed(self, weights: np.ndarray) -> np.ndarray:
-        """Weights (taps, M, N) as the kernel reads them: (padded_N, taps, padded_M), so that what is summed lies side by side."""
+        """Weights (taps, M, N) as the kernel reads them: (padded_N, taps, padded_M), what is summed lies side by side."""
         taps, M, N = weights.shape
         packed = np.zeros((self.padded_N, taps, self.padded_M), np.float32)
         packed[:N, :, :M] = weights.transpose(2, 0, 1)
