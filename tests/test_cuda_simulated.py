@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -42,6 +43,7 @@ else:
     from sepconv_bench.kernels.cuda.tensor_core import COLUMNS, DEPTH_WORDS, ROWS, A_row, B_row
     from sepconv_bench.kernels.cuda.tensor_tile import TensorTile
     from sepconv_bench.kernels.cuda.tiles import STRIPS
+    from sepconv_bench.model.dtypes import rounded
     from sepconv_bench.model.networks import WHOLE, Layer
     from sepconv_bench.model.operators import POINTWISE, SEPARABLE, STANDARD
     from sepconv_bench.run import network_contenders
@@ -58,6 +60,9 @@ else:
         ConvShape(5, 8, 12, 5, batch=2),
     )
 
+    def in_its_dtype(name: str, shape: ConvShape) -> ConvShape:
+        return replace(shape, dtype=get_kernel(name).declaration.dtypes[0])
+
     def error(name: str, problem: Problem) -> float:
         kernel = get_kernel(name)
         kernel.unpack(kernel.bind(problem)(), problem.G)
@@ -68,7 +73,8 @@ else:
     @pytest.mark.parametrize("shape", SHAPES, ids=str)
     @pytest.mark.parametrize("name", OURS)
     def test_a_kernel_agrees_with_the_reference(name, shape):
-        assert error(name, Problem.draw(get_kernel(name).operator, shape, np.random.default_rng(0))) <= 1
+        drawn = Problem.draw(get_kernel(name).operator, in_its_dtype(name, shape), np.random.default_rng(0))
+        assert error(name, drawn) <= 1
 
     @pytest.mark.sampled(4)
     @pytest.mark.parametrize("splits", [1, 3])
@@ -162,14 +168,17 @@ else:
     @pytest.mark.parametrize("name", OURS)
     def test_arrays_on_the_gpu_are_taken_as_they_lie(name):
         """F and G as views with a halo into larger buffers, whose other floats stay NaN."""
-        kernel, shape = get_kernel(name), ConvShape(3, 8, 4, 4, stride=2)
+        kernel = get_kernel(name)
+        shape = in_its_dtype(name, ConvShape(3, 8, 4, 4, stride=2))
         rng = np.random.default_rng(3)
-        weights = [rng.standard_normal(weight, np.float32) for weight in kernel.operator.weight_shapes(shape)]
+        weights = [
+            rounded(rng.standard_normal(weight, np.float32), shape.dtype) for weight in kernel.operator.weight_shapes(shape)
+        ]
         buffers = []
         for wanted in (kernel.operator.F_shape(shape), kernel.operator.G_shape(shape)):
             buffers.append(np.full((wanted[1] + 2, wanted[2] + 3, wanted[3] + 4), np.nan, np.float32))
         F, G = (buffer[1:-1, 1:-2, 4:] for buffer in buffers)
-        F[:] = rng.standard_normal(F.shape, np.float32)
+        F[:] = rounded(rng.standard_normal(F.shape, np.float32), shape.dtype)
         stride = 1 if kernel.operator is POINTWISE else 2
         kernel(OnGpu(F), *map(OnGpu, weights), stride=stride, out=OnGpu(G))
         assert Reference(kernel.operator, shape, F[np.newaxis], tuple(weights)).error(G[np.newaxis]) <= kernel.rounding(shape)
