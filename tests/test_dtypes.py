@@ -7,13 +7,19 @@ from dataclasses import replace
 import made
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 from sepconv_bench import ConvShape, Problem, ShapeError, get_kernel, kernel_names
+from sepconv_bench.cli.run import run
+from sepconv_bench.errors import InputError
 from sepconv_bench.model import theory
 from sepconv_bench.model.dtypes import DTYPES, rounded, stored, widened
+from sepconv_bench.model.grids import GRIDS, in_dtypes
 from sepconv_bench.model.operators import OPERATORS
 from sepconv_bench.model.reference import Reference, convolve
+from sepconv_bench.results import store, tables
 from sepconv_bench.results.cell import Cell
+from sepconv_bench.results.rows import of_first_dtype, said
 
 NARROW = ("bf16", "fp16")
 SHAPE = ConvShape(3, 64, 5, 6)
@@ -176,3 +182,39 @@ def test_a_launch_allows_tf32_and_the_next_does_not():
         with pytest.raises(RuntimeError, match="no algorithm"):
             allowing_tf32(fails)()
         assert torch.backends.cudnn.allow_tf32 is before
+
+
+def test_a_dtype_makes_a_cell_of_its_own_and_a_row_says_it(tmp_path):
+    kernels = [made.declared("cuda.standard.tiled"), made.declared("cuda.separable.fused")]
+    cells = [made.measured(of(dtype), dict.fromkeys(kernels, 1e-3)) for dtype in DTYPES]
+    with store.create(tmp_path) as results:
+        run = results.add_run(made.MACHINE, made.settings([]), made.CEILINGS)
+        for cell in (*cells, *cells):
+            results.add_cell(run, cell)
+        assert [one.measured for one in results.cells()] == cells
+        assert {shape for shape, _ in results.done()} == {of(dtype) for dtype in DTYPES}
+        ratios, samples = tables.ratios(results), tables.samples(results)
+    assert [ConvShape.of_row(row.to_dict()) for _, row in ratios.iterrows()] == [of(dtype) for dtype in DTYPES]
+    assert samples.groupby("dtype").size().to_dict() == dict.fromkeys(DTYPES, 54)
+    assert said(ratios) == ("dtype",)
+    assert said(ratios[:1]) == ()
+    assert of_first_dtype(ratios[::-1])["dtype"].item() == "f32"
+    assert of_first_dtype(ratios[2:])["dtype"].item() == "bf16"
+
+
+def test_a_grid_in_several_dtypes():
+    smoke = GRIDS["smoke"]
+    assert in_dtypes(smoke, "f32") == smoke
+    assert in_dtypes(smoke, "fp16, bf16").shapes == tuple(
+        of(dtype, shape) for dtype in ("fp16", "bf16") for shape in smoke.shapes
+    )
+    with pytest.raises(ShapeError, match="dtype is 'half'"):
+        in_dtypes(smoke, "f32,half")
+
+
+def test_a_run_in_a_dtype_that_no_kernel_takes_is_refused(tmp_path):
+    command = ["--grid", "smoke", "--dtype", "f32,bf16", "--kernels", "cpu.*.tiled", "--output", str(tmp_path / "new")]
+    refused = CliRunner().invoke(run, command)
+    assert isinstance(refused.exception, InputError)
+    assert str(refused.exception) == "none of the chosen kernels of cpu computes in bf16; they take f32"
+    assert not (tmp_path / "new").exists()

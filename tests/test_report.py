@@ -22,6 +22,7 @@ from sepconv_bench.report.figures.over import over
 from sepconv_bench.report.page import write_report
 from sepconv_bench.report.sentences import describe_ratios
 from sepconv_bench.results import store, tables
+from sepconv_bench.results.rows import sizes
 
 
 class Page(HTMLParser):
@@ -131,7 +132,7 @@ def made_up(speedup: float = 4.0, **more: object) -> pd.DataFrame:
         for D_K in (3, 5)
         for N in (16, 64, 256)
     ]
-    return pd.DataFrame([ConvShape(**{axis: row[axis] for axis in AXES}).resolved | row for row in rows])
+    return pd.DataFrame([sizes(ConvShape(**{axis: row[axis] for axis in AXES})) | row for row in rows])
 
 
 def test_the_verdict_says_what_the_numbers_say():

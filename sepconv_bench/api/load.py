@@ -13,6 +13,7 @@ from sepconv_bench.errors import ResultsError
 from sepconv_bench.predict.layers import shapes_of
 from sepconv_bench.predict.prediction import Model
 from sepconv_bench.results import store, tables
+from sepconv_bench.results.rows import of_first_dtype
 from sepconv_bench.run import folders
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ class Plots:
         from sepconv_bench.report.figures.headline import headline_alone
         from sepconv_bench.report.figures.style import STYLE
 
-        best = self._results.ratios.query("best")
+        best = of_first_dtype(self._results.ratios.query("best"))
         self._refuse_empty(best)
         with plt.style.context(["default", STYLE]):
             ax = ax or plt.subplots(figsize=(7.2, 6.0))[1]

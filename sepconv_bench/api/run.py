@@ -10,7 +10,7 @@ import pandas as pd
 from sepconv_bench.api.load import Loaded
 from sepconv_bench.measure.machine import allowed_threads
 from sepconv_bench.measure.records import Rules
-from sepconv_bench.model.grids import Grid, get_grid
+from sepconv_bench.model.grids import Grid, get_grid, in_dtypes
 from sepconv_bench.model.shapes import ConvShape
 from sepconv_bench.predict.layers import shapes_of
 from sepconv_bench.results import store
@@ -30,15 +30,17 @@ def run(
     target: float = Rules().target,
     seed: int = 0,
     device: str = "cpu",
+    dtype: str | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> Loaded:
     """Measure a grid by its name, the shapes of a table (columns as `Loaded.predict` takes them) or shapes, in pairs.
 
     `output`: a folder; cells that it holds already are left alone. By default a new one of today's under results/. `kernels`:
     patterns as 'cpu.*.tiled,cpu.*.torch'. `time_limit`: seconds a shape. `target`: half-width at which a ratio is known.
+    `dtype`: one or several of them for all shapes, as 'f32,bf16', in place of their own.
     `progress` is called with a line a shape, `print` for one. InputError in one line where something does not fit.
     """
-    chosen = _grid(grid)
+    chosen = _grid(grid) if dtype is None else in_dtypes(_grid(grid), dtype)
     settings = Settings(
         chosen,
         kernels,

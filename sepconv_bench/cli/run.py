@@ -14,12 +14,19 @@ from sepconv_bench.cli.options import Positive, axis_options, chosen_grid, kerne
 from sepconv_bench.cli.progress import progress, stopped_cleanly
 from sepconv_bench.errors import InputError
 from sepconv_bench.measure.records import Rules
-from sepconv_bench.model.grids import GRIDS
+from sepconv_bench.model.grids import GRIDS, in_dtypes
 
 
 @click.command()
 @click.option("--grid", "grid_name", metavar="NAME", help=f"One of {', '.join(GRIDS)}; see `list`.  [default: default]")
 @axis_options
+@click.option(
+    "--dtype",
+    default="f32",
+    show_default=True,
+    metavar="DTYPES",
+    help="What factors are rounded to, and maps stored as: f32,tf32,bf16,fp16; sums are float32. All but f32 need a GPU.",
+)
 @kernel_options
 @output_option
 @click.option("--resume", is_flag=True, help="Measure only the shapes that DIR does not hold yet.")
@@ -61,6 +68,7 @@ def run(
     threads: int | None,
     timeout: float,
     device: str,
+    dtype: str,
     **axes: str | None,
 ) -> None:
     """Measure a grid of shapes, draw the report.
@@ -76,13 +84,14 @@ def run(
       sepconv-bench run --cold                       the same with cold caches, into a folder of its own
       sepconv-bench run --plugin mykernels.py        your kernels among ours
       sepconv-bench run --device cuda --grid gpu     on an NVIDIA GPU
+      sepconv-bench run --device cuda --grid gpu --dtype f32,tf32,bf16,fp16    and on its tensor cores
     """
     from sepconv_bench.measure.machine import allowed_threads
     from sepconv_bench.results import store
     from sepconv_bench.run import folders
     from sepconv_bench.run.sweep import Settings, sweep
 
-    grid = chosen_grid(grid_name, axes)
+    grid = in_dtypes(chosen_grid(grid_name, axes), dtype)
     rules = Rules(target, time_limit or grid.cell_seconds)
     settings = Settings(grid, kernels, plugins, threads or 1, rules, timeout, seed, device, cold)
     if cluster is not None:

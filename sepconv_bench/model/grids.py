@@ -5,7 +5,8 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 from sepconv_bench.errors import ShapeError
 from sepconv_bench.model.shapes import AXES, FIELDS, GENERAL, PADDING, ConvShape, whole
@@ -182,6 +183,13 @@ def get_grid(name: str) -> Grid:
     if name not in GRIDS:
         raise ShapeError(f"no grid is named {name!r}; there are {', '.join(GRIDS)}")
     return GRIDS[name]
+
+
+def in_dtypes(grid: Grid, text: str) -> Grid:
+    """The shapes of a grid in each of the dtypes that `text` lists, as "f32,bf16". ShapeError for what is none."""
+    dtypes: list[Any] = [word.strip() for word in text.split(",")]
+    shapes = [replace(shape, dtype=dtype) for dtype in dtypes for shape in grid.shapes]
+    return replace(grid, shapes=tuple(dict.fromkeys(shapes)))
 
 
 _AXIS_FORMS = "a list as 3,5,7, or first:last:xFACTOR as 16:512:x2, or first:last:+STEP as 14:56:+14"

@@ -43,12 +43,12 @@ class Sides:
 
 
 class Knowledge:
-    """A machine's measured cells, ready to be asked about layers. Predictions take as many cells as `Model` does; nothing is
+    """A machine's cells in float32, ready to be asked about layers. Predictions take as many cells as `Model` does; nothing is
     predicted of what was measured."""
 
     def __init__(self, cells: Sequence[Cell], device: str = "cpu") -> None:
-        self._cells, self.device = cells, device
-        self._pairs = {one.cell.shape: one for one in fastest_pairs(cells) if one.device == device}
+        self._cells, self.device = [cell for cell in cells if cell.shape.dtype == "f32"], device
+        self._pairs = {one.cell.shape: one for one in fastest_pairs(self._cells) if one.device == device}
 
     @cached_property
     def model(self) -> Model:

@@ -300,7 +300,7 @@ def _accuracy(misses: _Misses) -> Accuracy:
 def _fastest(cells: Sequence[Cell], device: str) -> Iterator[tuple[Cell, Mapping[str, float]]]:
     """Each shape once, with the seconds of the fastest kernel of each side."""
     for one in fastest_pairs([cell for cell in cells if np.isfinite(cell.peak)]):
-        if one.device == device:
+        if one.device == device and one.cell.shape.dtype == "f32":
             yield one.cell, dict(zip(_SIDES, one.seconds, strict=True))
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from sepconv_bench.model.shapes import FIELDS
+from sepconv_bench.model.shapes import IDENTITY
 from sepconv_bench.report.figures.over import sliced
 from sepconv_bench.report.network import largest, whole
 from sepconv_bench.report.sentences import FACTORS, describe_shape, explained
@@ -109,7 +109,7 @@ def claims(ratios: pd.DataFrame, why: pd.DataFrame, timings: pd.DataFrame) -> di
         found["roofline"] = f"Nearest to the roof is {top.kernel} with {top.eta:.0%} of the peak"
         best_of = timed.groupby("operator").eta.max()
         found["ladder"] = "The best kernels reach " + ", ".join(f"{eta:.0%} ({name})" for name, eta in best_of.items())
-        sides = timed[timed.operator.isin(["standard", "separable"])].groupby(["operator", *FIELDS]).eta.max()
+        sides = timed[timed.operator.isin(["standard", "separable"])].groupby(["operator", *IDENTITY]).eta.max()
         if len(sides):
             found["efficiency"] = f"The fastest kernels reach {sides.min():.0%} to {sides.max():.0%} of the peak"
     if best.empty:

@@ -11,7 +11,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 
-from sepconv_bench.model.shapes import FIELDS
+from sepconv_bench.model.shapes import IDENTITY
 from sepconv_bench.report.figures import saving
 from sepconv_bench.report.figures.palette import SOFT
 from sepconv_bench.report.figures.registry import ENTRIES
@@ -61,8 +61,8 @@ def drawn(section: str, given: Mapping[str, object], folder: Path | None = None,
 def sign(figure: Figure, source: str, table: object) -> None:
     """Say under a figure what it is of: how many shapes, the machine and the day."""
     shapes = ""
-    if isinstance(table, pd.DataFrame) and {*FIELDS} <= {*table.columns} and "part" not in table:
-        count = len(table[[*FIELDS]].drop_duplicates())
+    if isinstance(table, pd.DataFrame) and {*IDENTITY} <= {*table.columns} and "part" not in table:
+        count = len(table[[*IDENTITY]].drop_duplicates())
         shapes = f"n = {count} shape{'s' * (count != 1)}; "
     words = f"{shapes}{in_figure(source)}"
     if not figure.legends:

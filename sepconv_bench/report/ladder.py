@@ -14,9 +14,10 @@ from sepconv_bench import files
 from sepconv_bench.errors import ResultsError
 from sepconv_bench.model.declaration import OURS, USER
 from sepconv_bench.model.operators import OPERATORS
-from sepconv_bench.model.shapes import FIELDS
+from sepconv_bench.model.shapes import IDENTITY
 from sepconv_bench.report.plain import in_markdown
 from sepconv_bench.report.view import TextTable, markdown_table
+from sepconv_bench.results.rows import of_first_dtype
 from sepconv_bench.results.store import Results
 from sepconv_bench.results.tables import peers, timings
 
@@ -56,20 +57,20 @@ class Ladder:
 
 
 def ladder(results: Results) -> Ladder:
-    """What the results say of each kernel. ResultsError where there is no cell."""
-    times, compared = timings(results), peers(results)
+    """What the results say of each kernel, in the first dtype of theirs. ResultsError where there is no cell."""
+    times, compared = of_first_dtype(timings(results)), of_first_dtype(peers(results))
     times = times[(times.status == "ok") & times.time_s.notna()]
     if times.empty:
         raise ResultsError(f"{results.path} holds no measured cell yet; `sepconv-bench run --resume` goes on measuring")
     # A kernel that was measured on a shape with several lists of kernels counts once, as it was measured last.
-    times = times.drop_duplicates([*FIELDS, "kernel"], keep="last")
+    times = times.drop_duplicates([*IDENTITY, "kernel"], keep="last")
     times = times.assign(peer=times.library.mask(times.library.isin([OURS, USER])))
     shown = list(dict.fromkeys(times.peer.dropna()))
     machine = results.runs()[-1].machine
     return Ladder(
         _rungs(times, compared, shown),
         shown,
-        len(times[[*FIELDS]].drop_duplicates()),
+        len(times[[*IDENTITY]].drop_duplicates()),
         machine.describe(),
         ", ".join(f"{name} {machine.versions[name]}" for name in ("numba", *shown) if name in machine.versions),
     )
@@ -86,7 +87,7 @@ def _rungs(times: pd.DataFrame, compared: pd.DataFrame, shown: Sequence[str]) ->
         for library in shown:
             theirs = of_operator[of_operator.peer == library]
             if len(theirs):
-                fastest = theirs.loc[theirs.groupby([*FIELDS]).time_s.idxmin()]
+                fastest = theirs.loc[theirs.groupby([*IDENTITY]).time_s.idxmin()]
                 rungs.append(Rung(f"{operator}, {library}", theirs.kernel.nunique(), *_rates(fastest), {}))
     return rungs
 

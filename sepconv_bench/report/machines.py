@@ -13,7 +13,7 @@ import pandas as pd
 from sepconv_bench import files
 from sepconv_bench.errors import ResultsError
 from sepconv_bench.measure.records import Level
-from sepconv_bench.model.shapes import FIELDS, ConvShape
+from sepconv_bench.model.shapes import IDENTITY, ConvShape
 from sepconv_bench.report.drawn import FIGURES, drawn
 from sepconv_bench.report.templates import rendered
 from sepconv_bench.report.view import view
@@ -21,7 +21,7 @@ from sepconv_bench.results import columns
 from sepconv_bench.results.store import Results
 from sepconv_bench.results.tables import ratios, timings
 
-_SHAPE = [*FIELDS]
+_SHAPE = [*IDENTITY]
 
 
 def write_comparison(found: Sequence[Results], folder: Path) -> Path:
@@ -59,14 +59,14 @@ def side_by_side(found: Sequence[Results], names: Sequence[str]) -> pd.DataFrame
         best = pairs[pairs.best]
         times = timings(results)
         for side in ("standard", "separable"):
-            key = [*FIELDS, "run", "kernel"]
+            key = [*IDENTITY, "run", "kernel"]
             seconds = times[[*key, "time_s"]].drop_duplicates(key, keep="last")
             seconds = seconds.rename(columns={"kernel": f"{side}_kernel", "time_s": f"{side}_s"})
-            best = best.merge(seconds, on=[*FIELDS, "run", f"{side}_kernel"], how="left")
+            best = best.merge(seconds, on=[*IDENTITY, "run", f"{side}_kernel"], how="left")
         frames.append(best.assign(machine=name))
     table = pd.concat(frames, ignore_index=True)
     everywhere = table.groupby(_SHAPE).machine.transform("nunique") == len(found)
-    return table[everywhere].sort_values(["theory_speedup", *FIELDS], kind="stable").reset_index(drop=True)
+    return table[everywhere].sort_values(["theory_speedup", *IDENTITY], kind="stable").reset_index(drop=True)
 
 
 def describe_machines(table: pd.DataFrame) -> list[str]:
@@ -105,8 +105,8 @@ def kernels_side_by_side(found: Sequence[Results], names: Sequence[str]) -> pd.D
     frames = []
     for results, name in zip(found, names, strict=True):
         right = timings(results)
-        right = right[right.status == "ok"].drop_duplicates([*FIELDS, "kernel"], keep="last")
-        frames.append(right.set_index(["operator", "kernel", *FIELDS])[["time_s", "eta"]].add_suffix(f" {name}"))
+        right = right[right.status == "ok"].drop_duplicates([*IDENTITY, "kernel"], keep="last")
+        frames.append(right.set_index(["operator", "kernel", *IDENTITY])[["time_s", "eta"]].add_suffix(f" {name}"))
     return pd.concat(frames, axis=1, join="inner").sort_index(kind="stable")
 
 
@@ -146,7 +146,7 @@ def _names(found: Sequence[Results]) -> list[str]:
 
 
 def _shape(sizes: Iterable[Any]) -> str:
-    return str(ConvShape(*map(int, sizes)))
+    return str(ConvShape.of_row(dict(zip(_SHAPE, sizes, strict=True))))
 
 
 def _source(found: Sequence[Results]) -> str:

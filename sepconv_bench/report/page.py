@@ -26,7 +26,7 @@ from sepconv_bench.report.templates import rendered
 from sepconv_bench.report.view import TextTable, view
 from sepconv_bench.results.columns import RATIOS, TIMINGS, WHY, Table
 from sepconv_bench.results.records import Run
-from sepconv_bench.results.rows import said
+from sepconv_bench.results.rows import of_first_dtype, said
 from sepconv_bench.results.store import Results
 from sepconv_bench.results.tables import layers, network, ratios, sums, timings, why
 
@@ -83,28 +83,37 @@ def write_report(results: Results, folder: Path) -> Path:
     tables = _Tables(timings(results), ratios(results), why(results), layers(results), network(results))
     if not runs or (tables.timings.empty and tables.network.empty):
         raise ResultsError(f"{results.path} holds no measured cell yet; `sepconv-bench run --resume` goes on measuring")
+    # What is drawn and said is of one dtype; the tables below it are of all.
+    first_ratios, first_why, first_timings = map(of_first_dtype, (tables.ratios, tables.why, tables.timings))
     run, dates = runs[-1], " and ".join(dict.fromkeys(one.machine.time[:10] for one in runs))
     given = {
         **vars(tables),
+        **{"ratios": first_ratios, "why": first_why, "timings": first_timings},
         "run": run,
-        "source": f"{run.machine.describe()}; measured {dates}",
-        "claims": claims(tables.ratios, tables.why, tables.timings) | claims_of_network(tables.layers),
+        "source": f"{run.machine.describe()}; measured {dates}{_in_which(first_timings)}",
+        "claims": claims(first_ratios, first_why, first_timings) | claims_of_network(tables.layers),
     }
-    first = _First(tiles(tables.ratios, tables.layers), reason(tables.why, tables.layers), run.machine.describe(), dates)
+    first = _First(tiles(first_ratios, tables.layers), reason(first_why, tables.layers), run.machine.describe(), dates)
     try:
         (folder / FIGURES).mkdir(parents=True, exist_ok=True)
         shown, whole = (drawn(section, given, folder / FIGURES) for section in ("sweep", "network"))
         caches = describe_caches(runs[-1].settings.cold)
-        of_sweep = [*caches, *describe_ratios(tables.ratios), *describe_reasons(tables.why), *describe_sums(sums(results))]
+        of_sweep = [*caches, *describe_ratios(first_ratios), *describe_reasons(first_why), *describe_sums(sums(results))]
         of_network = describe_network(tables.layers, tables.network)
         # A network that was timed by itself has no pair of a sweep, and need not say so.
-        sentences = [*(of_sweep if len(tables.ratios) or not of_network else []), *of_network]
+        sentences = [*(of_sweep if len(first_ratios) or not of_network else []), *of_network]
         written = _render(runs, tables, first, sentences, shown, whole, explorer(results.cells()))
         files.write(folder / PAGE, written)
-        files.write(folder / MARKDOWN, markdown.report(run.machine, first.reason, sentences, tables.ratios, [*shown, *whole]))
+        files.write(folder / MARKDOWN, markdown.report(run.machine, first.reason, sentences, first_ratios, [*shown, *whole]))
     except OSError as error:
         raise ResultsError(f"the report cannot be written into {folder}: {error.strerror}") from error
     return folder / PAGE
+
+
+def _in_which(drawn: pd.DataFrame) -> str:
+    """The dtype of what is drawn, where that is not float32 or not all there is."""
+    dtypes = drawn["dtype"].unique()
+    return f"; in {dtypes[0]}" if len(dtypes) and dtypes[0] != "f32" else ""
 
 
 def _render(

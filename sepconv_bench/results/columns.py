@@ -123,6 +123,7 @@ GENERAL = (
     integer("multiplier", "maps that depthwise gives of each channel"),
     integer("groups", "groups of the standard convolution"),
 )
+DTYPE = text("dtype", "what factors are rounded to and maps are stored as: f32, tf32, bf16 or fp16; sums are float32")
 COLD = flag("cold", "whether each launch found its map and weights outside the caches")
 KERNEL = text("kernel", "name of the kernel, `<device>.<operator>.<variant>`")
 OPERATOR = text("operator", "standard, depthwise, pointwise or separable")
@@ -171,7 +172,7 @@ NETWORK = (
 TIMINGS = Table(
     "a kernel and cell",
     (
-        *(MACHINE, KERNEL, OPERATOR, text("device", "cpu or cuda"), VARIANT, LIBRARY, *SHAPE, *GENERAL, COLD, *TIME),
+        *(MACHINE, KERNEL, OPERATOR, text("device", "cpu or cuda"), VARIANT, LIBRARY, *SHAPE, *GENERAL, DTYPE, COLD, *TIME),
         integer("samples", "rounds in which it was timed"),
         integer("blocks", "blocks of rounds, each on fresh buffers"),
         integer("launches", "launches of a sample; none where it was not timed", dtype="Int64"),
@@ -193,7 +194,7 @@ TIMINGS = Table(
 RATIOS = Table(
     "a pair of kernels and cell",
     (
-        *(MACHINE, *SHAPE, *GENERAL, COLD, *PAIR, *RATIO),
+        *(MACHINE, *SHAPE, *GENERAL, DTYPE, COLD, *PAIR, *RATIO),
         number("theory_ratio", "1/N + 1/D_K^2; in general multiplier x groups x (1/N + 1/(D_K D_K_w))"),
         *(*SPEEDUP, THEORY_SPEEDUP),
         times("roofline_speedup", "what perfect kernels of these passes would reach on this machine", "roofline"),
@@ -207,7 +208,7 @@ RATIOS = Table(
 WHY = Table(
     "a pair of kernels and cell",
     (
-        *(MACHINE, *SHAPE, *GENERAL, *PAIR, THEORY_SPEEDUP),
+        *(MACHINE, *SHAPE, *GENERAL, DTYPE, *PAIR, THEORY_SPEEDUP),
         number("roofline", "factor of memory bandwidth: what perfect kernels would reach over what is promised"),
         number("standard", "factor of the standard kernel: 1 / its efficiency"),
         number("separable", "factor of the separable kernel: its efficiency"),
@@ -229,6 +230,7 @@ PEERS = Table(
     "a kernel of ours or a user's, and a peer",
     (
         *(OPERATOR, KERNEL),
+        DTYPE,
         text("peer", "library; best: in each cell the fastest of all of them"),
         integer("cells", "cells in which both were timed"),
         times("geomean", "the peer's time over the kernel's, geometric mean over cells"),
@@ -359,7 +361,7 @@ SCAN = Table(
 SAMPLES = Table(
     "a sample",
     (
-        *(*SHAPE, *GENERAL),
+        *(*SHAPE, *GENERAL, DTYPE),
         text("kernel", "name of the kernel; ceiling.fma is the machine's multiply-add peak"),
         integer("block", "number of the block: one draw of buffers"),
         integer("round", "number of the round in its block, in which every open kernel was timed once"),

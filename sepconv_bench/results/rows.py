@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import pandas as pd
 
+from sepconv_bench.model.dtypes import DTYPES
 from sepconv_bench.model.pairing import Pair
 from sepconv_bench.model.shapes import GENERAL, SECOND_AXES, USUAL, ConvShape
 from sepconv_bench.results.cell import Cell
 
 
-def sizes(shape: ConvShape) -> dict[str, int]:
+def sizes(shape: ConvShape) -> dict[str, object]:
     """All that the shape says; second axes as they are, also where they are as the first."""
-    return shape.resolved
+    return {**shape.resolved, "dtype": shape.dtype}
+
+
+def of_first_dtype(frame: pd.DataFrame) -> pd.DataFrame:
+    """The rows of one dtype, the first of DTYPES that is there: what is drawn and summed up is never of several."""
+    there = [dtype for dtype in DTYPES if (frame["dtype"] == dtype).any()]
+    return frame[frame["dtype"] == there[0]] if there else frame
 
 
 def _unusual(frame: pd.DataFrame, name: str) -> pd.Series:
@@ -20,8 +27,9 @@ def _unusual(frame: pd.DataFrame, name: str) -> pd.Series:
 
 
 def said(frame: pd.DataFrame) -> tuple[str, ...]:
-    """The general fields that some row of a table with shapes makes use of: the others need not be shown."""
-    return tuple(name for name in GENERAL if _unusual(frame, name).any())
+    """What some row of a table with shapes says beyond the axes, general fields and a dtype: the rest need not be shown."""
+    more = ("dtype",) if "dtype" in frame and (frame["dtype"] != "f32").any() else ()
+    return (*(name for name in GENERAL if _unusual(frame, name).any()), *more)
 
 
 def of_the_paper(frame: pd.DataFrame) -> pd.DataFrame:

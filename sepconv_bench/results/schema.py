@@ -1,8 +1,9 @@
 """The results file: its tables, and how those of earlier versions become today's.
 
-Version 5 stores all that a shape may say; before, all were square, valid and undilated. Version 4 stores from which process
-each block came. Version 3 stores with each outcome what its kernel declared. Version 2 stored its name alone; what the kernels
-of that time were is known, and `declared_in_version_2` says it.
+Version 6 stores a shape's dtype; before, all were float32. Version 5 stores all else that a shape may say; before, all were
+square, valid and undilated. Version 4 stores from which process each block came. Version 3 stores with each outcome what its
+kernel declared. Version 2 stored its name alone; what the kernels of that time were is known, and `declared_in_version_2` says
+it.
 """
 
 from __future__ import annotations
@@ -16,11 +17,11 @@ import msgspec
 
 from sepconv_bench.model.declaration import OURS, USER, Declaration
 from sepconv_bench.model.operators import OPERATORS
-from sepconv_bench.model.shapes import FIELDS, USUAL
+from sepconv_bench.model.shapes import IDENTITY, USUAL
 
 APPLICATION = 0x5E9C04B0  # says in the file's header that it is ours
-VERSION = 5
-READABLE = (2, 3, 4, 5)
+VERSION = 6
+READABLE = (2, 3, 4, 5, 6)
 _CELLS = f"""(
     id INTEGER PRIMARY KEY,
     run INTEGER NOT NULL REFERENCES runs (id),
@@ -28,6 +29,7 @@ _CELLS = f"""(
     stride INTEGER NOT NULL, batch INTEGER NOT NULL,
     -- what else a shape says: 0 of a second axis is "as the first"
     {", ".join(f"{name} INTEGER NOT NULL DEFAULT {usual}" for name, usual in USUAL.items())},
+    dtype TEXT NOT NULL DEFAULT 'f32',  -- f32, tf32, bf16, fp16
     network TEXT NOT NULL,   -- JSON: of a part of MobileNet-V1 the alpha, resolution and batch; else empty
     part TEXT NOT NULL,      -- conv, block1, ..., classifier, whole (its shape is that of conv); else empty
     kernels TEXT NOT NULL,   -- the names asked for, in order, with commas
@@ -37,7 +39,7 @@ _CELLS = f"""(
     steal_s REAL,            -- CPU seconds that the hypervisor took meanwhile
     peak_flop INTEGER,       -- FLOP in one launch of ceiling.fma
     processes TEXT NOT NULL, -- JSON: how many of the blocks, in order, come from each visit; empty where it is not known
-    UNIQUE ({", ".join(FIELDS)}, network, part, kernels)
+    UNIQUE ({", ".join(IDENTITY)}, network, part, kernels)
 )"""
 SCHEMA = f"""
 CREATE TABLE runs (
@@ -71,7 +73,8 @@ _OURS = ("loops", "parallel", "tiled", "fused", "plan")
 
 # Columns that came later: the version that brought them, and what an earlier file has in their place.
 _LATER: Mapping[str, tuple[int, str]] = MappingProxyType(
-    {"declared": (3, "''"), "processes": (4, "''")} | {name: (5, str(usual)) for name, usual in USUAL.items()}
+    {"declared": (3, "''"), "processes": (4, "''"), "dtype": (6, "'f32'")}
+    | {name: (5, str(usual)) for name, usual in USUAL.items()}
 )
 
 

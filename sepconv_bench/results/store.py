@@ -21,7 +21,7 @@ import msgspec
 from sepconv_bench.errors import ResultsError
 from sepconv_bench.measure.records import Ceilings, Fingerprint
 from sepconv_bench.model.declaration import Declaration
-from sepconv_bench.model.shapes import FIELDS, ConvShape
+from sepconv_bench.model.shapes import IDENTITY, ConvShape
 from sepconv_bench.results import schema
 from sepconv_bench.results.between import Between
 from sepconv_bench.results.cell import Cell
@@ -64,13 +64,13 @@ class Results:
         network, part = _stored_network(measured.network)
         columns = {
             "run": run,
-            **{name: getattr(measured.shape, name) for name in FIELDS},
+            **{name: getattr(measured.shape, name) for name in IDENTITY},
             **{"network": network, "part": part, "kernels": ",".join(measured.kernels)},
             **{name: getattr(measured, name) for name in _FACTS},
             "processes": json.dumps(measured.visits) if measured.visits else "",
         }
         with self._transaction():
-            key = ("network", "part") if measured.network is not None else (*FIELDS, "network", "part", "kernels")
+            key = ("network", "part") if measured.network is not None else (*IDENTITY, "network", "part", "kernels")
             self._drop({name: columns[name] for name in key})
             cursor = self._connection.execute(
                 f"INSERT INTO cells ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})", list(columns.values())
@@ -118,12 +118,12 @@ class Results:
 
     def done(self) -> set[tuple[ConvShape, str]]:
         """The cells there are: shape, and the kernels asked for joined by commas."""
-        rows = self._rows(f"SELECT {self._selected(*FIELDS, 'kernels')} FROM cells WHERE network = ''")
+        rows = self._rows(f"SELECT {self._selected(*IDENTITY, 'kernels')} FROM cells WHERE network = ''")
         return {(self._shape(row[:-1]), row[-1]) for row in rows}
 
     def visits(self) -> dict[tuple[ConvShape, str], int]:
         """By cell as in `done`, how often it was visited; 0 where that was not recorded."""
-        rows = self._rows(f"SELECT {self._selected(*FIELDS, 'kernels', 'processes')} FROM cells WHERE network = ''")
+        rows = self._rows(f"SELECT {self._selected(*IDENTITY, 'kernels', 'processes')} FROM cells WHERE network = ''")
         return {(self._shape(row[:-2]), row[-2]): len(self._visits(row[-1])) for row in rows}
 
     def parts_done(self) -> set[NetworkPart]:
@@ -163,7 +163,7 @@ class Results:
     def _cells_read(self) -> list[Cell]:
         runs = {run.number: run for run in self.runs()}
         outcomes, samples = self._outcomes_read(), self._samples_read()
-        columns = ("id", "run", *FIELDS, "network", "part", *_FACTS, "processes")
+        columns = ("id", "run", *IDENTITY, "network", "part", *_FACTS, "processes")
         cells: list[Cell] = []
         between = Between(cells)
         for row in self._rows(f"SELECT {self._selected(*columns)} FROM cells ORDER BY id"):
@@ -172,7 +172,7 @@ class Results:
             if values["run"] not in runs:
                 raise self._damaged(f"run of cell {number} is not what was written")
             record: dict[str, Any] = {name: values[name] for name in _FACTS} | {
-                "shape": self._shape([values[name] for name in FIELDS]),
+                "shape": self._shape([values[name] for name in IDENTITY]),
                 "network": self._network(values["network"], values["part"]),
                 "converged": bool(values["converged"]),
                 "visits": self._visits(values["processes"]),
@@ -223,9 +223,11 @@ class Results:
             found.setdefault(cell, {}).setdefault(kernel, []).append(block)
         return found
 
-    def _shape(self, sizes: Any) -> ConvShape:
+    def _shape(self, values: Any) -> ConvShape:
+        """From the columns of IDENTITY, in order."""
+        *sizes, dtype = values
         try:
-            return ConvShape(*sizes)
+            return ConvShape(*sizes, dtype=dtype)
         except ValueError as error:
             raise self._damaged(f"a cell's {error}") from error
 

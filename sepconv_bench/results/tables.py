@@ -17,7 +17,7 @@ from sepconv_bench.errors import ResultsError
 from sepconv_bench.model import theory
 from sepconv_bench.model.declaration import Declaration
 from sepconv_bench.model.operators import OPERATORS
-from sepconv_bench.model.shapes import FIELDS, ConvShape
+from sepconv_bench.model.shapes import IDENTITY, ConvShape
 from sepconv_bench.results import columns
 from sepconv_bench.results.cell import NOTHING
 from sepconv_bench.results.fastest import fastest_pairs
@@ -121,7 +121,7 @@ def peers(results: Results) -> pd.DataFrame:
     "best" is the fastest of all of them in each cell. `least_at` is the cell where the peer comes nearest to us, or is most
     ahead.
     """
-    found: dict[tuple[Declaration, str], list[tuple[float, ConvShape]]] = {}
+    found: dict[tuple[Declaration, str, str], list[tuple[float, ConvShape]]] = {}
     for cell in results.cells():
         timed = [cell.declared[name] for name in cell.times]
         for kernel in (one for one in timed if not one.is_peer):
@@ -132,15 +132,16 @@ def peers(results: Results) -> pd.DataFrame:
                 if ways:
                     fastest = min(ways, key=lambda name: cell.times[name].value)
                     value = cell.ratio(fastest, kernel.name).value
-                    found.setdefault((kernel, library), []).append((value, cell.shape))
+                    found.setdefault((kernel, cell.shape.dtype, library), []).append((value, cell.shape))
     rows: list[dict[str, object]] = []
-    for (kernel, library), values in found.items():
+    for (kernel, dtype, library), values in found.items():
         speedups = np.array([value for value, _ in values])
         least, at = min(values)
         rows.append(
             {
                 "operator": kernel.operator,
                 "kernel": kernel.name,
+                "dtype": dtype,
                 "peer": library,
                 "cells": len(values),
                 "geomean": float(np.exp(np.log(speedups).mean())),
@@ -162,7 +163,7 @@ def samples(results: Results) -> pd.DataFrame:
         for number, block in enumerate(blocks)
     ]
     counts = [len(block) for *_, block in found]
-    rows = {axis: np.repeat([shape[axis] for shape, *_ in found], counts) for axis in FIELDS}
+    rows = {axis: np.repeat([shape[axis] for shape, *_ in found], counts) for axis in IDENTITY}
     rows["kernel"] = np.repeat(np.array([kernel for _, kernel, *_ in found], object), counts)
     rows["block"] = np.repeat([number for *_, number, _ in found], counts)
     rows["round"] = np.concatenate([np.arange(count) for count in counts]) if counts else np.empty(0, int)

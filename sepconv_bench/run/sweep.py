@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from sepconv_bench.errors import InputError
 from sepconv_bench.measure.records import Ceilings, Rules
 from sepconv_bench.model.declaration import Declaration
 from sepconv_bench.model.grids import Grid
@@ -81,8 +82,19 @@ def sweep(settings: Settings, opened: Callable[[], Results], progress: Callable[
     """
     with open_kernel_process(settings.worker) as process:
         started = process.start()
+        refuse_untaken(settings.grid.shapes, started.kernels)
         with opened() as results:
             _Sweep(process, settings, started, results, progress).measure_missing()
+
+
+def refuse_untaken(shapes: Sequence[ConvShape], kernels: Sequence[Declaration]) -> None:
+    """InputError where none of the kernels takes a dtype of the shapes."""
+    taken = {dtype for kernel in kernels for dtype in kernel.dtypes}
+    for dtype in dict.fromkeys(shape.dtype for shape in shapes):
+        if dtype not in taken:
+            raise InputError(
+                f"none of the chosen kernels of {kernels[0].device} computes in {dtype}; they take {', '.join(sorted(taken))}"
+            )
 
 
 class _Sweep:

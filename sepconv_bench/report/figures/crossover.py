@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from sepconv_bench.model import theory
-from sepconv_bench.model.shapes import FIELDS, ConvShape
+from sepconv_bench.model.shapes import ConvShape
 from sepconv_bench.report.figures.palette import WASH, of_widths
 from sepconv_bench.report.figures.points import bars, interval_handles, panels, reach
 from sepconv_bench.report.figures.style import SPEEDUP, facets, legend_below, log_axis, look_handles, styled, title
@@ -46,4 +46,4 @@ def crossover(ratios: pd.DataFrame) -> Figure | None:
 
 def _multiply_adds(row: pd.Series) -> float:
     """Of the standard layer, in millions."""
-    return theory.multiplications("standard", ConvShape(*(int(row[name]) for name in FIELDS))) / 1e6
+    return theory.multiplications("standard", ConvShape.of_row(row.to_dict())) / 1e6

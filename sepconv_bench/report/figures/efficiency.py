@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from sepconv_bench.model.shapes import FIELDS
+from sepconv_bench.model.shapes import IDENTITY
 from sepconv_bench.report.figures.palette import GROUND, MAP, ON_DARK, ON_LIGHT, WASH
 from sepconv_bench.report.figures.style import AXIS_NAMES, facets, styled, title
 
@@ -22,7 +22,7 @@ def efficiency(timings: pd.DataFrame) -> Figure | None:
     rows = timings[(timings.status == "ok") & timings.eta.notna() & timings.operator.isin(_SIDES)] if len(timings) else timings
     if rows.empty or len(rows[["M", "N"]].drop_duplicates()) < _FEWEST:
         return None
-    fastest = rows.groupby(["operator", *FIELDS]).eta.max()
+    fastest = rows.groupby(["operator", *IDENTITY]).eta.max()
     shares = fastest.groupby(["operator", "M", "N"]).median()
     figure, grid = facets(2, height=4.4, width=4.4)
     shown = None

@@ -11,12 +11,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from sepconv_bench.model.shapes import FIELDS, ConvShape
+from sepconv_bench.model.shapes import IDENTITY, ConvShape
 from sepconv_bench.report.figures.palette import INK, RULE, of_series
 from sepconv_bench.report.figures.points import reach
 from sepconv_bench.report.figures.style import SPEEDUP, log_axis, styled, title
 
-_SHAPE = [*FIELDS]
+_SHAPE = [*IDENTITY]
 
 
 @styled
@@ -47,7 +47,7 @@ def machines(table: pd.DataFrame) -> Figure | None:
             panel.scatter(rows[f"eta_{side}"], height, **look)
     promised = table.drop_duplicates(_SHAPE)
     panels[0].scatter(promised.theory_speedup, list(heights.values()), marker="|", s=110, color=INK, zorder=3)
-    _dress(panels, [str(ConvShape(*map(int, shape))) for shape in heights], list(heights.values()))
+    _dress(panels, [str(ConvShape.of_row(dict(zip(_SHAPE, shape, strict=True)))) for shape in heights], list(heights.values()))
     panels[0].set_xlim(low, high)
     handles.append(Line2D([], [], linestyle="", color=INK, marker="|", markersize=10, label="promised"))
     figure.legend(handles=handles, loc="outside lower center", ncols=min(3, len(handles)), columnspacing=1.4)

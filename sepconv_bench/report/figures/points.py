@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from sepconv_bench.model.shapes import FIELDS
+from sepconv_bench.model.shapes import IDENTITY
 from sepconv_bench.report.figures.palette import GROUND, INK, SOFT, WASH, Look
 from sepconv_bench.report.figures.style import log_axis
 
@@ -21,7 +21,7 @@ def panels(ratios: pd.DataFrame, best: bool) -> list[tuple[str, pd.DataFrame]]:
         return []
     found = [("fastest of each", ratios[ratios.best])] if best else []
     # Two kernels that were measured on a shape with several lists of kernels are one point, as they were measured last.
-    once = ratios.drop_duplicates([*FIELDS, "standard_kernel", "separable_kernel"], keep="last")
+    once = ratios.drop_duplicates([*IDENTITY, "standard_kernel", "separable_kernel"], keep="last")
     found += [(str(rung), rows) for rung, rows in once[once.rung != ""].groupby("rung", sort=False)]
     return [(title, rows) for title, rows in found if len(rows)]
 

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
-from sepconv_bench.model.shapes import FIELDS
+from sepconv_bench.model.shapes import IDENTITY
 from sepconv_bench.report.figures.palette import INK, OPERATORS, PEER
 from sepconv_bench.report.figures.saving import CROWD
 from sepconv_bench.report.figures.style import legend_below, log_axis, styled, title
@@ -40,7 +40,7 @@ def timed(timings: pd.DataFrame) -> pd.DataFrame:
 def roofline_on(axes: Axes, rows: pd.DataFrame, run: Run) -> list[Line2D]:
     """The figure on axes that are there, of rows as `timed` gives them, at least one; gives what its legend shows."""
     rows = rows.assign(intensity=2 * rows.multiplications / rows.bytes)
-    fastest = rows.index.isin(rows.groupby(["operator", *FIELDS]).eta.idxmax())
+    fastest = rows.index.isin(rows.groupby(["operator", *IDENTITY]).eta.idxmax())
     footprints, bytes_per_flop = rates(run.ceilings.levels, launched=run.machine.gpu is not None)
     x = np.geomspace(min(rows.intensity.min() / 1.6, 0.5 / max(bytes_per_flop)), rows.intensity.max() * 2.0, 200)
     peak = run.ceilings.peak.value
