@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -13,7 +15,7 @@ from sepconv_bench.kernels.cuda.launch import Pass
 from sepconv_bench.kernels.cuda.loops import loops_pass
 from sepconv_bench.kernels.cuda.machine_code import MachineCode, blocks_resident, compiled, compiled_as, passes
 from sepconv_bench.kernels.cuda.product import product_pass, sum_pass
-from sepconv_bench.kernels.cuda.tensor import TILE
+from sepconv_bench.kernels.cuda.tensor_tile import TENSOR_TILES
 from sepconv_bench.kernels.cuda.tiled import depthwise_pass, fits_in_vectors
 from sepconv_bench.kernels.cuda.tiles import FUSED_TILES, SPLITS, STRIPS, TILES, choose_strip, choose_tile, fuses
 from sepconv_bench.kernels.cuda.vectors import FLOATS
@@ -146,21 +148,28 @@ def test_bias_and_relu6_end_a_strip_in_registers(strip):
     assert compiled(one).count("FMNMX") >= 2 * FLOATS * strip[1]
 
 
-@pytest.mark.sampled(1)
-@pytest.mark.parametrize(("shape", "cc"), [(WIDE, AMPERE), (ODD, HOPPER), (ConvShape(1, 512, 512, 14), HOPPER)])
-def test_tensor_cores_multiply_out_of_registers(shape, cc):
-    (one,) = passes(get_kernel("cuda.pointwise.tensor").declaration, shape)
+@pytest.mark.sampled(3)
+@pytest.mark.parametrize(("shape", "cc"), [(WIDE, AMPERE), (ODD, HOPPER), (ConvShape(3, 512, 512, 28, batch=8), HOPPER)])
+@pytest.mark.parametrize("dtype", ["tf32", "bf16", "fp16"])
+@pytest.mark.parametrize("operator", ["pointwise", "standard", "separable"])
+def test_tensor_cores_multiply_what_copies_and_ldmatrix_bring(operator, dtype, shape, cc):
+    (one,) = passes(get_kernel(f"cuda.{operator}.tensor").declaration, replace(shape, dtype=dtype))
     code = compiled(one, cc)
-    assert (code.stack, code.spills, code.doubles, code.count("FFMA")) == (0, 0, [], 0)
+    assert (code.stack, code.spills, code.doubles) == (0, 0, [])
     assert blocks_resident(code, one.threads) >= one.blocks
-    assert code.shared == TILE.shared_bytes
-    # A slice is TP / 4 x TN tiles, each in BK / 8 instructions; a turn of the loop may be several slices, but not all 32.
-    a_slice, multiplied = TILE.TP // 4 * TILE.TN * TILE.BK // 8, code.count("HMMA.1688.F32.TF32")
-    assert multiplied >= a_slice
+    tile = next(tile for tile in TENSOR_TILES if tile.threads == one.threads)
+    assert code.shared == tile.shared_bytes
+    # A slice is tiles_p x tiles_n tiles in two instructions each, out of an ldmatrix a row and a pair of columns.
+    instruction = {"tf32": "HMMA.1688.F32.TF32", "bf16": "HMMA.16816.F32.BF16", "fp16": "HMMA.16816.F32"}[dtype]
+    a_slice, multiplied = 2 * tile.tiles_p * tile.tiles_n, code.count(instruction)
+    assert multiplied > 0
     assert multiplied % a_slice == 0
-    assert multiplied < 32 * a_slice
-    # Of shared memory four floats a tile of pixels and two a tile of channels, each used TN and TP / 4 times.
-    assert code.count("LDS") * a_slice == multiplied * (TILE.TP + 2 * TILE.TN) * TILE.BK // 8
+    assert code.count("HMMA") == multiplied
+    assert code.count("LDSM.16.M88.4") * a_slice == multiplied * 2 * (tile.tiles_p + tile.tiles_n // 2)
+    assert code.count("LDGSTS.E.BYPASS.128") >= 4
+    assert bool(code.count("FFMA")) == (operator == "separable")
+    # Only what is no whole 16 bytes, or is filtered, passes a register on its way.
+    assert bool(code.count("STS.128")) == (operator == "separable" or shape is ODD)
 
 
 @pytest.fixture(scope="module")

@@ -40,9 +40,11 @@ else:
     from sepconv_bench.kernels.cuda import rungs, tensor_core
     from sepconv_bench.kernels.cuda.arrays import fetch
     from sepconv_bench.kernels.cuda.block_tile import BlockTile
-    from sepconv_bench.kernels.cuda.tensor import TensorTile
-    from sepconv_bench.kernels.cuda.tensor_core import COLUMNS, DEPTH, ROWS
+    from sepconv_bench.kernels.cuda.elements import narrowed, widened
+    from sepconv_bench.kernels.cuda.tensor_core import COLUMNS, DEPTH_WORDS, ROWS, A_row, B_row
+    from sepconv_bench.kernels.cuda.tensor_tile import TensorTile
     from sepconv_bench.kernels.cuda.tiles import STRIPS
+    from sepconv_bench.model.dtypes import rounded
     from sepconv_bench.model.networks import WHOLE, Layer
     from sepconv_bench.model.operators import POINTWISE, SEPARABLE, STANDARD
     from sepconv_bench.run import network_contenders
@@ -59,6 +61,9 @@ else:
         ConvShape(5, 8, 12, 5, batch=2),
     )
 
+    def in_its_dtype(name: str, shape: ConvShape) -> ConvShape:
+        return replace(shape, dtype=get_kernel(name).declaration.dtypes[0])
+
     def error(name: str, problem: Problem) -> float:
         """On the problem's numbers as the kernel's first dtype has them."""
         kernel = get_kernel(name)
@@ -73,7 +78,8 @@ else:
     @pytest.mark.parametrize("shape", SHAPES, ids=str)
     @pytest.mark.parametrize("name", OURS)
     def test_a_kernel_agrees_with_the_reference(name, shape):
-        assert error(name, Problem.draw(get_kernel(name).operator, shape, np.random.default_rng(0))) <= 1
+        drawn = Problem.draw(get_kernel(name).operator, in_its_dtype(name, shape), np.random.default_rng(0))
+        assert error(name, drawn) <= 1
 
     @pytest.mark.sampled(4)
     @pytest.mark.parametrize("splits", [1, 3])
@@ -94,24 +100,39 @@ else:
     def test_a_lane_holds_what_the_ptx_isa_says():
         """Every element of a matrix is one lane's; lane 5 is the second of the second group of four."""
         places = {
-            (ROWS, DEPTH): (tensor_core.A_PLACES, [(1, 1), (9, 1), (1, 5), (9, 5)]),
-            (DEPTH, COLUMNS): (tensor_core.B_PLACES, [(1, 1), (5, 1)]),
+            (ROWS, DEPTH_WORDS): (tensor_core.A_PLACES, [(1, 1), (9, 1), (1, 5), (9, 5)]),
+            (DEPTH_WORDS, COLUMNS): (tensor_core.B_PLACES, [(1, 1), (5, 1)]),
             (ROWS, COLUMNS): (tensor_core.C_PLACES, [(1, 2), (1, 3), (9, 2), (9, 3)]),
         }
         for size, ((rows, columns), of_lane_5) in places.items():
             assert sorted((rows * size[1] + columns).ravel()) == list(range(size[0] * size[1]))
             assert list(zip(rows[5], columns[5], strict=True)) == of_lane_5
 
-    def test_the_instruction_multiplies_in_tf32():
+    @pytest.mark.parametrize(("dtype", "depth", "unit"), [("tf32", 8, 2.0**-11), ("bf16", 16, 2.0**-8), ("fp16", 16, 2.0**-11)])
+    def test_ldmatrix_and_the_instruction_multiply(dtype, depth, unit):
+        """Rows of A, and of B along what is summed, as lanes bring them: against numpy, on rounded numbers and on others."""
+        assert tensor_core.depth(dtype) == depth
         rng = np.random.default_rng(5)
-        A, B, C = (rng.standard_normal(size, np.float32) for size in ((ROWS, DEPTH), (DEPTH, COLUMNS), (ROWS, COLUMNS)))
-        lanes = A[tensor_core.A_PLACES], B[tensor_core.B_PLACES], C[tensor_core.C_PLACES]
-        given = np.empty_like(C)
-        given[tensor_core.C_PLACES] = tensor_core.multiplied(*map(tensor_core.rounded_to_tf32, lanes[:2]), lanes[2])
-        magnitude = np.abs(A.astype(float)) @ np.abs(B.astype(float))
-        error = np.abs(given - (A.astype(float) @ B + C))
-        assert (error <= 2.001 * 2.0**-11 * magnitude + 2.0**-23 * np.abs(given)).all()
-        assert (error > 2.0**-16 * magnitude).any(), "float32 would be nearer"
+        A, B, C = (rng.standard_normal(size, np.float32) for size in ((ROWS, depth), (2 * COLUMNS, depth), (ROWS, COLUMNS)))
+        words = [narrowed(tensor_core.rounded_to_tf32(X) if dtype == "tf32" else X, dtype) for X in (A, B)]
+
+        def loaded(rows, of_lane):
+            brought = [rows[row].reshape(2, 4)[half] for row, half in map(of_lane, range(32))]
+            return tensor_core.matrices(np.array(brought))
+
+        left, right = loaded(words[0], A_row), loaded(words[1], B_row)
+        held = C[tensor_core.C_PLACES]
+        for which in range(2):
+            given = np.empty_like(C)
+            pair = right[:, 2 * which : 2 * which + 2]
+            given[tensor_core.C_PLACES] = tensor_core.multiplied(left, pair, held, dtype)
+            part = B[COLUMNS * which :][:COLUMNS].astype(float)
+            exact = widened(words[0], dtype).astype(float) @ widened(words[1], dtype)[COLUMNS * which :][:COLUMNS].T + C
+            np.testing.assert_allclose(given, exact, rtol=2.0**-22, atol=2.0**-22)
+            magnitude = np.abs(A.astype(float)) @ np.abs(part).T
+            error = np.abs(given - (A.astype(float) @ part.T + C))
+            assert (error <= 2.01 * unit * magnitude + 2.0**-22).all()
+            assert (error > unit / 64 * magnitude).any(), "float32 would be nearer"
 
     def test_halves_are_rounded_away_from_zero_and_the_rest_to_the_nearest():
         unit = 2.0**-10
@@ -119,18 +140,20 @@ else:
         rounded = np.float32([1 + unit, -1 - unit, 1, 1 + unit, 0, np.inf, -np.inf, np.nan])
         np.testing.assert_array_equal(tensor_core.rounded_to_tf32(given), rounded)
 
-    @pytest.mark.sampled(1)
-    @pytest.mark.parametrize("sizes", [(4, 1, 1, 1), (8, 1, 1, 2), (4, 2, 2, 1)])
-    def test_every_way_to_cut_a_product_for_tensor_cores(sizes, monkeypatch):
-        """Tiles of pixels, of channels and slices, whole ones and a rest of each."""
-        tile = TensorTile(*sizes, BK=16, blocks=1)
-        monkeypatch.setattr(rungs, "TILE", tile)
-        shape = ConvShape(1, 2 * tile.BK + 3, tile.BN + 3, 3, batch=4, dtype="tf32")
-        assert error("cuda.pointwise.tensor", Problem.draw(POINTWISE, shape, np.random.default_rng(6))) <= 1
+    @pytest.mark.sampled(3)
+    @pytest.mark.parametrize("sizes", [(1, 2, 1, 1), (2, 2, 1, 2), (1, 4, 2, 1)], ids=str)
+    @pytest.mark.parametrize("dtype", ["tf32", "bf16", "fp16"])
+    @pytest.mark.parametrize("operator", ["pointwise", "standard", "separable"])
+    def test_every_way_to_cut_a_product_for_tensor_cores(operator, dtype, sizes, monkeypatch):
+        """Tiles of pixels and of channels, and slices, whole ones and a rest of each; channels in whole chunks and in none."""
+        tile = TensorTile(*sizes, blocks=1)
+        monkeypatch.setattr(rungs, "choose_tensor_tile", lambda *sizes: tile)
+        for shape in (ConvShape(2, 40, tile.BN + 3, 5, dtype=dtype), ConvShape(3, 3, 5, 3, stride=2, batch=2, dtype=dtype)):
+            assert error(f"cuda.{operator}.tensor", Problem.draw(operator, shape, np.random.default_rng(6))) <= 1
 
     @pytest.mark.parametrize("which", ["F", "K"])
     def test_both_factors_are_rounded_and_not_cut_off(which, monkeypatch):
-        monkeypatch.setattr(rungs, "TILE", TensorTile(4, 1, 1, 1, BK=16, blocks=1))
+        monkeypatch.setattr(rungs, "choose_tensor_tile", lambda *sizes: TensorTile(1, 2, 1, 1, blocks=1))
         F, K = np.ones((2, 2, 8), np.float32), np.ones((8, 3), np.float32)
         (F if which == "F" else K)[:] = 1 + 0.75 * 2.0**-10
         np.testing.assert_array_equal(get_kernel("cuda.pointwise.tensor")(F, K), np.float32(8 * (1 + 2.0**-10)))
@@ -151,7 +174,7 @@ else:
     def test_arrays_on_the_gpu_are_taken_as_they_lie(name):
         """F and G as views with a halo into larger buffers, whose other floats stay NaN."""
         kernel = get_kernel(name)
-        shape = ConvShape(3, 8, 4, 4, stride=2, dtype=kernel.declaration.dtypes[0])
+        shape = in_its_dtype(name, ConvShape(3, 8, 4, 4, stride=2))
         rng = np.random.default_rng(3)
         weights = [
             rounded(rng.standard_normal(weight, np.float32), shape.dtype) for weight in kernel.operator.weight_shapes(shape)

@@ -19,13 +19,15 @@ _MOST_FLOATS = 2**32 - 1  # indices have 32 bits
 
 @dataclass(frozen=True)
 class Pass:
-    """One kernel for its sizes. `run` takes `arrays` flat arrays; `blocks` of `threads` should fit on a multiprocessor."""
+    """One kernel for its sizes. `run` takes `arrays` flat arrays as `dtype` is stored; `blocks` of `threads` should fit on a
+    multiprocessor."""
 
     run: Any
     arrays: int
     grid: tuple[int, int, int]
     threads: int
     blocks: int
+    dtype: str = "f32"
 
 
 def bounds(threads: int, blocks: int) -> dict:

@@ -28,6 +28,7 @@ from sepconv_bench.model.declaration import Declaration
 from sepconv_bench.model.operators import DEPTHWISE, POINTWISE, SEPARABLE, Operator, get_operator
 from sepconv_bench.model.shapes import ConvShape
 
+_STORED = {"bf16": "uint16", "fp16": "float16"}
 CC = (9, 0)  # Hopper, which the H200 is
 _USED = re.compile(r"Used (\d+) registers")
 _SPILLED = re.compile(r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads")
@@ -59,7 +60,8 @@ class MachineCode:
 @cache
 def compiled(one: Pass, cc: tuple[int, int] = CC) -> MachineCode:
     """Machine code of a pass for a compute capability. KernelError where the compilers are not installed, or refuse."""
-    return compiled_as(one.run, f"void({','.join(['float32[::1]'] * one.arrays)})", cc, (one.threads, one.blocks))
+    array = f"{_STORED.get(one.dtype, 'float32')}[::1]"
+    return compiled_as(one.run, f"void({','.join([array] * one.arrays)})", cc, (one.threads, one.blocks))
 
 
 def compiled_as(
@@ -86,9 +88,11 @@ def passes(
     """What one of our kernels launches on maps of this shape, with the tiles of this GPU or of an H200. Maps are dense unless
     their layouts are given; with an epilogue they end with bias and ReLU6."""
     operator = get_operator(kernel.operator)
-    F, G = F or Layout.dense(operator.F_shape(shape)), G or Layout.dense(operator.G_shape(shape))
+    F = F or Layout.dense(operator.F_shape(shape), shape.itemsize)
+    G = G or Layout.dense(operator.G_shape(shape), shape.itemsize)
     if kernel.variant == "tensor":
-        return [tensor_pass(tensor_product_of(of_one(shape), F, G))]
+        multiplied = of_one(shape) if operator is POINTWISE else shape
+        return [tensor_pass(tensor_product_of(multiplied, F, G, filtered=operator is SEPARABLE))]
     parts = [get_operator(part) for part in kernel.passes]
     G_hat = Layout.dense(DEPTHWISE.G_shape(shape))
     # From one pass to the next, of separable in two, goes the intermediate map.

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from sepconv_bench.kernels.problem import Problem
 from sepconv_bench.kernels.registry import Launch, kernel
 from sepconv_bench.model.declaration import OURS
+from sepconv_bench.model.dtypes import Dtype
 from sepconv_bench.model.operators import OPERATORS
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ def _fused(problem: Problem) -> Launch:
 
 
 def _tensor(problem: Problem) -> Launch:
-    """Tiles in shared memory, multiplied by tensor cores in TF32."""
+    """Tiles in shared memory, multiplied by tensor cores."""
     from sepconv_bench.kernels.cuda import rungs
 
     return rungs.tensor(problem)
@@ -52,4 +53,7 @@ for _operator in OPERATORS:
 for _operator in OPERATORS:
     kernel(f"cuda.{_operator}.tiled", unpack=_fetch, library=OURS)(_tiled)
 kernel("cuda.separable.fused", unpack=_fetch, library=OURS, passes=("separable",), like="tiled")(_fused)
-kernel("cuda.pointwise.tensor", unpack=_fetch, library=OURS, dtypes=("tf32",))(_tensor)
+_ON_TENSOR_CORES: tuple[Dtype, ...] = ("tf32", "bf16", "fp16")
+for _operator in ("standard", "pointwise"):
+    kernel(f"cuda.{_operator}.tensor", unpack=_fetch, library=OURS, dtypes=_ON_TENSOR_CORES)(_tensor)
+kernel("cuda.separable.tensor", unpack=_fetch, library=OURS, passes=("separable",), dtypes=_ON_TENSOR_CORES)(_tensor)

@@ -15,11 +15,12 @@ from sepconv_bench.kernels.cuda.block_tile import Product, padded
 from sepconv_bench.kernels.cuda.launch import DeviceLaunch, Pass
 from sepconv_bench.kernels.cuda.loops import loops_pass
 from sepconv_bench.kernels.cuda.product import product_pass, sum_pass
-from sepconv_bench.kernels.cuda.tensor import TILE, tensor_pass
-from sepconv_bench.kernels.cuda.tensor_core import rounded_to_tf32
+from sepconv_bench.kernels.cuda.tensor import tensor_pass
+from sepconv_bench.kernels.cuda.tensor_tile import TensorProduct, choose_tensor_tile
 from sepconv_bench.kernels.cuda.tiled import depthwise_pass
 from sepconv_bench.kernels.cuda.tiles import FUSED_TILES, TILES, choose_strip, choose_tile, fuses
 from sepconv_bench.kernels.problem import Problem
+from sepconv_bench.model.dtypes import rounded, stored
 from sepconv_bench.model.operators import DEPTHWISE, POINTWISE, SEPARABLE, STANDARD, Convolution
 from sepconv_bench.model.shapes import ConvShape
 
@@ -61,11 +62,14 @@ def fused(problem: Problem, biases: Sequence[np.ndarray] = ()) -> DeviceLaunch:
 
 
 def tensor(problem: Problem) -> DeviceLaunch:
-    """Pointwise on tensor cores, in TF32."""
+    """Standard, pointwise, or separable in one pass, on tensor cores."""
     F, G = maps(problem)
-    product = tensor_product_of(of_one(problem.shape), F.layout, G.layout)
-    weights = copied(rounded_to_tf32(product.packed(problem.K_tilde[None])))
-    return DeviceLaunch([(tensor_pass(product), (F.floats, weights, G.floats))], G)
+    shape, filtered = problem.shape, problem.operator is SEPARABLE
+    product = tensor_product_of(of_one(shape) if problem.operator is POINTWISE else shape, F.layout, G.layout, filtered)
+    K = problem.K if problem.operator is STANDARD else problem.K_tilde
+    weights = _stored(product.packed(K.reshape(-1, shape.M, shape.N)), shape)
+    window = _stored(product.packed_filter(problem.K_hat), shape) if filtered else weights
+    return DeviceLaunch([(tensor_pass(product), (F.floats, window, weights, G.floats))], G)
 
 
 def separable(problem: Problem, biases: Sequence[np.ndarray]) -> DeviceLaunch:
@@ -81,9 +85,10 @@ def product_of(shape: ConvShape, F: Layout, G: Layout, filtered: bool = False, e
     return Product(shape, F, G, filtered, tile, splits, epilogue)
 
 
-def tensor_product_of(shape: ConvShape, F: Layout, G: Layout) -> Product:
-    """The product of standard on `shape` that tensor cores compute."""
-    return Product(shape, F, G, filtered=False, tile=TILE, splits=1)
+def tensor_product_of(shape: ConvShape, F: Layout, G: Layout, filtered: bool = False) -> TensorProduct:
+    """The product of standard on `shape`, or with `filtered` of separable, that tensor cores compute."""
+    tile = choose_tensor_tile(shape.batch * shape.D_G**2, shape.N, gpu.multiprocessors())
+    return TensorProduct(shape, F, G, filtered, tile)
 
 
 def strip_of(shape: ConvShape) -> tuple[int, int]:
@@ -94,6 +99,11 @@ def strip_of(shape: ConvShape) -> tuple[int, int]:
 def of_one(shape: ConvShape) -> ConvShape:
     """Pointwise is standard with a window of one pixel."""
     return replace(shape, D_K=1, stride=1)
+
+
+def _stored(weights: np.ndarray, shape: ConvShape) -> Any:
+    """A copy on the device, in the shape's dtype."""
+    return copied(stored(rounded(weights, shape.dtype), shape.dtype))
 
 
 def _loops(convolution: Convolution, shape: ConvShape, F: DeviceMap, weights: np.ndarray, G: DeviceMap) -> _Bound:

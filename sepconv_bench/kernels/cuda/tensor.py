@@ -1,111 +1,245 @@
-"""The product behind pointwise on tensor cores, in TF32: the tiled product, with a warp's instruction instead of a thread's.
+"""The product behind standard, pointwise and fused on tensor cores: the tiled product, multiplied by warps.
 
-A block brings its slices into shared memory as `product` does. F is rounded to TF32 on its way there, the weights when they
-are packed; sums are float32.
+A block computes a tile of pixels by channels of G. While one slice of what is summed is multiplied, the next is on its way into
+the other half of shared memory, by copies that pass no register; sums are float32. Pixels of a slice are F under one tap of the
+window, or the depthwise convolution, rounded to the type in which it is multiplied and never written to memory. Channels
+that are
+no whole 16 bytes are read one by one.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
 from functools import cache
 
 import numpy as np
 from numba import cuda, float32, uint32
 
 from sepconv_bench.kernels.cuda import stages
-from sepconv_bench.kernels.cuda.block_tile import BlockTile, Product
-from sepconv_bench.kernels.cuda.launch import Pass, bounds
-from sepconv_bench.kernels.cuda.tensor_core import COLUMNS, ROWS, tensor_sums, to_tf32
-from sepconv_bench.kernels.cuda.vectors import FLOATS, SIMULATED
-
-
-@dataclass(frozen=True)
-class TensorTile(BlockTile):
-    """A warp's sums are TP / 4 x TN tiles of 16 x 8. Rows of both sides are eight floats longer than the tile is wide, so that
-    the lanes, four rows and eight neighbours, read from 32 banks."""
-
-    @property
-    def pitch(self) -> int:
-        return self.BP + 8
-
-    @property
-    def weight_pitch(self) -> int:
-        return self.BN + 8
-
-
-TILE = TensorTile(TP=8, TN=4, warps_p=2, warps_n=2, BK=16, blocks=4)  # 64 x 64
+from sepconv_bench.kernels.cuda.elements import (
+    WORDS,
+    elements,
+    float_loader,
+    float_storer,
+    floats_of,
+    load_words,
+    own_floats,
+    store_words,
+    words_of,
+)
+from sepconv_bench.kernels.cuda.launch import Pass, bounds, inlined
+from sepconv_bench.kernels.cuda.tensor_core import COLUMNS, ROWS, A_row, B_row, copy_chunk, wait_for_copies, warp_product
+from sepconv_bench.kernels.cuda.tensor_tile import ROW_CHUNKS, ROW_WORDS, TensorProduct, swizzled
+from sepconv_bench.kernels.cuda.vectors import SIMULATED, fma
 
 
 @cache
-def tensor_pass(product: Product) -> Pass:
-    """`run(F, K, G)`; K is packed and rounded to TF32. The product has one split, and no epilogue."""
+def tensor_pass(product: TensorProduct) -> Pass:
+    """`run(F, K_hat, K, G)`; K is packed, and K_hat is read only if `filtered`."""
     tile = product.tile
-    TILES_P, TILES_N, BK = tile.TP // 4, tile.TN, tile.BK
-    BP, BN, WARPS_P, QUADS = (np.uint32(size) for size in (tile.BP, tile.BN, tile.warps_p, BK // FLOATS))
+    TILES_P, TILES_N, SUMS = tile.tiles_p, tile.tiles_n, 4 * tile.tiles_p * tile.tiles_n
+    BP, BN, WARPS_P, SLICES = (np.uint32(size) for size in (tile.BP, tile.BN, tile.warps_p, product.slices))
     WARP_P, WARP_N = np.uint32(ROWS * TILES_P), np.uint32(COLUMNS * TILES_N)
-    PITCH, WEIGHT_PITCH = np.uint32(tile.pitch), np.uint32(tile.weight_pitch)
-    A_FLOATS, B_FLOATS = np.uint32(BK * tile.pitch), np.uint32(BK * tile.weight_pitch)
-    A_SHARED, B_SHARED = 2 * BK * tile.pitch, 2 * BK * tile.weight_pitch
-    LOADS, A_REGISTERS, B_REGISTERS = tile.pixel_quads, FLOATS * tile.pixel_quads, FLOATS * tile.weight_quads
-    SUMS, SLICES = tile.TP * tile.TN, np.uint32(product.slices)
-    find_windows, load_pixels, store_pixels = (
-        make(product) for make in (stages.window_finder, stages.pixel_loader, stages.pixel_storer)
+    SHARED, SLICE, A_WORDS, ROW = (
+        2 * tile.slice_words,
+        *(np.uint32(n) for n in (tile.slice_words, tile.BP * ROW_WORDS, ROW_WORDS)),
     )
-    load_weights, store_weights = stages.weight_loader(product), stages.weight_storer(product)
-    multiply = tensor_sums(TILES_P, TILES_N, BK, tile.pitch, tile.weight_pitch)
-    PIXELS, N = np.uint32(product.pixels), np.uint32(product.shape.N)
-    offset = stages.pixel_offset(product.shape.D_G, product.G)
+    LOADS = tile.BP * ROW_CHUNKS // tile.threads
+    REGISTERS = LOADS * elements(product.dtype)
+    find_windows, fill_pixels, fill_weights = _window_finder(product), _pixel_filler(product), _weight_filler(product)
+    multiply, write = warp_product(TILES_P, TILES_N, ROW_WORDS, product.dtype), _writer(product)
+    row_of_A, row_of_B, place = inlined(A_row), inlined(B_row), inlined(swizzled)
 
     @cuda.jit(**bounds(tile.threads, tile.blocks))
-    def run(F, K, G):
-        if SIMULATED:  # which knows no alignment
-            A = cuda.shared.array(A_SHARED, float32)
-            B = cuda.shared.array(B_SHARED, float32)
+    def run(F, K_hat, K, G):
+        if SIMULATED:  # noqa: SIM108 # which knows no alignment
+            shared = cuda.shared.array(SHARED, uint32)
         else:
-            A = cuda.shared.array(A_SHARED, float32, alignment=16)
-            B = cuda.shared.array(B_SHARED, float32, alignment=16)
+            shared = cuda.shared.array(SHARED, uint32, alignment=16)
         thread = uint32(cuda.threadIdx.x)
         first_pixel, first_n = uint32(uint32(cuda.blockIdx.x) * BP), uint32(uint32(cuda.blockIdx.y) * BN)
         lane, warp = uint32(thread & uint32(31)), uint32(thread >> uint32(5))
-        group, in_group = uint32(lane >> uint32(2)), uint32(lane & uint32(3))
         warp_pixel, warp_n = uint32((warp % WARPS_P) * WARP_P), uint32((warp // WARPS_P) * WARP_N)
-        my_a = uint32(in_group * PITCH + warp_pixel + group)
-        my_b = uint32(in_group * WEIGHT_PITCH + warp_n + group)
-        # What it brings in: one quad of channels of a few pixels.
-        my_quad, my_load = uint32((thread % QUADS) * uint32(4)), uint32(thread // QUADS)
+        a_row, a_half = row_of_A(lane)
+        b_row, b_half = row_of_B(lane)
+        my_a, my_a_chunk = uint32((warp_pixel + a_row) * ROW), uint32(place(a_row, a_half))
+        my_b, my_b_chunk = uint32(A_WORDS + (warp_n + b_row) * ROW), uint32(place(b_row, b_half))
         bases = cuda.local.array(LOADS, uint32)
-        find_windows(bases, first_pixel, my_load, my_quad)
+        a = cuda.local.array(REGISTERS, float32)
+        find_windows(bases, first_pixel, thread)
 
         sums = cuda.local.array(SUMS, float32)
         for index in range(SUMS):
             sums[index] = float32(0)
-        a, w = cuda.local.array(A_REGISTERS, float32), cuda.local.array(B_REGISTERS, float32)
-        # One step more than there are slices: while one is multiplied, the next is on its way into registers.
+        fill_weights(shared, uint32(A_WORDS), K, uint32(0), thread, first_n)
+        fill_pixels(shared, uint32(0), F, K_hat, bases, a, uint32(0), thread)
         step = uint32(0)
-        while step <= SLICES:
-            buffer = uint32(step & uint32(1))
-            if step < SLICES:
-                load_weights(w, K, step, thread, first_n)
-                load_pixels(a, F, K, bases, step, my_quad)
-            if step > uint32(0):
-                before = uint32(buffer ^ uint32(1))
-                multiply(sums, A, uint32(before * A_FLOATS + my_a), B, uint32(before * B_FLOATS + my_b))
-            if step < SLICES:
-                for index in range(A_REGISTERS):
-                    a[index] = to_tf32(a[index])
-                store_pixels(A, a, buffer, my_load, my_quad)
-                store_weights(B, w, buffer, thread)
-            cuda.syncthreads()
+        while step < SLICES:
+            wait_for_copies()
+            cuda.syncthreads()  # this slice is complete, and the one before multiplied
+            here, there = uint32((step & uint32(1)) * SLICE), uint32((uint32(1) - (step & uint32(1))) * SLICE)
+            if step + uint32(1) < SLICES:
+                fill_weights(shared, uint32(there + A_WORDS), K, uint32(step + uint32(1)), thread, first_n)
+                fill_pixels(shared, there, F, K_hat, bases, a, uint32(step + uint32(1)), thread)
+            multiply(sums, shared, uint32(here + my_a), my_a_chunk, uint32(here + my_b), my_b_chunk)
             step = uint32(step + uint32(1))
+        write(
+            G,
+            sums,
+            uint32(first_pixel + warp_pixel + (lane >> uint32(2))),
+            uint32(first_n + warp_n + (lane & uint32(3)) * uint32(2)),
+        )
 
-        for row in range(2 * TILES_P):  # of the lane: two a tile, eight apart
-            pixel = uint32(first_pixel + warp_pixel + group + uint32(8 * row))
+    return Pass(run, 4, product.grid, tile.threads, tile.blocks, product.dtype)
+
+
+def _window_finder(product: TensorProduct) -> Callable:
+    """`find(bases, first_pixel, thread)`: where the windows of the thread's pixels start, at the channels that it brings.
+    Pixels
+    beyond the map repeat the last one."""
+    LOADS, ROUND, LAST = (
+        _rounds(product.tile.BP, product.tile.threads),
+        np.uint32(product.tile.threads // ROW_CHUNKS),
+        np.uint32(product.pixels - 1),
+    )
+    ELEMENTS, CHUNKS = np.uint32(elements(product.dtype)), np.uint32(ROW_CHUNKS)
+    offset = stages.pixel_offset(product.shape.D_G, product.F, product.shape.stride)
+
+    @inlined
+    def find(bases, first_pixel, thread):
+        for load in LOADS:
+            pixel = min(uint32(first_pixel + thread // CHUNKS + uint32(load) * ROUND), LAST)
+            bases[load] = uint32(offset(pixel) + (thread % CHUNKS) * ELEMENTS)
+
+    return find
+
+
+def _rounds(rows: int, threads: int) -> tuple[int, ...]:
+    """In which a block's threads, a chunk each, fill that many rows."""
+    return tuple(range(rows * ROW_CHUNKS // threads))
+
+
+def _target(product: TensorProduct) -> Callable:
+    """`target(start, thread, load)`: the word at which the thread's chunk of a round lies."""
+    ROUND, CHUNKS, ROW = np.uint32(product.tile.threads // ROW_CHUNKS), np.uint32(ROW_CHUNKS), np.uint32(ROW_WORDS)
+    place = inlined(swizzled)
+
+    @inlined
+    def target(start, thread, load):
+        row = uint32(thread // CHUNKS + uint32(load) * ROUND)
+        return uint32(start + row * ROW + uint32(place(row, uint32(thread % CHUNKS))) * uint32(WORDS))
+
+    return target
+
+
+def _weight_filler(product: TensorProduct) -> Callable:
+    """`fill(shared, start, K, step, thread, first_n)`: the weights of slice `step`, a row a channel of G."""
+    LOADS, ROUND, CHUNKS = (
+        _rounds(product.tile.BN, product.tile.threads),
+        np.uint32(product.tile.threads // ROW_CHUNKS),
+        np.uint32(ROW_CHUNKS),
+    )
+    TERMS, BK, ELEMENTS = np.uint32(product.slices * product.BK), np.uint32(product.BK), np.uint32(elements(product.dtype))
+    target = _target(product)
+
+    @inlined
+    def fill(shared, start, K, step, thread, first_n):
+        for load in LOADS:
+            n = uint32(first_n + thread // CHUNKS + uint32(load) * ROUND)
+            copy_chunk(
+                shared, target(start, thread, load), K, uint32(n * TERMS + step * BK + (thread % CHUNKS) * ELEMENTS), True
+            )
+
+    return fill
+
+
+def _pixel_filler(product: TensorProduct) -> Callable:
+    """`fill(shared, start, F, K_hat, bases, a, step, thread)`: the pixels of slice `step`, by way of a where they are filtered;
+    channels after the last are 0."""
+    if product.filtered:
+        return _filter(product)
+    LOADS, CHUNKS, COUNT = _rounds(product.tile.BP, product.tile.threads), np.uint32(ROW_CHUNKS), elements(product.dtype)
+    BK, TAP_SLICES, ELEMENTS = np.uint32(product.BK), np.uint32(product.padded_M // product.BK), np.uint32(COUNT)
+    D_K, F_ROW, F_PIXEL, M = (np.uint32(size) for size in (product.shape.D_K, product.F.row, product.F.pixel, product.shape.M))
+    target, ASYNCHRONOUS = _target(product), product.asynchronous
+    load_ragged, words = float_loader(product.dtype, COUNT), words_of(product.dtype)
+
+    @inlined
+    def fill(shared, start, F, K_hat, bases, a, step, thread):
+        tap, m = uint32(step // TAP_SLICES), uint32((step % TAP_SLICES) * BK)
+        mine = uint32(m + (thread % CHUNKS) * ELEMENTS)
+        moved = uint32(m + (tap // D_K) * F_ROW + (tap % D_K) * F_PIXEL)
+        for load in LOADS:
+            at, to = uint32(bases[load] + moved), target(start, thread, load)
+            if ASYNCHRONOUS:
+                # Where nothing is copied the address must still be one of F.
+                copy_chunk(shared, to, F, at if mine < M else uint32(0), mine < M)
+            else:
+                store_words(shared, to, words(load_ragged(F, at, uint32(M - min(mine, M)))))
+
+    return fill
+
+
+def _filter(product: TensorProduct) -> Callable:
+    """The depthwise convolution of F, tap by tap in float32."""
+    LOADS, CHUNKS = _rounds(product.tile.BP, product.tile.threads), np.uint32(ROW_CHUNKS)
+    BK, COUNT, WIDTH = np.uint32(product.BK), elements(product.dtype), product.shape.D_K
+    ELEMENTS, PADDED_M, M = (np.uint32(size) for size in (COUNT, product.padded_M, product.shape.M))
+    F_ROW, F_PIXEL, F_CHUNKS = np.uint32(product.F.row), np.uint32(product.F.pixel), product.F_chunks
+    REGISTERS, target, taken = COUNT * len(LOADS), _target(product), own_floats(COUNT)
+    floats, words, load_ragged = floats_of(product.dtype), words_of(product.dtype), float_loader(product.dtype, COUNT)
+
+    @inlined
+    def fill(shared, start, F, K_hat, bases, a, step, thread):
+        m = uint32(step * BK)
+        mine = uint32(m + (thread % CHUNKS) * ELEMENTS)
+        for index in range(REGISTERS):
+            a[index] = float32(0)
+        if mine < M:
+            for i in range(WIDTH):
+                for j in range(WIDTH):
+                    weights = floats(load_words(K_hat, uint32(uint32(i * WIDTH + j) * PADDED_M + mine)))
+                    for load in LOADS:
+                        at, first = uint32(bases[load] + m + uint32(i) * F_ROW + uint32(j) * F_PIXEL), load * COUNT
+                        if F_CHUNKS:  # noqa: SIM108
+                            read = floats(load_words(F, at))
+                        else:
+                            read = load_ragged(F, at, uint32(M - mine))
+                        for c in range(COUNT):
+                            a[first + c] = fma(weights[c], read[c], a[first + c])
+        for load in LOADS:
+            store_words(shared, target(start, thread, load), words(taken(a, load * COUNT)))
+
+    return fill
+
+
+def _writer(product: TensorProduct) -> Callable:
+    """`write(G, sums, first_pixel, first_n)`: the lane's sums, of which the first is of this pixel and channel: pairs of
+    channels,
+    8 channels apart, of pixels that are 8 apart."""
+    TILES_P, TILES_N, PAIRS = product.tile.tiles_p, product.tile.tiles_n, product.G_pairs
+    PIXELS, N = np.uint32(product.pixels), np.uint32(product.shape.N)
+    offset, store_pair, store_one = (
+        stages.pixel_offset(product.shape.D_G, product.G),
+        float_storer(product.dtype, 2),
+        float_storer(product.dtype, 1),
+    )
+
+    @inlined
+    def write(G, sums, first_pixel, first_n):
+        for row in range(2 * TILES_P):
+            pixel = uint32(first_pixel + uint32(8 * row))
             if pixel < PIXELS:
                 start = offset(pixel)
                 for j in range(TILES_N):
-                    for c in range(2):
-                        n = uint32(first_n + warp_n + uint32(8 * j + c) + uint32(2) * in_group)
+                    n, first = uint32(first_n + uint32(8 * j)), 4 * (row // 2 * TILES_N + j) + 2 * (row % 2)
+                    at = uint32(start + n)
+                    if PAIRS:
                         if n < N:
-                            G[uint32(start + n)] = sums[4 * (row // 2 * TILES_N + j) + 2 * (row % 2) + c]
+                            store_pair(G, at, (sums[first], sums[first + 1]))
+                    else:
+                        for c in range(2):
+                            if n + uint32(c) < N:
+                                store_one(G, uint32(at + uint32(c)), (sums[first + c],))
 
-    return Pass(run, 3, product.grid, tile.threads, tile.blocks)
+    return write
