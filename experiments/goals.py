@@ -76,7 +76,7 @@ def beside(cells: Iterable[Cell], row: Row) -> list[Beside]:
     found = []
     for cell in cells:
         timed = [cell.declared[name] for name in cell.times]
-        there = [one for one in timed if (one.device, one.operator, one.precision) == ("cpu", row.operator, "float32")]
+        there = [one for one in timed if (one.device, one.operator) == ("cpu", row.operator)]
         there = [one for one in there if row.winograd or one.algorithm != "winograd"]
         ours = _fastest(cell, [one for one in there if one.library == OURS])
         theirs = _fastest(cell, [one for one in there if one.is_peer])

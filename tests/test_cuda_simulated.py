@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 from sepconv_bench import ConvShape, KernelError, Problem, ShapeError, get_kernel, kernel_names
-from sepconv_bench.model.dtypes import rounded
 from sepconv_bench.model.reference import Reference
+from sepconv_bench.model.rounding import rounded
 
 if os.environ.get("NUMBA_ENABLE_CUDASIM") != "1":
 
@@ -44,9 +44,9 @@ else:
     from sepconv_bench.kernels.cuda.tensor_core import COLUMNS, DEPTH_WORDS, ROWS, A_row, B_row
     from sepconv_bench.kernels.cuda.tensor_tile import TensorTile
     from sepconv_bench.kernels.cuda.tiles import STRIPS
-    from sepconv_bench.model.dtypes import rounded
     from sepconv_bench.model.networks import WHOLE, Layer
     from sepconv_bench.model.operators import POINTWISE, SEPARABLE, STANDARD
+    from sepconv_bench.model.rounding import rounded
     from sepconv_bench.run import network_contenders
     from sepconv_bench.run.contest import Contest
 

@@ -13,10 +13,11 @@ from sepconv_bench import ConvShape, Problem, ShapeError, get_kernel, kernel_nam
 from sepconv_bench.cli.run import run
 from sepconv_bench.errors import InputError
 from sepconv_bench.model import theory
-from sepconv_bench.model.dtypes import DTYPES, rounded, stored, widened
+from sepconv_bench.model.dtypes import DTYPES
 from sepconv_bench.model.grids import GRIDS, in_dtypes
 from sepconv_bench.model.operators import OPERATORS
 from sepconv_bench.model.reference import Reference, convolve
+from sepconv_bench.model.rounding import rounded, stored, widened
 from sepconv_bench.results import store, tables
 from sepconv_bench.results.cell import Cell
 from sepconv_bench.results.rows import of_first_dtype, said

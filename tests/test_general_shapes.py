@@ -347,7 +347,7 @@ def test_a_call_of_a_kernel_that_does_not_take_it_says_so():
 
 
 def test_axes_and_general_fields_are_all_fields():
-    assert tuple(field.name for field in dataclasses.fields(ConvShape)) == FIELDS == (*AXES, *GENERAL)
+    assert tuple(field.name for field in dataclasses.fields(ConvShape)) == (*FIELDS, "dtype") == (*AXES, *GENERAL, "dtype")
 
 
 # ------------------------------------------------------------------------------------ grids, and the way through

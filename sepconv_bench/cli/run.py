@@ -83,8 +83,7 @@ def run(
       sepconv-bench run --D_K 3,5 --N 16:512:x2      a grid of your own
       sepconv-bench run --cold                       the same with cold caches, into a folder of its own
       sepconv-bench run --plugin mykernels.py        your kernels among ours
-      sepconv-bench run --device cuda --grid gpu     on an NVIDIA GPU
-      sepconv-bench run --device cuda --grid gpu --dtype f32,tf32,bf16,fp16    and on its tensor cores
+      sepconv-bench run --device cuda --grid gpu --dtype f32,bf16    on an NVIDIA GPU, and on its tensor cores
     """
     from sepconv_bench.measure.machine import allowed_threads
     from sepconv_bench.results import store

@@ -14,8 +14,9 @@ import psutil
 
 from sepconv_bench.errors import ShapeError
 from sepconv_bench.kernels.device_array import DeviceArray
-from sepconv_bench.model.dtypes import Dtype, rounded
+from sepconv_bench.model.dtypes import Dtype
 from sepconv_bench.model.operators import Operator, get_operator
+from sepconv_bench.model.rounding import rounded
 from sepconv_bench.model.shapes import ConvShape, whole
 
 _LINE = 64  # bytes of a cache line; every drawn array starts on one

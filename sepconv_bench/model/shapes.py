@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import Any, Literal, get_args
 
 from sepconv_bench.errors import ShapeError
-from sepconv_bench.model.dtypes import DTYPES, STORED, Dtype
+from sepconv_bench.model.dtypes import DTYPES, ITEMSIZE, Dtype
 
 AXES = ("D_K", "M", "N", "D_G", "stride", "batch")
 OPTIONAL_AXES = AXES[4:]  # 1 unless said
@@ -139,7 +139,7 @@ class ConvShape:
     @property
     def itemsize(self) -> int:
         """Bytes of an element of a map or of weights."""
-        return STORED[self.dtype].itemsize
+        return ITEMSIZE[self.dtype]
 
     @property
     def general(self) -> dict[str, int]:

@@ -12,9 +12,9 @@ from sepconv_bench import gpu
 from sepconv_bench.kernels import registry
 from sepconv_bench.kernels.device_array import DeviceArray
 from sepconv_bench.kernels.problem import Problem, arrays_bytes, require_memory
-from sepconv_bench.model.dtypes import stored
 from sepconv_bench.model.operators import Operator
 from sepconv_bench.model.reference import Reference, reference_bytes
+from sepconv_bench.model.rounding import stored
 from sepconv_bench.model.shapes import ConvShape
 from sepconv_bench.run.contest import Contender, DeviceContender, KernelContender
 

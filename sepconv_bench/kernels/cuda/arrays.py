@@ -15,7 +15,8 @@ from sepconv_bench.errors import ShapeError
 from sepconv_bench.kernels.cuda.vectors import SIMULATED
 from sepconv_bench.kernels.device_array import DeviceArray
 from sepconv_bench.kernels.problem import Problem
-from sepconv_bench.model.dtypes import STORED, Dtype, stored, widened
+from sepconv_bench.model.dtypes import Dtype
+from sepconv_bench.model.rounding import STORED, stored, widened
 
 _ALIGNED = 16  # bytes of the widest load
 

@@ -20,8 +20,8 @@ from sepconv_bench.kernels.cuda.tensor_tile import TensorProduct, choose_tensor_
 from sepconv_bench.kernels.cuda.tiled import depthwise_pass
 from sepconv_bench.kernels.cuda.tiles import FUSED_TILES, TILES, choose_strip, choose_tile, fuses
 from sepconv_bench.kernels.problem import Problem
-from sepconv_bench.model.dtypes import rounded, stored
 from sepconv_bench.model.operators import DEPTHWISE, POINTWISE, SEPARABLE, STANDARD, Convolution
+from sepconv_bench.model.rounding import rounded, stored
 from sepconv_bench.model.shapes import ConvShape
 
 _Bound = tuple[Pass, tuple[Any, ...]]
