@@ -25,7 +25,8 @@ def dtypes(ratios: pd.DataFrame) -> Figure | None:
         points(axes, part, looks, by="dtype")
     title(figure, "Measured against promised speedup, one point a shape and dtype")
     won = {dtype: best[best["dtype"] == dtype] for dtype in looks}
-    lines = [f"{dtype}: {winners(rows, 'standard')} over {winners(rows, 'separable')}" for dtype, rows in won.items()]
+    names = [f"{dtype} {winners(rows, 'standard')} over {winners(rows, 'separable')}" for dtype, rows in won.items()]
+    whole = "; ".join(name.replace(" ", "\N{NO-BREAK SPACE}") for name in names)
     legend = legend_below(figure, [*look_handles("", looks), promise_handle(), *interval_handles(best)])
-    legend.set_title(fill(f"fastest kernels, standard over separable; {'; '.join(lines)}", 130))
+    legend.set_title(fill(f"fastest kernels, standard over separable: {whole}", 130, break_long_words=False))
     return figure
