@@ -47,7 +47,7 @@ def checked(contender: Contender) -> tuple[str, str]:
     [
         (0.0, "ok", ""),
         (1.0, "ok", ""),
-        (1.01, "wrong", "its result differs from the reference's by 1.01 times what float32 rounding explains"),
+        (1.01, "wrong", "its result differs from the reference's by 1.01 times what rounding explains"),
         (math.inf, "wrong", "part of G is NaN or infinite, or was never written"),
         (math.nan, "wrong", "part of G is NaN or infinite, or was never written"),
     ],

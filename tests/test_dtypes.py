@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import made
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from matplotlib.colors import to_hex
 
 from sepconv_bench import ConvShape, Problem, ShapeError, get_kernel, kernel_names
 from sepconv_bench.cli.run import run
@@ -18,9 +22,15 @@ from sepconv_bench.model.grids import GRIDS, in_dtypes
 from sepconv_bench.model.operators import OPERATORS
 from sepconv_bench.model.reference import Reference, convolve
 from sepconv_bench.model.rounding import rounded, stored, widened
+from sepconv_bench.report import drawn
+from sepconv_bench.report.claims import claim_of_dtypes
+from sepconv_bench.report.figures.dtypes import dtypes
+from sepconv_bench.report.figures.palette import GROUND, of_dtypes
+from sepconv_bench.report.page import write_report
 from sepconv_bench.results import store, tables
 from sepconv_bench.results.cell import Cell
 from sepconv_bench.results.rows import of_first_dtype, said
+from sepconv_bench.results.store import Results
 
 NARROW = ("bf16", "fp16")
 SHAPE = ConvShape(3, 64, 5, 6)
@@ -219,3 +229,83 @@ def test_a_run_in_a_dtype_that_no_kernel_takes_is_refused(tmp_path):
     assert isinstance(refused.exception, InputError)
     assert str(refused.exception) == "none of the chosen kernels of cpu computes in bf16; they take f32"
     assert not (tmp_path / "new").exists()
+
+
+def timed(folder: Path, gains: Mapping[str, Sequence[float]], wide: Sequence[str] = ()) -> Results:
+    """Results in which separable is so many times as fast, by dtype and shape; of those in `wide` no interval is closed."""
+    results = store.create(folder)
+    run = results.add_run(made.MACHINE, made.settings([]), made.CEILINGS)
+    sides = [made.declared(f"cuda.{side}.tiled") for side in ("standard", "separable")]
+    for dtype, speedups in gains.items():
+        for number, speedup in enumerate(speedups):
+            spread = np.linspace(0.4, 1.6, 6)[:, None] if dtype in wide else 1.0
+            shape = ConvShape(3, 64, 64, 7 * (number + 1), dtype=dtype)
+            results.add_cell(run, made.measured(shape, dict(zip(sides, (1e-2 * spread, 1e-2 / speedup), strict=True))))
+    return results
+
+
+def test_the_gain_is_drawn_in_each_dtype_at_its_promise(tmp_path):
+    with timed(tmp_path, {"f32": (4, 5, 3), "bf16": (1.25, 0.8, 1.0)}, wide=["bf16"]) as results:
+        ratios = tables.ratios(results)
+    figure = dtypes(ratios)
+    (axes,) = figure.axes
+    marks = [one for one in axes.collections if len(one.get_offsets()) == 3]
+    looks = of_dtypes(DTYPES)
+    for one, dtype in zip(marks, ("f32", "bf16"), strict=True):
+        there = ratios[ratios["dtype"] == dtype]
+        np.testing.assert_allclose(one.get_offsets(), there[["theory_speedup", "speedup"]])
+        assert to_hex(one.get_edgecolor()[0]) == looks[dtype].colour
+        assert (to_hex(one.get_facecolor()[0]) == GROUND) == (dtype == "bf16"), "hollow: grade C"
+    (line,) = axes.lines
+    np.testing.assert_array_equal(line.get_xdata(), line.get_ydata())
+    assert (axes.get_xscale(), axes.get_yscale()) == ("log", "log")
+    labels = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert labels == ["f32", "bf16", "as promised", "hollow: interval not closed (grade C)"]
+    plt.close(figure)
+    assert dtypes(ratios[ratios["dtype"] == "bf16"]) is None
+
+
+@pytest.mark.parametrize(
+    ("gains", "claim"),
+    [
+        ({"f32": (4, 5, 3)}, ""),
+        (
+            {"bf16": (1.25, 0.8, 1.0), "f32": (4, 5, 3)},
+            "Median gain of 3 shapes, the same in each: f32 4.0x of 7.9x promised, bf16 1.0x",
+        ),
+        ({"f32": (4, 5, 9), "bf16": (2,)}, "Median gain of 1 shape, the same in each: f32 4.0x of 7.9x promised, bf16 2.0x"),
+    ],
+)
+def test_the_claim_has_the_medians_over_the_same_shapes(gains, claim, tmp_path):
+    with timed(tmp_path, gains) as results:
+        assert claim_of_dtypes(tables.ratios(results)) == claim
+
+
+def test_where_no_shape_is_in_all_dtypes_the_claim_says_so(tmp_path):
+    with timed(tmp_path, {"f32": (4, 5), "bf16": (2, 2)}) as results:
+        ratios = tables.ratios(results)
+    others = ratios[(ratios["dtype"] == "f32") == (ratios.D_G == 7)]
+    assert claim_of_dtypes(others) == "Median gain of other shapes in each: f32 4.0x of 7.9x promised, bf16 2.0x of 7.9x"
+
+
+@pytest.mark.parametrize("chosen", [("f32",), ("bf16",), ("f32", "bf16")])
+def test_a_page_draws_the_dtypes_where_there_are_several_and_captions_name_theirs(chosen, tmp_path, monkeypatch):
+    kept = [entry for entry in drawn.ENTRIES if entry.stem in ("speedup", "dtypes")]
+    monkeypatch.setattr(drawn, "ENTRIES", kept)
+    with timed(tmp_path, {dtype: (4.0, 3.0) if dtype == "f32" else (2.0, 1.0) for dtype in chosen}) as results:
+        text = write_report(results, tmp_path).read_text(encoding="utf-8")
+    several = len(chosen) > 1
+    captions = [caption.split("</figcaption>")[0] for caption in text.split("<figcaption>")[1:]]
+    assert len(captions) == 1 + several
+    assert (tmp_path / "figures" / "dtypes.svg").exists() == several
+    assert ("Median gain of 2 shapes, the same in each: f32 3.5x of 7.9x promised, bf16 1.5x" in text) == several
+    named = f"In {chosen[0]}." if chosen != ("f32",) else "In "
+    assert [named in caption for caption in captions] == [chosen != ("f32",)] + [False] * several
+    assert f"Measured 2026-01-01, {PAGE_SAYS[chosen]}." in text
+
+
+PAGE_SAYS = {
+    ("f32",): "float32",
+    ("bf16",): "bf16",
+    ("f32", "bf16"): "f32, bf16; where no dtype is named, f32 is meant",
+}

@@ -16,13 +16,13 @@ from sepconv_bench.report.figures.crossover import crossover
 from sepconv_bench.report.figures.headline import headline
 from sepconv_bench.report.figures.machines import machines
 from sepconv_bench.report.figures.over import over
-from sepconv_bench.report.figures.registry import ENTRIES, Entry
+from sepconv_bench.report.figures.registry import ENTRIES, OF_ALL_DTYPES, Entry
 from sepconv_bench.results import store
 from sepconv_bench.results.tables import TABLES, ratios
 
 # Of each section what its page gives beside the tables.
 GIVEN = {
-    "sweep": {"run"},
+    "sweep": {"run", OF_ALL_DTYPES},
     "network": set(),
     "history": {"history", "labels", "newest"},
     "machines": {"machines"},

@@ -23,7 +23,7 @@ from sepconv_bench.errors import InputError
 from sepconv_bench.measure.machine import commit
 from sepconv_bench.measure.records import Fingerprint, Rules
 from sepconv_bench.model.declaration import OURS, Declaration
-from sepconv_bench.model.grids import Grid, cross
+from sepconv_bench.model.grids import Grid, cross, in_dtypes
 from sepconv_bench.results import store, tables
 from sepconv_bench.run.describe import Progress
 from sepconv_bench.run.fleet import cluster, coordinator, hosts
@@ -264,6 +264,13 @@ def test_hosts_that_are_not_alike_do_not_share_a_grid(folder: Path, scheduler: s
 def test_threads_that_are_too_many_for_a_host_are_refused_by_it(scheduler: str, workers: dict[str, Started]):
     with pytest.raises(InputError, match=r"(left|right): 100000 threads are too many for the \d+ CPUs of this machine"):
         coordinator.measure(scheduler, settings(), 100_000, False, refuse, lambda step: None)
+
+
+@pytest.mark.parametrize("share", [False, True])
+def test_a_dtype_that_no_kernel_of_a_host_takes_is_refused(scheduler: str, workers: dict[str, Started], share: bool):
+    asked = Settings(in_dtypes(Grid("test", "", SHAPES), "f32,bf16"), KERNELS, rules=RULES)
+    with pytest.raises(InputError, match=r"^(left|right): none of the chosen kernels of cpu computes in bf16; they take f32$"):
+        coordinator.measure(scheduler, asked, 1, share, refuse, lambda step: None)
 
 
 def test_no_worker_is_taken_for_lost_while_the_client_looks_at_its_cluster(scheduler: str, workers: dict[str, Started]):

@@ -40,11 +40,7 @@ def check(
         print_json(summaries)
     else:
         for summary in summaries:
-            worst = (
-                ""
-                if summary.worst_error is None
-                else f", worst error {summary.worst_error:.2f} of what float32 rounding explains"
-            )
+            worst = "" if summary.worst_error is None else f", worst error {summary.worst_error:.2f} of what rounding explains"
             click.echo(
                 f"{'WRONG' if summary.wrong else 'right'}  {summary.kernel}: {summary.right} of {summary.shapes} shapes{worst}"
             )

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from sepconv_bench.model.shapes import IDENTITY
+from sepconv_bench.model.dtypes import DTYPES
+from sepconv_bench.model.shapes import FIELDS, IDENTITY
 from sepconv_bench.report.figures.over import sliced
 from sepconv_bench.report.network import largest, whole
 from sepconv_bench.report.sentences import FACTORS, describe_shape, explained
@@ -142,6 +143,25 @@ def claims(ratios: pd.DataFrame, why: pd.DataFrame, timings: pd.DataFrame) -> di
         short = FACTORS[counted[0][0]].partition(",")[0]
         found["why"] = f"Most below its promise is due to {short}: {counted[0][1]} of {len(below)} shapes"
     return found | {f"over_{axis}": _over(best, axis) for axis in _AXES}
+
+
+def claim_of_dtypes(ratios: pd.DataFrame) -> str:
+    """What the fastest kernels gain in each dtype: medians over the shapes that were timed in all of them, or where there is
+    none over all of each. Empty where there are not two dtypes."""
+    best = ratios[ratios.best]
+    dtypes = [dtype for dtype in DTYPES if (best["dtype"] == dtype).any()]
+    if len(dtypes) < 2:
+        return ""
+    alike = best[best.groupby([*FIELDS])["dtype"].transform("nunique") == len(dtypes)]
+    rows, count = (alike, len(alike[[*FIELDS]].drop_duplicates())) if len(alike) else (best, 0)
+    whose = f"of {count} shape{'s' * (count != 1)}, the same in each" if count else "of other shapes in each"
+    medians = rows.groupby("dtype")[["speedup", "theory_speedup"]].median()
+    gains, promised = medians.speedup, medians.theory_speedup
+    said = [
+        f"{dtype} {gains[dtype]:.1f}x" + f" of {promised[dtype]:.1f}x" * (not count or not n) for n, dtype in enumerate(dtypes)
+    ]
+    said[0] += " promised"
+    return f"Median gain {whose}: {', '.join(said)}"
 
 
 def claims_of_network(layers: pd.DataFrame) -> dict[str, str]:

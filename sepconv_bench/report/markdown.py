@@ -14,7 +14,7 @@ from sepconv_bench.report.view import markdown_table, view
 from sepconv_bench.results.columns import RATIOS
 from sepconv_bench.results.rows import said
 
-_PICTURES = ("speedup", "why", "network")
+_PICTURES = ("speedup", "dtypes", "why", "network")
 _MOST_ROWS = 100
 _COLUMNS = ("theory_speedup", "speedup", ("speedup_lo", "speedup_hi"), "eta_standard", "eta_separable", "grade")
 

@@ -14,11 +14,13 @@ from markupsafe import Markup
 
 from sepconv_bench import files
 from sepconv_bench.errors import ResultsError
+from sepconv_bench.model.dtypes import DTYPES
 from sepconv_bench.model.shapes import AXES
 from sepconv_bench.report import markdown
-from sepconv_bench.report.claims import Tile, claims, claims_of_network, reason, tiles
+from sepconv_bench.report.claims import Tile, claim_of_dtypes, claims, claims_of_network, reason, tiles
 from sepconv_bench.report.drawn import FIGURES, DrawnFigure, drawn
 from sepconv_bench.report.explorer import Explorer, explorer
+from sepconv_bench.report.figures.registry import OF_ALL_DTYPES
 from sepconv_bench.report.machine_facts import machine_facts
 from sepconv_bench.report.network import describe_network, layer_view
 from sepconv_bench.report.sentences import describe_caches, describe_ratios, describe_reasons, describe_sums
@@ -63,6 +65,7 @@ class _First:
     reason: str
     machine: str
     dates: str
+    dtypes: str
 
 
 @dataclass(frozen=True)
@@ -84,19 +87,25 @@ def write_report(results: Results, folder: Path) -> Path:
     tables = _Tables(timings(results), ratios(results), why(results), layers(results), network(results))
     if not runs or (tables.timings.empty and tables.network.empty):
         raise ResultsError(f"{results.path} holds no measured cell yet; `sepconv-bench run --resume` goes on measuring")
-    # What is drawn and said is of one dtype; the tables below it are of all.
+    # What is drawn and said is of one dtype, but for the figure that is of all; so are the tables below.
     first_ratios, first_why, first_timings = map(of_first_dtype, (tables.ratios, tables.why, tables.timings))
     run, dates = runs[-1], " and ".join(dict.fromkeys(one.machine.time[:10] for one in runs))
     given = {
         **vars(tables),
         **{"ratios": first_ratios, "why": first_why, "timings": first_timings},
+        **{OF_ALL_DTYPES: tables.ratios, "dtypes": {*tables.timings["dtype"]}},
         "run": run,
-        "source": f"{run.machine.describe()}; measured {dates}{_in_which(first_timings)}",
-        "claims": claims(first_ratios, first_why, first_timings) | claims_of_network(tables.layers),
+        "source": f"{run.machine.describe()}; measured {dates}",
+        "claims": {
+            **claims(first_ratios, first_why, first_timings),
+            **claims_of_network(tables.layers),
+            "dtypes": claim_of_dtypes(tables.ratios),
+        },
     }
     what = "MobileNet-V1 gains from separable convolution" if tables.ratios.empty else "separable convolution gains"
     title = f"What {what} on {run.machine.machine}"
-    first = _First(title, tiles(first_ratios, tables.layers), reason(first_why, tables.layers), run.machine.describe(), dates)
+    why_so, numbers = reason(first_why, tables.layers), tiles(first_ratios, tables.layers)
+    first = _First(title, numbers, why_so, run.machine.describe(), dates, _in_which(tables.timings, first_timings))
     try:
         (folder / FIGURES).mkdir(parents=True, exist_ok=True)
         shown, whole = (drawn(section, given, folder / FIGURES) for section in ("sweep", "network"))
@@ -114,10 +123,12 @@ def write_report(results: Results, folder: Path) -> Path:
     return folder / PAGE
 
 
-def _in_which(drawn: pd.DataFrame) -> str:
-    """The dtype of what is drawn, where that is not float32 or not all there is."""
-    dtypes = drawn["dtype"].unique()
-    return f"; in {dtypes[0]}" if len(dtypes) and dtypes[0] != "f32" else ""
+def _in_which(timed: pd.DataFrame, said: pd.DataFrame) -> str:
+    """The dtypes that were timed, and which one is spoken of where there are several."""
+    dtypes = [dtype for dtype in DTYPES if (timed["dtype"] == dtype).any()] or ["f32"]
+    if len(dtypes) == 1:
+        return "float32" if dtypes == ["f32"] else dtypes[0]
+    return f"{', '.join(dtypes)}; where no dtype is named, {said['dtype'].iloc[0]} is meant"
 
 
 def _render(

@@ -183,7 +183,7 @@ TIMINGS = Table(
         share("eta", "rate over that of the peak within the same rounds, median of ratios", "η"),
         seconds("roofline_s", "time of a perfect kernel of the same passes"),
         seconds("compile_s", "time that compiling took", "compile (s)", 1.0, ".2f"),
-        number("error", "largest error of its result, in units of what float32 rounding explains"),
+        number("error", "largest error of its result, in units of what rounding explains"),
         flag("converged", "whether the interval of its time is within the run's target"),
         *(*GRADE, STATUS, REASON),
         seconds("steal_s", "CPU time that the hypervisor or a quota took while the cell was measured", scale=1.0, spec=".2f"),

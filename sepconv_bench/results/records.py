@@ -18,7 +18,7 @@ Seconds = Annotated[float, Meta(ge=0, lt=2.5e11)]  # since 1970: for later ones 
 
 
 class Outcome(Struct, frozen=True):
-    """What became of one kernel of a cell. `error` is in units of what float32 rounding explains, infinite where part of G was
+    """What became of one kernel of a cell. `error` is in units of what rounding explains, infinite where part of G was
     not written; `launches` of a sample; `compile_s` None where it was never compiled."""
 
     kernel: Declaration

@@ -60,7 +60,7 @@ class Contender(ABC):
 
     @abstractmethod
     def judge(self) -> tuple[float, str]:
-        """Error of the result, in units of what float32 rounding explains, and what else is wrong with it, or nothing."""
+        """Error of the result, in units of what rounding explains, and what else is wrong with it, or nothing."""
 
 
 class KernelContender(Contender):
@@ -291,7 +291,7 @@ class Contest:
         if not wrong and not isfinite(error):
             wrong = "part of G is NaN or infinite, or was never written"
         elif not wrong and error > 1:
-            wrong = f"its result differs from the reference's by {error:.3g} times what float32 rounding explains"
+            wrong = f"its result differs from the reference's by {error:.3g} times what rounding explains"
         return changed(outcome, error=error, **({"status": "wrong", "reason": wrong} if wrong else {}))
 
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping
 from textwrap import fill
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -14,12 +13,18 @@ from matplotlib.lines import Line2D
 
 from sepconv_bench.model.shapes import AXES
 from sepconv_bench.report.figures.palette import SOFT, Look, of_widths
-from sepconv_bench.report.figures.points import interval_handles, points, promise_handle, speedup_axes
+from sepconv_bench.report.figures.points import (
+    PROMISED,
+    interval_handles,
+    panels_of_widths,
+    parts_of_widths,
+    points,
+    promise_handle,
+    speedup_axes,
+)
 from sepconv_bench.report.figures.style import SPEEDUP, kernel_labels, legend_below, look_handles, styled, title
 
-PROMISED = "promised speedup  $1/(1/N + 1/D_K^2)$"
 TITLE = "Measured against promised speedup, one point a shape"
-_MOST_PANELS = 4
 _MOST_NAMES = 16  # points that have room for a name
 _LINE = 45  # letters of names that have room on the right of the points
 _NEAR = 0.1  # relative distance of speedups, below which their names would lie on each other
@@ -27,40 +32,17 @@ _NEAR = 0.1  # relative distance of speedups, below which their names would lie 
 
 @styled
 def headline(ratios: pd.DataFrame) -> Figure | None:
-    """Measured against promised speedup, the fastest standard kernel against the fastest separable one; a panel a D_K, that
-    with the most shapes the widest, for shapes of one D_K promise nearly the same."""
+    """Measured against promised speedup, the fastest standard kernel against the fastest separable one; a panel a D_K."""
     best = ratios[ratios.best] if len(ratios) else ratios
     if best.empty:
         return None
-    looks, parts = of_widths(best.D_K), _parts(best)
-    most = max(map(len, parts))
-    widths = [3.0 if len(part) == most else 1.35 for part in parts]
-    size = (min(9.4, 3.2 + 1.55 * sum(widths)), 4.7)
-    figure, (grid,) = plt.subplots(1, len(parts), figsize=size, width_ratios=widths, squeeze=False)
+    looks = of_widths(best.D_K)
+    figure, panels = panels_of_widths(best)
     bounds = False
-    for axes, part in zip(grid, parts, strict=True):
+    for axes, part in panels:
         bounds |= headline_on(axes, part, looks)
-        if len(parts) == 1 and part.theory_speedup.nunique() == 1:
+        if len(panels) == 1 and part.theory_speedup.nunique() == 1:
             _name(axes, part)
-        if len(parts) > 1:
-            axes.set_title(f"$D_K$ = {part.D_K.iloc[0]}")
-        if axes.get_ylim()[0] < 1:
-            axes.annotate(
-                "separable is slower",
-                (0.98, 0),
-                xycoords="axes fraction",
-                xytext=(0, 4),
-                textcoords="offset points",
-                ha="right",
-                va="bottom",
-                fontsize=8,
-                color=SOFT,
-            )
-    grid[0].set_ylabel(f"measured {SPEEDUP}")
-    if len(parts) > 1:
-        grid[int(np.argmax(widths))].set_xlabel(PROMISED)
-    else:
-        grid[0].set_xlabel(PROMISED)
     title(figure, TITLE)
     legend_below(figure, _handles(best, looks, bounds)).set_title(_winners(best))
     return figure
@@ -70,6 +52,7 @@ def headline_alone(axes: Axes, ratios: pd.DataFrame) -> None:
     """The figure in one panel, on axes that are there; at least one of the rows of `ratios` is `best`."""
     best = ratios[ratios.best]
     looks = of_widths(best.D_K)
+    speedup_axes(axes, [best])
     bounds = headline_on(axes, best, looks)
     axes.set_xlabel(PROMISED)
     axes.set_ylabel(f"measured {SPEEDUP}")
@@ -84,9 +67,7 @@ def _handles(best: pd.DataFrame, looks: Mapping[int, Look], bounds: bool) -> lis
 
 
 def headline_on(axes: Axes, best: pd.DataFrame, looks: Mapping[int, Look]) -> bool:
-    """A panel of the figure, on axes that are there: rows of `ratios` that are `best`, at least one; gives whether a bound is
-    on them."""
-    speedup_axes(axes, [best])
+    """A panel of the figure, on `speedup_axes`: rows of `ratios` that are `best`; gives whether a bound is on them."""
     bounds = _bounds(axes, best)
     points(axes, best, looks)
     return bounds
@@ -96,15 +77,10 @@ def places(headline: Figure, ratios: pd.DataFrame) -> dict[Hashable, tuple[float
     """Where the points of a saved `headline` are, by the index of their row: shares of its width from the left, of its height
     from the top."""
     found: dict[Hashable, tuple[float, float]] = {}
-    for axes, part in zip(headline.axes, _parts(ratios[ratios.best]), strict=True):
+    for axes, part in zip(headline.axes, parts_of_widths(ratios[ratios.best]), strict=True):
         at = axes.transData.transform(np.column_stack([part.theory_speedup, part.speedup])) / headline.bbox.size
         found |= dict(zip(part.index, ((float(x), 1 - float(y)) for x, y in at), strict=True))
     return found
-
-
-def _parts(best: pd.DataFrame) -> Sequence[pd.DataFrame]:
-    """A part a D_K, or all of them where there are too many for panels."""
-    return [part for _, part in best.groupby("D_K")] if best.D_K.nunique() <= _MOST_PANELS else [best]
 
 
 def _bounds(axes: Axes, part: pd.DataFrame) -> bool:
@@ -140,9 +116,11 @@ def _bound_handle() -> Line2D:
 
 def _winners(best: pd.DataFrame) -> str:
     """Which kernels were the fastest, most often first."""
+    names = {side: winners(best, side) for side in ("standard", "separable")}
+    return fill("; ".join(f"fastest {side} kernel: {found}" for side, found in names.items()), 130)
 
-    def names(side: str) -> str:
-        counted = kernel_labels(best, f"{side}_").groupby(best[f"{side}_kernel"]).agg(["first", "size"])
-        return ", ".join(dict.fromkeys(counted.sort_values("size", ascending=False, kind="stable")["first"]))
 
-    return fill(f"fastest standard kernel: {names('standard')}; fastest separable kernel: {names('separable')}", 130)
+def winners(best: pd.DataFrame, side: str) -> str:
+    """The fastest kernels of a side, most often first."""
+    counted = kernel_labels(best, f"{side}_").groupby(best[f"{side}_kernel"]).agg(["first", "size"])
+    return ", ".join(dict.fromkeys(counted.sort_values("size", ascending=False, kind="stable")["first"]))

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from sepconv_bench.model.dtypes import DTYPES
+
 # Ground and ink.
 GROUND, INK, SOFT, RULE, GRID, WASH = "#ffffff", "#222222", "#555b66", "#c3c7cf", "#e3e5e9", "#f1f2f4"
 ON_DARK, ON_LIGHT = "#fefefe", "#101010"
@@ -19,7 +21,7 @@ OPERATORS = {"standard": STANDARD, "depthwise": DEPTHWISE, "pointwise": POINTWIS
 EITHER = "#8b6ce0"  # the separable side, where one picture serves both grounds
 # What takes from the promise beside the two kernels, which have the colours of their sides.
 MEMORY, LAUNCH = "#3a9bb5", "#d99a00"
-# Machines, libraries, kernels over time: in their order.
+# Machines, libraries, kernels over time, dtypes: in their order.
 SERIES = (
     (SEPARABLE, "o"),
     ("#1f8a8a", "s"),
@@ -62,6 +64,12 @@ def _of_width(width: int) -> Look:
 def of_series(names: Iterable[str]) -> dict[str, Look]:
     """Colour and marker of each name, in the order in which they come."""
     return {name: Look(*SERIES[number % len(SERIES)]) for number, name in enumerate(dict.fromkeys(names))}
+
+
+def of_dtypes(dtypes: Iterable[str]) -> dict[str, Look]:
+    """Colour and marker of each dtype, in the order of DTYPES: the same whichever others a file holds."""
+    there = set(dtypes)
+    return {dtype: look for dtype, look in of_series(DTYPES).items() if dtype in there}
 
 
 def dark_style() -> str:

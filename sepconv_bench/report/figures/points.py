@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from sepconv_bench.model.shapes import IDENTITY
 from sepconv_bench.report.figures.palette import GROUND, INK, SOFT, WASH, Look
-from sepconv_bench.report.figures.style import log_axis
+from sepconv_bench.report.figures.style import SPEEDUP, log_axis
 
+PROMISED = "promised speedup  $1/(1/N + 1/D_K^2)$"
+_MOST_PANELS = 4
 _LOSS = 0.8  # speedup down to which axes reach where they show the ground on which separable is slower: room for its name
 
 
@@ -26,6 +31,40 @@ def panels(ratios: pd.DataFrame, best: bool) -> list[tuple[str, pd.DataFrame]]:
     once = ratios.drop_duplicates([*IDENTITY, "standard_kernel", "separable_kernel"], keep="last")
     found += [(str(rung), rows) for rung, rows in once[once.rung != ""].groupby("rung", sort=False)]
     return [(title, rows) for title, rows in found if len(rows)]
+
+
+def parts_of_widths(best: pd.DataFrame) -> Sequence[pd.DataFrame]:
+    """A part a D_K, or all of them where there are too many for panels."""
+    return [part for _, part in best.groupby("D_K")] if best.D_K.nunique() <= _MOST_PANELS else [best]
+
+
+def panels_of_widths(best: pd.DataFrame) -> tuple[Figure, list[tuple[Axes, pd.DataFrame]]]:
+    """A figure of measured over promised speedup with a panel for each of `parts_of_widths`, that with the most shapes the
+    widest, for shapes of one D_K promise nearly the same. Points are yet to be drawn."""
+    parts = parts_of_widths(best)
+    most = max(map(len, parts))
+    widths = [3.0 if len(part) == most else 1.35 for part in parts]
+    size = (min(9.4, 3.2 + 1.55 * sum(widths)), 4.7)
+    figure, (grid,) = plt.subplots(1, len(parts), figsize=size, width_ratios=widths, squeeze=False)
+    for axes, part in zip(grid, parts, strict=True):
+        speedup_axes(axes, [part])
+        if len(parts) > 1:
+            axes.set_title(f"$D_K$ = {part.D_K.iloc[0]}")
+        if axes.get_ylim()[0] < 1:
+            axes.annotate(
+                "separable is slower",
+                (0.98, 0),
+                xycoords="axes fraction",
+                xytext=(0, 4),
+                textcoords="offset points",
+                ha="right",
+                va="bottom",
+                fontsize=8,
+                color=SOFT,
+            )
+    grid[0].set_ylabel(f"measured {SPEEDUP}")
+    grid[int(np.argmax(widths))].set_xlabel(PROMISED)
+    return figure, [*zip(grid, parts, strict=True)]
 
 
 def reach(rows: pd.DataFrame) -> tuple[float, float]:
@@ -57,10 +96,10 @@ def speedup_axes(axes: Axes, parts: Sequence[pd.DataFrame]) -> None:
         log_axis(side, [float(tick) for tick in near if start < tick < end])
 
 
-def points(axes: Axes, rows: pd.DataFrame, looks: Mapping[int, Look]) -> None:
-    """Measured over promised speedup, each point at its promise."""
+def points(axes: Axes, rows: pd.DataFrame, looks: Mapping[Any, Look], by: str = "D_K") -> None:
+    """Measured over promised speedup, each point at its promise, with the look of its value in the column `by`."""
     for value, look in looks.items():
-        chosen = rows[rows.D_K.eq(value)]
+        chosen = rows[rows[by].eq(value)]
         if len(chosen):
             bars(axes, chosen.theory_speedup, chosen, look)
 

@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 
 from sepconv_bench.report.figures import history, network
 from sepconv_bench.report.figures.crossover import crossover
+from sepconv_bench.report.figures.dtypes import dtypes
 from sepconv_bench.report.figures.efficiency import efficiency
 from sepconv_bench.report.figures.headline import headline, places
 from sepconv_bench.report.figures.ladder import rungs_to_the_peak
@@ -26,11 +27,13 @@ from sepconv_bench.report.figures.rungs import rungs
 from sepconv_bench.report.figures.scanned import layer_by_layer
 
 Places = Callable[..., dict[Hashable, tuple[float, float]]]
+OF_ALL_DTYPES = "ratios of all dtypes"  # what a figure needs that is not of one
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A figure of a page's section. `draw` takes what `needs` names: tables, and "run", the last one.
+    """A figure of a page's section. `draw` takes what `needs` names: tables, of one dtype each, OF_ALL_DTYPES, and "run", the
+    last one.
 
     `stem` is the file's name; `short` stands in the contents, `heading` and `caption` over and under the figure. A heading may
     name what the page gives: "{newest}", the label of the newest run of a history, or "{claims[why]}", what the numbers say.
@@ -67,6 +70,20 @@ ENTRIES = (
         ("ratios",),
         intervals=True,
         places=places,
+    ),
+    Entry(
+        "sweep",
+        "dtypes",
+        "In each dtype",
+        "{claims[dtypes]}",
+        (
+            "The axes of the first figure, one point a shape and dtype, of the fastest kernels in that dtype. The formula"
+            " counts multiplications and promises the same in all of them; f32 runs on the vector units, the others"
+            " on tensor cores where there are any."
+        ),
+        dtypes,
+        (OF_ALL_DTYPES,),
+        intervals=True,
     ),
     Entry(
         "sweep",

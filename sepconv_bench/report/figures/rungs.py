@@ -6,9 +6,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from sepconv_bench.report.figures.headline import PROMISED
 from sepconv_bench.report.figures.palette import WASH, of_widths
-from sepconv_bench.report.figures.points import interval_handles, panels, points, promise_handle, speedup_axes
+from sepconv_bench.report.figures.points import PROMISED, interval_handles, panels, points, promise_handle, speedup_axes
 from sepconv_bench.report.figures.style import (
     SPEEDUP,
     facets,

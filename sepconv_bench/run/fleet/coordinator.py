@@ -20,7 +20,14 @@ from sepconv_bench.run import sweep
 from sepconv_bench.run.describe import Progress, describe_ceilings, describe_cell
 from sepconv_bench.run.fleet import host as on_host
 from sepconv_bench.run.fleet.cluster import CELL, connected, offering, stops_held, unfit, workers_of
-from sepconv_bench.run.fleet.hosts import Host, introduced, refusal, refuse_other_versions, refuse_unlike
+from sepconv_bench.run.fleet.hosts import (
+    Host,
+    introduced,
+    refusal,
+    refuse_other_versions,
+    refuse_unlike,
+    refuse_untaken_by_a_host,
+)
 from sepconv_bench.run.fleet.records import CellDone, CellOrder, Order, decode, encode
 from sepconv_bench.run.machines import refuse_other_caches, refuse_other_machine
 from sepconv_bench.run.sweep import Settings
@@ -67,6 +74,7 @@ def measure(
         refuse_other_versions(hosts)
         if share:
             refuse_unlike(hosts)
+        refuse_untaken_by_a_host(hosts, settings.grid.shapes)
         with ExitStack() as stack:
             grids: dict[str, GridProgress] = {}
             for host in hosts[:1] if share else hosts:

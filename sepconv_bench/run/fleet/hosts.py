@@ -20,6 +20,7 @@ from sepconv_bench.run.fleet import host as on_host
 from sepconv_bench.run.fleet.cluster import CELL, first_line, workers_of
 from sepconv_bench.run.fleet.records import Introduction, decode
 from sepconv_bench.run.machines import differences
+from sepconv_bench.run.sweep import refuse_untaken
 
 _POLL_SECONDS = 1.0
 
@@ -90,6 +91,15 @@ def refuse_unlike(hosts: Sequence[Host]) -> None:
                 f"--share needs hosts that are alike: {first.name} has {what} {one}, {host.name} has {other};"
                 " --each measures the grid on every host"
             )
+
+
+def refuse_untaken_by_a_host(hosts: Sequence[Host], shapes: Sequence[ConvShape]) -> None:
+    """InputError where a host has no kernel that takes a dtype of the shapes."""
+    for host in hosts:
+        try:
+            refuse_untaken(shapes, host.kernels)
+        except InputError as error:
+            raise refusal(host.name, error) from error
 
 
 def refusal(name: str, error: Exception) -> InputError:
