@@ -26,6 +26,7 @@ from sepconv_bench.errors import ResultsError
 from sepconv_bench.measure.records import Estimate
 from sepconv_bench.model import attribution, theory
 from sepconv_bench.model.attribution import Factors, fixed_cost
+from sepconv_bench.model.declaration import Declaration
 from sepconv_bench.model.shapes import AXES, FIELDS, GENERAL, ConvShape
 from sepconv_bench.results.cell import Cell
 from sepconv_bench.results.fastest import fastest_pairs
@@ -319,6 +320,11 @@ def canonical(operator: str, shape: ConvShape) -> ConvShape:
     return shape
 
 
+def is_plain(kernel: Declaration, operator: str, device: str) -> bool:
+    """Whether it is a float32 kernel of an operator and a device, of any algorithm."""
+    return (kernel.operator, kernel.device, kernel.precision) == (operator, device, "float32")
+
+
 def fastest_times(cells: Sequence[Cell], operator: str, device: str) -> dict[ConvShape, Estimate]:
     """Seconds of the fastest float32 kernel of an operator by canonical shape, of the last cell that has it."""
     known = fastest_by_library(cells, operator, device)
@@ -331,8 +337,7 @@ def fastest_by_library(cells: Sequence[Cell], operator: str, device: str) -> dic
     for cell in cells:
         times: dict[str, Estimate] = {}
         for name, time in sorted(cell.times.items(), key=lambda item: item[1].value):
-            one = cell.declared[name]
-            if (one.operator, one.device, one.precision) == (operator, device, "float32"):
+            if is_plain(one := cell.declared[name], operator, device):
                 times.setdefault(one.library, time)
         if times:
             found[canonical(operator, cell.shape)] = times

@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from sepconv_bench.predict.advice import LEAST_SAVING, Total
+from sepconv_bench.predict.knowledge import DIRECT
 from sepconv_bench.predict.prediction import Accuracy
 from sepconv_bench.report.plain import in_markdown
 from sepconv_bench.report.predicted import describe_accuracy
@@ -85,7 +86,7 @@ def shown(table: pd.DataFrame) -> TextTable:
         frame["peer"] = list(rows.peer)
     frame["separable ms"] = [_ms(one.separable_s) if one.operator in _REPLACED else "" for one in _each(rows)]
     frame["gain"] = [_gain(one) if one.operator in _REPLACED else "" for one in _each(rows)]
-    if (rows.gain_over[rows.operator.isin(_REPLACED)] != "").any():
+    if (~rows.gain_over[rows.operator.isin(_REPLACED)].isin(["", DIRECT])).any():
         frame["gain over"] = [one.gain_over if one.operator in _REPLACED else "" for one in _each(rows)]
     frame["promised"] = [f"{one.promised:.1f}x" if one.operator in _REPLACED else "" for one in _each(rows)]
     frame["share of time"] = [f"{share:.1%}" if share == share else "" for share in rows.share]
@@ -136,14 +137,19 @@ def how_to_read(scan: Scan) -> list[str]:
     if (scan.table.ours_s.notna() | scan.table.peer_s.notna()).any():
         lines.append(
             "ours, peer: our fastest kernel and the fastest other library on the layer as it is, where it was measured. gain"
-            " over: whose standard kernel the gain is counted from, the fastest that does every multiplication; Winograd's does"
-            " fewer, and may be the one that now is of."
+            " over: whose kernel the gain is counted from, which is the one of now; by Winograd's algorithm, where that was"
+            " measured and is the fastest."
         )
     if scan.accuracy is None:
         return [*lines, f"All times are measured ({scan.folder})."]
     if (beyond := scan.table[scan.table.basis.str.contains("beyond")]).size:
         sizes = " ".join(dict.fromkeys(" ".join(basis.partition(": ")[2] for basis in beyond.basis).split()))
         lines.append(f"{_BEYOND} beyond the sizes that were measured ({sizes}): believe it less.")
+    if (scan.table.gain_over == DIRECT).any():
+        lines.append(
+            "A standard layer is predicted by direct kernels, which do every multiplication. Winograd's algorithm does fewer:"
+            " where it is faster here, now and the gain are less than predicted. `--measure` tells."
+        )
     return [*lines, f"Predicted {describe_accuracy(scan.accuracy)} ({scan.folder}). `--measure` measures instead."]
 
 
