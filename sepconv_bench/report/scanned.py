@@ -128,9 +128,11 @@ def verdict(table: pd.DataFrame, total: Total) -> list[str]:
 def how_to_read(scan: Scan) -> list[str]:
     """What the columns mean, and how far to believe them."""
     lines = [
+        "A standard convolution sums over its window and all channels at once. A separable one does it in two: depthwise, the"
+        " window of each channel by itself, then pointwise, 1 x 1 over all channels. map: the output's height x width.",
         "now: the fastest kernel known on this machine (ours or another library's), in float32, each layer by itself. gain: how"
-        " many times as fast a depthwise and a pointwise one in its place would be, with an interval; promised: by their"
-        f" multiply-adds. yes: it surely gains, and saves {LEAST_SAVING:.0%} of the time or more; unclear: it may as well lose."
+        " many times as fast a separable one in its place would be, with an interval; promised: by their multiply-adds alone."
+        f" yes: it surely gains, and saves {LEAST_SAVING:.0%} of the time or more; unclear: it may as well lose.",
     ]
     if scan.total.now_s == 0:
         return []
@@ -138,7 +140,7 @@ def how_to_read(scan: Scan) -> list[str]:
         lines.append(
             "ours, peer: our fastest kernel and the fastest other library on the layer as it is, where it was measured. gain"
             " over: whose kernel the gain is counted from, which is the one of now; by Winograd's algorithm, where that was"
-            " measured and is the fastest."
+            " measured and is the fastest; direct, where now is predicted."
         )
     if scan.accuracy is None:
         return [*lines, f"All times are measured ({scan.folder})."]
