@@ -63,6 +63,24 @@ def test_shapes_that_were_held_out_are_hit(model):
     assert 0.8 <= model.accuracy.covered <= 1
 
 
+def test_a_vector_that_is_filled_in_part_takes_as_long():
+    """The made-up machine computes channels by eights: 9 take as long as 16, though no cell has 9."""
+
+    def filled(side: str, shape: ConvShape) -> float:
+        whole = replace(shape, N=-(-shape.N // 8) * 8)
+        return law(side, whole)
+
+    shapes = [ConvShape(3, m, n, size) for m in (16, 64) for n in (8, 12, 16, 20, 24, 28, 40, 44) for size in (10, 20)]
+    cells = [
+        Cell(made.measured(one, {made.declared(f"cpu.{side}.made"): filled(side, one) for side in LAUNCH}), made.run())
+        for one in shapes
+    ]
+    asked = [ConvShape(3, 32, n, 14) for n in (9, 10, 17, 18, 33)]
+    told = Model(cells).predict(asked)
+    right = np.array([filled("standard", shape) for shape in asked])
+    np.testing.assert_allclose(told.standard_s, right, rtol=0.1)
+
+
 def test_a_tiny_layer_still_costs_a_launch(model):
     told = model.predict([ConvShape(1, 1, 1, 1)]).iloc[0]
     assert told.outside.split() == ["M", "N", "D_G"]

@@ -12,11 +12,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import architectures
+import made
 import matplotlib.pyplot as plt
 import msgspec
 import pandas as pd
 import pytest
 from markupsafe import escape
+from msgspec.structs import replace
 from torch import nn
 
 import sepconv_bench as sb
@@ -32,7 +34,11 @@ from sepconv_bench.predict.advice import Case, advise
 from sepconv_bench.predict.knowledge import Knowledge, Sides, Value
 from sepconv_bench.predict.prediction import Model
 from sepconv_bench.results import columns, store
+<<<<<<< HEAD
 from sepconv_bench.results.cell import Cell
+=======
+from sepconv_bench.results.records import CellMeasured
+>>>>>>> scan
 
 ROOT = Path(__file__).parents[1]
 
@@ -106,7 +112,50 @@ def test_both_libraries_times_are_of_measured_layers_alone(resnet, committed):
     assert row.gain_over == standard.library.iloc[0]
     assert "gain over" in str(found)
     predicted = table[~table.index.isin(known.index)]
-    assert (predicted[["peer", "gain_over"]] == "").all(axis=None)
+    assert (predicted.peer == "").all()
+    assert set(predicted[predicted.gain.notna()].gain_over) == {"direct"}
+
+
+def cell_of(shape: ConvShape, **milliseconds: float) -> CellMeasured:
+    """Kernels of ours that took so long, by operator; `winograd` is standard, too."""
+    kernels = {name: made.declared(f"cpu.{name}.tiled") for name in ("standard", "separable")}
+    kernels["winograd"] = replace(made.declared("cpu.standard.winograd-4x4"), algorithm="winograd")
+    return made.measured(shape, {kernels[name]: time / 1e3 for name, time in milliseconds.items()})
+
+
+@pytest.mark.parametrize("apart", [False, True])
+def test_a_gain_is_over_the_kernel_that_now_is_of(tmp_path, apart):
+    """Direct 8 ms, Winograd's 2, separable 1: to replace it gains 2 times; also where Winograd's was timed apart."""
+    shape = ConvShape(3, 64, 64, 28)
+    cells = [cell_of(shape, standard=8, winograd=2, separable=1)]
+    if apart:
+        cells = [cell_of(shape, standard=8, separable=1), cell_of(shape, winograd=2)]
+    with store.create(tmp_path) as results:
+        for cell in cells:
+            names = [outcome.kernel.name for outcome in cell.outcomes]
+            results.add_cell(results.add_run(made.MACHINE, made.settings(names), made.CEILINGS), cell)
+    found = sb.scan(nn.Sequential(nn.Conv2d(64, 64, 3)), (1, 64, 30, 30), tmp_path)
+    (row,) = found.table.itertuples()
+    assert (row.now_s, row.standard_s, row.separable_s) == pytest.approx((2e-3, 2e-3, 1e-3))
+    assert (row.gain, row.gain_lo, row.gain_hi) == pytest.approx((2, 2, 2))
+    assert row.gain_over == "ours, Winograd"
+    assert row.reason == "saves 50% of the time"
+    assert found.total.replaced_s == pytest.approx(1e-3), "what the separable one takes"
+    assert "2.00 ms now, and would take 1.00 ms with those replaced: 2.00x as fast" in str(found)
+    with store.open_results(tmp_path) as results:
+        (sides,) = Knowledge(results.cells()).sides([shape])
+    assert sides.speedup.value == pytest.approx(8), "the promise counts every multiplication, and explain holds it against that"
+
+
+def test_what_winograd_gains_is_no_gain_of_separable(tmp_path):
+    with store.create(tmp_path) as results:
+        run = results.add_run(made.MACHINE, made.settings(["cpu.standard.tiled"]), made.CEILINGS)
+        results.add_cell(run, cell_of(ConvShape(3, 64, 64, 28), standard=8, winograd=0.9, separable=1))
+    found = sb.scan(nn.Sequential(nn.Conv2d(64, 64, 3)), (1, 64, 30, 30), tmp_path)
+    (row,) = found.table.itertuples()
+    assert (row.worth_replacing, row.gain) == ("no", pytest.approx(0.9))
+    assert row.reason == "the standard one is by Winograd's algorithm, which multiplies less"
+    assert found.total.replaced_s == found.total.now_s
 
 
 def test_layers_stand_in_the_models_order(resnet):

@@ -159,7 +159,7 @@ def _known(entries: Sequence[Entry], knowledge: Knowledge) -> dict[int, _Known]:
         libraries |= dict(zip(which, knowledge.libraries(operator, shapes(which)), strict=True))
     paired = [place for place in places.get("depthwise", []) if entries[place].pair]
     compared = [*places.get("standard", []), *paired]
-    sides = dict(zip(compared, knowledge.sides(shapes(compared)), strict=True)) if compared else {}
+    sides = dict(zip(compared, knowledge.gains(shapes(compared)), strict=True)) if compared else {}
     then = dict(zip(paired, knowledge.times("pointwise", shapes(paired)), strict=True)) if paired else {}
     return {place: _Known(entries[place], now[place], libraries[place], sides.get(place), then.get(place)) for place in now}
 

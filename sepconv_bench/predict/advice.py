@@ -63,6 +63,8 @@ def _why_little(case: Case) -> str:
         return f"memory-bound: even perfect kernels would gain {case.perfect:.1f}x"
     if case.launch_share >= _LAUNCH:
         return f"too small: {case.launch_share:.0%} of a separable launch is the launching"
+    if case.sides.winograd:
+        return "the standard one is by Winograd's algorithm, which multiplies less"
     return "slower here: the separable kernels are further from perfect ones than the standard one is"
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -11,12 +11,24 @@ import numpy as np
 import pandas as pd
 
 from sepconv_bench.errors import ResultsError
+from sepconv_bench.measure.records import Estimate
 from sepconv_bench.model.attribution import fixed_cost
+from sepconv_bench.model.declaration import Declaration
 from sepconv_bench.model.shapes import ConvShape
 from sepconv_bench.model.theory import roofline_time
-from sepconv_bench.predict.prediction import Accuracy, Model, canonical, fastest_by_library, fastest_times, machine_roofs
+from sepconv_bench.predict.prediction import (
+    Accuracy,
+    Model,
+    canonical,
+    fastest_by_library,
+    fastest_times,
+    is_plain,
+    machine_roofs,
+)
 from sepconv_bench.results.cell import Cell, Roofs
 from sepconv_bench.results.fastest import fastest_pairs
+
+DIRECT = "direct"  # what a prediction is over: whose kernel it would be is not known, but it does every multiplication
 
 
 @dataclass(frozen=True)
@@ -33,13 +45,14 @@ class Value:
 
 @dataclass(frozen=True)
 class Sides:
-    """Seconds of the fastest standard and separable kernel of a shape, and the speedup from the one to the other; `over` is the
-    library of the standard one, empty where it is predicted."""
+    """Seconds of a standard kernel of a shape and of the fastest separable one, and the speedup from the one to the other;
+    `over` is whose the standard one is, and `winograd` whether it is by that algorithm."""
 
     standard: float
     separable: float
     speedup: Value
-    over: str = ""
+    over: str = DIRECT
+    winograd: bool = False
 
 
 class Knowledge:
@@ -97,19 +110,54 @@ class Knowledge:
         return [{library: time.value for library, time in times.items()} for times in found]
 
     def sides(self, shapes: Sequence[ConvShape]) -> list[Sides]:
-        """Standard beside separable, a value a shape."""
+        """Standard beside separable, a value a shape; of the standard kernels the fastest that does every multiplication, which
+        is what theory counts."""
         missing = [shape for shape in dict.fromkeys(shapes) if shape not in self._pairs]
         found: dict[ConvShape, Sides] = {}
         for shape in set(shapes) & self._pairs.keys():
             compared = self._pairs[shape]
-            ratio = compared.ratio
-            speedup = Value(1 / ratio.value, 1 / ratio.hi, 1 / ratio.lo if ratio.lo else np.inf, measured=True)
-            found[shape] = Sides(*compared.seconds, speedup, compared.cell.declared[compared.pair.standard].library)
+            library = compared.cell.declared[compared.pair.standard].library
+            found[shape] = Sides(*compared.seconds, _speedup(compared.ratio), library)
         if missing:
             for shape, row in zip(missing, _each(self.model.predict(missing)), strict=True):
                 speedup = Value(row.speedup, row.speedup_lo, row.speedup_hi, outside=row.outside)
                 found[shape] = Sides(row.standard_s, row.separable_s, speedup)
         return [found[shape] for shape in shapes]
+
+    def gains(self, shapes: Sequence[ConvShape]) -> list[Sides]:
+        """As `sides`, but of the standard kernel that a user would run, which is the one of `times`: Winograd's, where it was
+        measured and is the fastest. So a gain leads from `times` to the separable kernel."""
+        known = zip(shapes, self.sides(shapes), self.times("standard", shapes), strict=True)
+        return [self._gain(shape, sides, now) for shape, sides, now in known]
+
+    def _gain(self, shape: ConvShape, sides: Sides, now: Value) -> Sides:
+        if shape not in self._standard:
+            return sides
+        cell, standard = self._standard[shape]
+        pair = self._pairs.get(shape)
+        if pair is not None and pair.cell is cell:
+            gain = _speedup(cell.ratio(pair.pair.separable, standard.name))
+        else:  # timed apart
+            gain, scale = sides.speedup, now.value / sides.standard
+            gain = replace(gain, value=gain.value * scale, lo=gain.lo * scale, hi=gain.hi * scale)
+        winograd = standard.algorithm == "winograd"
+        return Sides(now.value, sides.separable, gain, standard.library + ", Winograd" * winograd, winograd)
+
+    @cached_property
+    def _standard(self) -> dict[ConvShape, tuple[Cell, Declaration]]:
+        """The kernels of `times("standard")`, each with its cell."""
+        found = {}
+        for cell in self._cells:
+            kernels = (cell.declared[name] for name in sorted(cell.times, key=lambda name: cell.times[name].value))
+            fastest = next((one for one in kernels if is_plain(one, "standard", self.device)), None)
+            if fastest is not None:
+                found[cell.shape] = cell, fastest
+        return found
+
+
+def _speedup(ratio: Estimate) -> Value:
+    """Of T_separable / T_standard, measured."""
+    return Value(1 / ratio.value, 1 / ratio.hi, 1 / ratio.lo if ratio.lo else np.inf, measured=True)
 
 
 def _each(rows: pd.DataFrame) -> Iterator[Any]:

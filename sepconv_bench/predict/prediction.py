@@ -2,8 +2,8 @@
 
 The time of the fastest kernel of an operator is T = (t + T_roofline) exp(g): t what a launch costs in any case
 (`attribution.fixed_cost`), T_roofline the time of a perfect kernel, and g, how far the kernels here are from one, a Gaussian
-process over the logarithms of the sizes and of T_roofline (Rasmussen & Williams, Gaussian Processes for Machine Learning,
-2006, chapter 2).
+process over the logarithms of the sizes, of how far vectors of channels are filled, and of T_roofline (Rasmussen & Williams,
+Gaussian Processes for Machine Learning, 2006, chapter 2).
 
 Such a process is too sure of itself on few cells. Its intervals are stretched until, in cross-validation, they hold the
 measured values as often as they say (Papadopoulos, Vovk & Gammerman, JAIR 40, 2011: conformal, normalised).
@@ -26,6 +26,7 @@ from sepconv_bench.errors import ResultsError
 from sepconv_bench.measure.records import Estimate
 from sepconv_bench.model import attribution, theory
 from sepconv_bench.model.attribution import Factors, fixed_cost
+from sepconv_bench.model.declaration import Declaration
 from sepconv_bench.model.shapes import AXES, FIELDS, GENERAL, ConvShape
 from sepconv_bench.results.cell import Cell
 from sepconv_bench.results.fastest import fastest_pairs
@@ -43,7 +44,11 @@ _DRAWS = 4000  # of the process, for the interval of a sum
 _SIDES = ("standard", "separable")
 _INPUTS = (*AXES, "dilation", "multiplier", "groups")  # padding costs a kernel of ours nothing
 _ONE_SIDED = ("D_K_w", "stride_w")
-_D_K, _N = _INPUTS.index("D_K"), _INPUTS.index("N")
+_D_K, _M, _N = (_INPUTS.index(name) for name in ("D_K", "M", "N"))
+_VECTOR = 8  # floats that any kernel here computes at once (AVX2), or a multiple of them
+_ROUNDING = 1e-9  # of sizes that are kept as logarithms
+_LENGTHS = (0.6, 30.0)  # of the process, in standard deviations of an input: few cells show nothing shorter
+_NOISE = (1e-2, 1.0)  # variance, as a share of that of g: no cell is known to less than a percent or two
 
 
 @dataclass(frozen=True)
@@ -72,7 +77,9 @@ class _Measured:
         return _Measured(self.sizes[chosen], roofs, seconds)
 
     def inputs(self, side: str) -> np.ndarray:
-        return np.column_stack([self.sizes, np.log(self.roofs[side])])
+        channels = 2.0 ** self.sizes[:, [_M] if side == "depthwise" else [_M, _N]]
+        vectors = np.ceil(channels / _VECTOR - _ROUNDING)  # one that is filled in part takes as long
+        return np.column_stack([self.sizes, np.log2(vectors * _VECTOR / channels), np.log(self.roofs[side])])
 
 
 class Model:
@@ -237,8 +244,8 @@ class _Process:
         self._varies = np.ptp(inputs, axis=0) > 0
         self._centre, self._scale = inputs.mean(axis=0), inputs.std(axis=0)
         self.fixed = fixed_cost(measured.seconds[side].tolist(), measured.roofs[side].tolist())
-        smooth = ConstantKernel(1.0, (1e-2, 1e2)) * RBF(np.full(int(self._varies.sum()), 2.0), (0.3, 30.0))
-        kernel = smooth + WhiteKernel(0.05, (1e-4, 1.0))
+        smooth = ConstantKernel(1.0, (1e-2, 1e2)) * RBF(np.full(int(self._varies.sum()), 2.0), _LENGTHS)
+        kernel = smooth + WhiteKernel(0.05, _NOISE)
         if like is not None and like.kernel_.get_params()["k1__k2__length_scale"].shape == (self._varies.sum(),):
             kernel = like.kernel_
         self.regressor = GaussianProcessRegressor(kernel, normalize_y=True)
@@ -319,6 +326,11 @@ def canonical(operator: str, shape: ConvShape) -> ConvShape:
     return shape
 
 
+def is_plain(kernel: Declaration, operator: str, device: str) -> bool:
+    """Whether it is a float32 kernel of an operator and a device, of any algorithm."""
+    return (kernel.operator, kernel.device, kernel.precision) == (operator, device, "float32")
+
+
 def fastest_times(cells: Sequence[Cell], operator: str, device: str) -> dict[ConvShape, Estimate]:
     """Seconds of an operator's fastest kernel in float32 by canonical shape, of the last cell that has it."""
     known = fastest_by_library(cells, operator, device)
@@ -331,8 +343,12 @@ def fastest_by_library(cells: Sequence[Cell], operator: str, device: str) -> dic
     for cell in cells:
         times: dict[str, Estimate] = {}
         for name, time in sorted(cell.times.items(), key=lambda item: item[1].value):
+<<<<<<< HEAD
             one = cell.declared[name]
             if (one.operator, one.device, cell.shape.dtype) == (operator, device, "f32"):
+=======
+            if is_plain(one := cell.declared[name], operator, device):
+>>>>>>> scan
                 times.setdefault(one.library, time)
         if times:
             found[canonical(operator, cell.shape)] = times

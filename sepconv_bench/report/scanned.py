@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from sepconv_bench.predict.advice import LEAST_SAVING, Total
+from sepconv_bench.predict.knowledge import DIRECT
 from sepconv_bench.predict.prediction import Accuracy
 from sepconv_bench.report.plain import in_markdown
 from sepconv_bench.report.predicted import describe_accuracy
@@ -85,7 +86,7 @@ def shown(table: pd.DataFrame) -> TextTable:
         frame["peer"] = list(rows.peer)
     frame["separable ms"] = [_ms(one.separable_s) if one.operator in _REPLACED else "" for one in _each(rows)]
     frame["gain"] = [_gain(one) if one.operator in _REPLACED else "" for one in _each(rows)]
-    if (rows.gain_over[rows.operator.isin(_REPLACED)] != "").any():
+    if (~rows.gain_over[rows.operator.isin(_REPLACED)].isin(["", DIRECT])).any():
         frame["gain over"] = [one.gain_over if one.operator in _REPLACED else "" for one in _each(rows)]
     frame["promised"] = [f"{one.promised:.1f}x" if one.operator in _REPLACED else "" for one in _each(rows)]
     frame["share of time"] = [f"{share:.1%}" if share == share else "" for share in rows.share]
@@ -127,23 +128,30 @@ def verdict(table: pd.DataFrame, total: Total) -> list[str]:
 def how_to_read(scan: Scan) -> list[str]:
     """What the columns mean, and how far to believe them."""
     lines = [
+        "A standard convolution sums over its window and all channels at once. A separable one does it in two: depthwise, the"
+        " window of each channel by itself, then pointwise, 1 x 1 over all channels. map: the output's height x width.",
         "now: the fastest kernel known on this machine (ours or another library's), in float32, each layer by itself. gain: how"
-        " many times as fast a depthwise and a pointwise one in its place would be, with an interval; promised: by their"
-        f" multiply-adds. yes: it surely gains, and saves {LEAST_SAVING:.0%} of the time or more; unclear: it may as well lose."
+        " many times as fast a separable one in its place would be, with an interval; promised: by their multiply-adds alone."
+        f" yes: it surely gains, and saves {LEAST_SAVING:.0%} of the time or more; unclear: it may as well lose.",
     ]
     if scan.total.now_s == 0:
         return []
     if (scan.table.ours_s.notna() | scan.table.peer_s.notna()).any():
         lines.append(
             "ours, peer: our fastest kernel and the fastest other library on the layer as it is, where it was measured. gain"
-            " over: whose standard kernel the gain is counted from, the fastest that does every multiplication; Winograd's does"
-            " fewer, and may be the one that now is of."
+            " over: whose kernel the gain is counted from, which is the one of now; by Winograd's algorithm, where that was"
+            " measured and is the fastest; direct, where now is predicted."
         )
     if scan.accuracy is None:
         return [*lines, f"All times are measured ({scan.folder})."]
     if (beyond := scan.table[scan.table.basis.str.contains("beyond")]).size:
         sizes = " ".join(dict.fromkeys(" ".join(basis.partition(": ")[2] for basis in beyond.basis).split()))
         lines.append(f"{_BEYOND} beyond the sizes that were measured ({sizes}): believe it less.")
+    if (scan.table.gain_over == DIRECT).any():
+        lines.append(
+            "A standard layer is predicted by direct kernels, which do every multiplication. Winograd's algorithm does fewer:"
+            " where it is faster here, now and the gain are less than predicted. `--measure` tells."
+        )
     return [*lines, f"Predicted {describe_accuracy(scan.accuracy)} ({scan.folder}). `--measure` measures instead."]
 
 

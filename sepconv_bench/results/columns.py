@@ -348,8 +348,8 @@ SCAN = Table(
         times("gain_hi", "upper end of its interval"),
         text(
             "gain_over",
-            "whose standard kernel the gain is counted from, ours, user or the library: the fastest that multiplies as often as"
-            " theory counts (Winograd's does not); empty where it is predicted",
+            "whose standard kernel the gain is counted from, which is the fastest: ours, user or the library, and whether by"
+            " Winograd's algorithm; direct where it is predicted, of kernels that do every multiplication",
         ),
         times("promised", "what the multiply-adds promise, 1 / (1/N + 1/D_K^2)"),
         share("share", "share of all the model's convolutions' time, of all that are alike"),
