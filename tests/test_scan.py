@@ -34,11 +34,8 @@ from sepconv_bench.predict.advice import Case, advise
 from sepconv_bench.predict.knowledge import Knowledge, Sides, Value
 from sepconv_bench.predict.prediction import Model
 from sepconv_bench.results import columns, store
-<<<<<<< HEAD
 from sepconv_bench.results.cell import Cell
-=======
 from sepconv_bench.results.records import CellMeasured
->>>>>>> scan
 
 ROOT = Path(__file__).parents[1]
 

@@ -149,7 +149,7 @@ class Knowledge:
         found = {}
         for cell in self._cells:
             kernels = (cell.declared[name] for name in sorted(cell.times, key=lambda name: cell.times[name].value))
-            fastest = next((one for one in kernels if is_plain(one, "standard", self.device)), None)
+            fastest = next((one for one in kernels if is_plain(one, cell.shape, "standard", self.device)), None)
             if fastest is not None:
                 found[cell.shape] = cell, fastest
         return found

@@ -326,9 +326,9 @@ def canonical(operator: str, shape: ConvShape) -> ConvShape:
     return shape
 
 
-def is_plain(kernel: Declaration, operator: str, device: str) -> bool:
-    """Whether it is a float32 kernel of an operator and a device, of any algorithm."""
-    return (kernel.operator, kernel.device, kernel.precision) == (operator, device, "float32")
+def is_plain(kernel: Declaration, shape: ConvShape, operator: str, device: str) -> bool:
+    """Whether a kernel that was timed on a shape is of an operator and a device, of any algorithm, and the shape of float32."""
+    return (kernel.operator, kernel.device, shape.dtype) == (operator, device, "f32")
 
 
 def fastest_times(cells: Sequence[Cell], operator: str, device: str) -> dict[ConvShape, Estimate]:
@@ -343,12 +343,7 @@ def fastest_by_library(cells: Sequence[Cell], operator: str, device: str) -> dic
     for cell in cells:
         times: dict[str, Estimate] = {}
         for name, time in sorted(cell.times.items(), key=lambda item: item[1].value):
-<<<<<<< HEAD
-            one = cell.declared[name]
-            if (one.operator, one.device, cell.shape.dtype) == (operator, device, "f32"):
-=======
-            if is_plain(one := cell.declared[name], operator, device):
->>>>>>> scan
+            if is_plain(one := cell.declared[name], cell.shape, operator, device):
                 times.setdefault(one.library, time)
         if times:
             found[canonical(operator, cell.shape)] = times
