@@ -1,8 +1,7 @@
 """Numbers of two and of four bytes: sixteen bytes of them at a time, from memory into float32 and back.
 
 Sums are float32 whatever is stored, so a number is widened when it is read and rounded to the nearest when it is written.
-Arrays
-hold float32, float16, or the bits of a bf16 as uint16; a thread sees their bytes alone.
+Arrays hold float32, float16, or the bits of a bf16 as uint16; a thread sees their bytes alone.
 """
 
 from __future__ import annotations
@@ -81,8 +80,7 @@ if SIMULATED:
 
     def float_loader(dtype: str, count: int) -> Callable:
         """`load(array, index, left)`: so many numbers, one at a time, as a tuple of float32: those from number `left` on
-        are 0, and
-        not read."""
+        are 0, and not read."""
 
         def load(array, index, left):
             wanted = min(int(left), count)
