@@ -1,11 +1,12 @@
 # `make run` measures this machine into results/ and draws the report, `make report-commit` puts that into reports/; `make test` runs
 # every check, `make test-all` with every parameter; `make docs` builds the documentation; `make asv` follows the last commit and
-# writes asv's pages; `make gpu` checks, tunes and measures the CUDA kernels where there is a GPU. All do their own set-up.
+# writes asv's pages; `make gpu` checks, tunes and measures the CUDA kernels where there is a GPU, `make gpu-report` measures what says
+# most about them in a quarter of an hour. All do their own set-up.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: run report-commit test test-all lint types imports pytest docs asv gpu clean
+.PHONY: run report-commit test test-all lint types imports pytest docs asv gpu gpu-report clean
 
 run: $(VENV)/.installed
 	$(BIN)/sepconv-bench run
@@ -58,13 +59,24 @@ asv: $(VENV)/.installed-dev
 
 # CUDA=cuda12 where the driver is older than CUDA 13.
 CUDA ?= cuda13
-gpu: $(VENV)/.installed-dev
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[$(CUDA)]'
+gpu: $(VENV)/.installed-gpu
 	$(BIN)/sepconv-bench machine --device cuda
 	$(BIN)/pytest -m gpu
 	$(BIN)/python experiments/cuda_tiles.py
 	$(BIN)/sepconv-bench run --device cuda --grid gpu
 	$(BIN)/sepconv-bench mobilenet --device cuda
+
+# In so many seconds, on a GPU that is lent: the shapes of the headline first, in three dtypes, then what there is time for. The
+# report is drawn when the time is over; another `make gpu-report` goes on where this one stopped.
+GPU_SECONDS ?= 780
+GPU_RESULTS ?= results/gpu-report
+GPU_KERNELS := cuda.*.tiled,cuda.*.fused,cuda.*.tensor,cuda.*.torch
+GPU_RUN := $(BIN)/sepconv-bench run --device cuda --dtype f32,tf32,bf16 --kernels '$(GPU_KERNELS)' --resume --output $(GPU_RESULTS)
+gpu-report: $(VENV)/.installed-gpu
+	-timeout --signal INT --kill-after 60 $(GPU_SECONDS) sh -c "\
+	$(GPU_RUN) --M 64 --N 128 --D_G 56,112 --batch 8,32 --time-limit 5 && \
+	$(GPU_RUN) --grid gpu --time-limit 3"
+	@test -e $(GPU_RESULTS)/report.md && echo 'now read $(GPU_RESULTS)/report.md'
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "sepconv-bench needs Python >= 3.11; $(PYTHON) is older (make PYTHON=python3.12 ...)" >&2; exit 2; }
@@ -78,6 +90,10 @@ $(VENV)/.installed: $(BIN)/python pyproject.toml constraints.txt
 $(VENV)/.installed-dev: $(BIN)/python pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt --editable '.[dev]'
 	touch $@ $(VENV)/.installed
+
+$(VENV)/.installed-gpu: $(VENV)/.installed-dev
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[$(CUDA)]'
+	touch $@
 
 $(VENV)/.installed-docs: $(BIN)/python pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt --editable '.[docs]'

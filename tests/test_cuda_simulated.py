@@ -43,7 +43,7 @@ else:
     from sepconv_bench.kernels.cuda.elements import narrowed, widened
     from sepconv_bench.kernels.cuda.tensor_core import COLUMNS, DEPTH_WORDS, ROWS, A_row, B_row
     from sepconv_bench.kernels.cuda.tensor_tile import TensorTile
-    from sepconv_bench.kernels.cuda.tiles import STRIPS
+    from sepconv_bench.kernels.cuda.tiles import NARROW_STRIPS, STRIPS
     from sepconv_bench.model.networks import WHOLE, Layer
     from sepconv_bench.model.operators import POINTWISE, SEPARABLE, STANDARD
     from sepconv_bench.model.rounding import rounded
@@ -64,10 +64,10 @@ else:
     def in_its_dtype(name: str, shape: ConvShape) -> ConvShape:
         return replace(shape, dtype=get_kernel(name).declaration.dtypes[0])
 
-    def error(name: str, problem: Problem) -> float:
-        """On the problem's numbers as the kernel's first dtype has them."""
+    def error(name: str, problem: Problem, dtype: str | None = None) -> float:
+        """On the problem's numbers as a dtype has them, the kernel's first if none is named."""
         kernel = get_kernel(name)
-        dtype = kernel.declaration.dtypes[0]
+        dtype = dtype or kernel.declaration.dtypes[0]
         F, *weights = (rounded(array, dtype) for array in (problem.F, *problem.weights))
         problem = replace(problem, shape=replace(problem.shape, dtype=dtype), F=F, weights=tuple(weights))
         kernel.unpack(kernel.bind(problem)(), problem.G)
@@ -96,6 +96,16 @@ else:
         monkeypatch.setattr(rungs, "choose_strip", lambda *sizes: strip)
         for shape in (ConvShape(3, 8, 8, 5, stride=2, batch=2), ConvShape(3, 3, 3, 9), ConvShape(4, 4, 4, 5, stride=3)):
             assert error("cuda.depthwise.tiled", Problem.draw("depthwise", shape, np.random.default_rng(2))) <= 1
+
+    @pytest.mark.sampled(3)
+    @pytest.mark.parametrize("strip", NARROW_STRIPS, ids=str)
+    @pytest.mark.parametrize("dtype", ["tf32", "bf16", "fp16"])
+    def test_every_strip_of_another_dtype(dtype, strip, monkeypatch):
+        """In vectors of eight channels, in a rest of them, and in a window whose weights do not stay."""
+        monkeypatch.setattr(rungs, "choose_strip", lambda *sizes: strip)
+        for shape in (ConvShape(3, 16, 1, 3, stride=2, batch=2), ConvShape(3, 12, 1, 3), ConvShape(4, 8, 1, 5)):
+            problem = Problem.draw("depthwise", replace(shape, dtype=dtype), np.random.default_rng(2))
+            assert error("cuda.depthwise.tiled", problem, dtype) <= 1
 
     def test_a_lane_holds_what_the_ptx_isa_says():
         """Every element of a matrix is one lane's; lane 5 is the second of the second group of four."""

@@ -7,6 +7,7 @@ import doctest
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from functools import cache
@@ -57,8 +58,7 @@ TODAYS = [page for page in PAGES if page.name != "CHANGELOG.md" and page.parent.
 SHOWN = [(page.name, line) for page in TODAYS for line in commands(page)]
 
 
-@pytest.mark.parametrize(("page", "command"), SHOWN)
-def test_every_command_that_is_shown_is_understood(page, command):
+def assert_understood(page: str, command: str) -> None:
     _, *words = shlex.split(command.replace("--table NAME", "--table ratios"))
     if not words or words == ["-h"]:
         return
@@ -69,6 +69,21 @@ def test_every_command_that_is_shown_is_understood(page, command):
         pass  # --help
     except click.ClickException as error:
         raise AssertionError(f"{page} shows {command!r}: {error.format_message()}") from error
+
+
+@pytest.mark.parametrize(("page", "command"), SHOWN)
+def test_every_command_that_is_shown_is_understood(page, command):
+    assert_understood(page, command)
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
+def test_the_makefile_measures_a_gpu_with_options_that_there_are():
+    told = subprocess.run(["make", "--dry-run", "gpu-report"], cwd=ROOT, capture_output=True, text=True, check=True)
+    runs = re.findall(r"/(sepconv-bench [^\n&\"]+)", told.stdout)
+    assert len(runs) == 2
+    for command in runs:
+        assert_understood("Makefile", command)
+        assert "--resume --output results/gpu-report" in command
 
 
 def test_commands_are_found():

@@ -1,8 +1,7 @@
 """Numbers of two and of four bytes: sixteen bytes of them at a time, from memory into float32 and back.
 
 Sums are float32 whatever is stored, so a number is widened when it is read and rounded to the nearest when it is written.
-Arrays
-hold float32, float16, or the bits of a bf16 as uint16; a thread sees their bytes alone.
+Arrays hold float32, float16, or the bits of a bf16 as uint16; a thread sees their bytes alone.
 """
 
 from __future__ import annotations
@@ -81,8 +80,7 @@ if SIMULATED:
 
     def float_loader(dtype: str, count: int) -> Callable:
         """`load(array, index, left)`: so many numbers, one at a time, as a tuple of float32: those from number `left` on
-        are 0, and
-        not read."""
+        are 0, and not read."""
 
         def load(array, index, left):
             wanted = min(int(left), count)
@@ -99,6 +97,40 @@ if SIMULATED:
             assert index % count == 0
             for n in range(count):
                 array[index + n] = narrowed(np.array([floats[n]] * 2, np.float32), dtype).view(array.dtype)[0]
+
+        return store
+
+    def block_loader(rows: int, columns: int, channels: int, dtype: str) -> Callable:
+        """`load(array, first, last_row, row_step, column_step)`: rows x columns x channels numbers as one tuple of float32.
+
+        Rows after `last_row` repeat it. As many channels as 16 bytes hold are one load, one channel is a number; there is
+        nothing in between.
+        """
+        chunks, floats, load_one = channels == elements(dtype), floats_of(dtype), float_loader(dtype, 1)
+
+        def load(array, first, last_row, row_step, column_step):
+            read: tuple = ()
+            for row in range(rows):
+                for column in range(columns):
+                    at = first + min(row, last_row) * row_step + column * column_step
+                    read += floats(load_words(array, at)) if chunks else load_one(array, at, 1)
+            return read
+
+        return load
+
+    def row_storer(columns: int, channels: int, first: int, dtype: str) -> Callable:
+        """`store(array, at, column_step, floats)`: columns x channels of them, from number `first` on, each rounded to the
+        nearest; channels as in `block_loader`."""
+        chunks, words, store_one = channels == elements(dtype), words_of(dtype), float_storer(dtype, 1)
+
+        def store(array, at, column_step, floats):
+            for column in range(columns):
+                begin, to = first + column * channels, at + column * column_step
+                part = floats[begin : begin + channels]
+                if chunks:
+                    store_words(array, to, words(part))
+                else:
+                    store_one(array, to, part)
 
         return store
 
@@ -128,23 +160,30 @@ else:
     def _word(number):
         return ir.Constant(_WORD, number)
 
+    def _load_chunk(builder, pointer):
+        chunk = builder.load(pointer)
+        chunk.align = CHUNK_BYTES
+        return [builder.extract_element(chunk, _word(n)) for n in range(WORDS)]
+
+    def _store_chunk(builder, words, pointer):
+        chunk = ir.Constant(_CHUNK, ir.Undefined)
+        for n, word in enumerate(words):
+            chunk = builder.insert_element(chunk, word, _word(n))
+        builder.store(chunk, pointer).align = CHUNK_BYTES
+
     @intrinsic
     def load_words(typingctx, array, index):
         def generate(context, builder, signature, args):
-            chunk = builder.load(_pointer(context, builder, signature, args, _CHUNK))
-            chunk.align = CHUNK_BYTES
-            lanes = [builder.extract_element(chunk, _word(n)) for n in range(WORDS)]
-            return context.make_tuple(builder, signature.return_type, lanes)
+            words = _load_chunk(builder, _pointer(context, builder, signature, args, _CHUNK))
+            return context.make_tuple(builder, signature.return_type, words)
 
         return types.UniTuple(types.uint32, WORDS)(array, index), generate
 
     @intrinsic
     def store_words(typingctx, array, index, words):
         def generate(context, builder, signature, args):
-            chunk = ir.Constant(_CHUNK, ir.Undefined)
-            for n, word in enumerate(cgutils.unpack_tuple(builder, args[2])):
-                chunk = builder.insert_element(chunk, word, _word(n))
-            builder.store(chunk, _pointer(context, builder, signature, args, _CHUNK)).align = CHUNK_BYTES
+            words = cgutils.unpack_tuple(builder, args[2])
+            _store_chunk(builder, words, _pointer(context, builder, signature, args, _CHUNK))
             return context.get_dummy_value()
 
         return types.void(array, index, words), generate
@@ -154,18 +193,26 @@ else:
             return builder.fpext(builder.bitcast(short, _HALF), _FLOAT)
         return builder.bitcast(builder.shl(builder.zext(short, _WORD), _word(16)), _FLOAT)
 
+    def _floats(builder, words, dtype):
+        """Those in words of 32 bits."""
+        if BYTES[dtype] == 4:
+            return [builder.bitcast(word, _FLOAT) for word in words]
+        halves = [half for word in words for half in (word, builder.lshr(word, _word(16)))]
+        return [_widen(builder, builder.trunc(half, _SHORT), dtype) for half in halves]
+
+    def _words(builder, floats, dtype):
+        """Words of 32 bits that hold these."""
+        if BYTES[dtype] == 4:
+            return [builder.bitcast(lane, _WORD) for lane in floats]
+        pairs = zip(floats[::2], floats[1::2], strict=True)
+        return [builder.call(_ROUND_PAIR[dtype], [upper, lower]) for lower, upper in pairs]
+
     @cache
     def floats_of(dtype: str) -> Callable:
         @intrinsic
         def floats(typingctx, words):
             def generate(context, builder, signature, args):
-                found = []
-                for word in cgutils.unpack_tuple(builder, args[0]):
-                    if BYTES[dtype] == 4:
-                        found.append(builder.bitcast(word, _FLOAT))
-                    else:
-                        halves = word, builder.lshr(word, _word(16))
-                        found += [_widen(builder, builder.trunc(half, _SHORT), dtype) for half in halves]
+                found = _floats(builder, cgutils.unpack_tuple(builder, args[0]), dtype)
                 return context.make_tuple(builder, signature.return_type, found)
 
             return types.UniTuple(types.float32, elements(dtype))(words), generate
@@ -177,12 +224,7 @@ else:
         @intrinsic
         def words(typingctx, floats):
             def generate(context, builder, signature, args):
-                lanes = cgutils.unpack_tuple(builder, args[0])
-                if BYTES[dtype] == 4:
-                    found = [builder.bitcast(lane, _WORD) for lane in lanes]
-                else:
-                    pairs = zip(lanes[::2], lanes[1::2], strict=True)
-                    found = [builder.call(_ROUND_PAIR[dtype], [upper, lower]) for lower, upper in pairs]
+                found = _words(builder, cgutils.unpack_tuple(builder, args[0]), dtype)
                 return context.make_tuple(builder, signature.return_type, found)
 
             return types.UniTuple(types.uint32, WORDS)(floats), generate
@@ -247,5 +289,70 @@ else:
                 return context.get_dummy_value()
 
             return types.void(array, index, floats), generate
+
+        return store
+
+    def _number(dtype):
+        return _FLOAT if BYTES[dtype] == 4 else _SHORT
+
+    def _places(builder, data, index, step, count, kind):
+        """Pointers to `count` of `kind`, `step` numbers apart; indices have 32 bits."""
+        for n in range(count):
+            at = builder.add(index, builder.mul(step, _word(n)))
+            yield builder.bitcast(builder.gep(data, [builder.zext(at, ir.IntType(64))]), ir.PointerType(kind))
+
+    def _start(context, builder, signature, args):
+        return make_array(signature.args[0])(context, builder, args[0]).data
+
+    @cache
+    def block_loader(rows: int, columns: int, channels: int, dtype: str) -> Callable:
+        chunks = channels == elements(dtype)
+        kind = _CHUNK if chunks else _number(dtype)
+
+        @intrinsic
+        def load(typingctx, array, first, last_row, row_step, column_step):
+            def generate(context, builder, signature, args):
+                data = _start(context, builder, signature, args)
+                at, last, row_by, by = (context.cast(builder, args[n], signature.args[n], types.uint32) for n in range(1, 5))
+                read = []
+                for row in range(rows):
+                    number = _word(row)
+                    if row:
+                        number = builder.select(builder.icmp_unsigned("<", number, last), number, last)
+                    start = builder.add(at, builder.mul(number, row_by))
+                    for pointer in _places(builder, data, start, by, columns, kind):
+                        if chunks:
+                            read += _floats(builder, _load_chunk(builder, pointer), dtype)
+                        elif BYTES[dtype] == 4:
+                            read.append(builder.load(pointer))
+                        else:
+                            read.append(_widen(builder, builder.load(pointer), dtype))
+                return context.make_tuple(builder, signature.return_type, read)
+
+            count = rows * columns * channels
+            return types.UniTuple(types.float32, count)(array, first, last_row, row_step, column_step), generate
+
+        return load
+
+    @cache
+    def row_storer(columns: int, channels: int, first: int, dtype: str) -> Callable:
+        chunks = channels == elements(dtype)
+        kind = _CHUNK if chunks else _number(dtype)
+
+        @intrinsic
+        def store(typingctx, array, at, column_step, floats):
+            def generate(context, builder, signature, args):
+                data = _start(context, builder, signature, args)
+                start, by = (context.cast(builder, args[n], signature.args[n], types.uint32) for n in (1, 2))
+                lanes = cgutils.unpack_tuple(builder, args[3])[first:]
+                for column, pointer in enumerate(_places(builder, data, start, by, columns, kind)):
+                    part = lanes[column * channels : (column + 1) * channels]
+                    if chunks:
+                        _store_chunk(builder, _words(builder, part, dtype), pointer)
+                    else:
+                        builder.store(part[0] if BYTES[dtype] == 4 else builder.call(_ROUND[dtype], part), pointer)
+                return context.get_dummy_value()
+
+            return types.void(array, at, column_step, floats), generate
 
         return store

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from sepconv_bench.kernels.problem import Problem
 from sepconv_bench.kernels.registry import Launch, kernel
 from sepconv_bench.model.declaration import OURS
-from sepconv_bench.model.dtypes import Dtype
+from sepconv_bench.model.dtypes import DTYPES, Dtype
 from sepconv_bench.model.operators import OPERATORS
 
 if TYPE_CHECKING:
@@ -50,8 +50,9 @@ def _fetch(given: DeviceMap, G: Any) -> None:
 
 for _operator in OPERATORS:
     kernel(f"cuda.{_operator}.loops", unpack=_fetch, library=OURS)(_loops)
+_WITHOUT_PRODUCTS = {"depthwise": DTYPES}  # which tiled multiplies in float32 alone
 for _operator in OPERATORS:
-    kernel(f"cuda.{_operator}.tiled", unpack=_fetch, library=OURS)(_tiled)
+    kernel(f"cuda.{_operator}.tiled", unpack=_fetch, library=OURS, dtypes=_WITHOUT_PRODUCTS.get(_operator, ("f32",)))(_tiled)
 kernel("cuda.separable.fused", unpack=_fetch, library=OURS, passes=("separable",), like="tiled")(_fused)
 _ON_TENSOR_CORES: tuple[Dtype, ...] = ("tf32", "bf16", "fp16")
 for _operator in ("standard", "pointwise"):

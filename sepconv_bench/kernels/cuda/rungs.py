@@ -39,8 +39,8 @@ def loops(problem: Problem) -> DeviceLaunch:
 
 
 def tiled(problem: Problem, biases: Sequence[np.ndarray] = ()) -> DeviceLaunch:
-    """Tiles of products, strips of depthwise, or one after the other. With `biases`, one for each of the weights, every map is
-    min(max(sum + bias, 0), 6)."""
+    """Tiles of products, strips of depthwise, or one after the other; what multiplies matrices is f32 alone. With `biases`, one
+    for each of the weights, every map is min(max(sum + bias, 0), 6)."""
     F, G = maps(problem)
     shape, bias = problem.shape, biases[-1] if biases else None
     if problem.operator is DEPTHWISE:
@@ -113,7 +113,7 @@ def _loops(convolution: Convolution, shape: ConvShape, F: DeviceMap, weights: np
 
 def _depthwise(shape: ConvShape, F: DeviceMap, K_hat: np.ndarray, G: DeviceMap, bias: np.ndarray | None) -> _Bound:
     one = depthwise_pass(shape, F.layout, G.layout, *strip_of(shape), epilogue=bias is not None)
-    return one, (F.floats, copied(np.concatenate([K_hat.reshape(-1), padded(bias, shape.M)])), G.floats)
+    return one, (F.floats, _stored(np.concatenate([K_hat.reshape(-1), padded(bias, shape.M)]), shape), G.floats)
 
 
 def _product(

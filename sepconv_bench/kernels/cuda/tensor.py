@@ -1,10 +1,9 @@
 """The product behind standard, pointwise and fused on tensor cores: the tiled product, multiplied by warps.
 
 A block computes a tile of pixels by channels of G. While one slice of what is summed is multiplied, the next is on its way into
-the other half of shared memory, by copies that pass no register; sums are float32. Pixels of a slice are F under one tap of the
-window, or the depthwise convolution, rounded to the type in which it is multiplied and never written to memory. Channels
-that are
-no whole 16 bytes are read one by one.
+the other half of shared memory, by copies that pass no register; sums are float32. The pixels of a slice are those of F under
+one tap of the window; or they are the depthwise convolution, which is rounded to the dtype and never written to memory. Where
+the channels of F are no whole 16 bytes, they are read one by one.
 """
 
 from __future__ import annotations
@@ -40,10 +39,8 @@ def tensor_pass(product: TensorProduct) -> Pass:
     TILES_P, TILES_N, SUMS = tile.tiles_p, tile.tiles_n, 4 * tile.tiles_p * tile.tiles_n
     BP, BN, WARPS_P, SLICES = (np.uint32(size) for size in (tile.BP, tile.BN, tile.warps_p, product.slices))
     WARP_P, WARP_N = np.uint32(ROWS * TILES_P), np.uint32(COLUMNS * TILES_N)
-    SHARED, SLICE, A_WORDS, ROW = (
-        2 * tile.slice_words,
-        *(np.uint32(n) for n in (tile.slice_words, tile.BP * ROW_WORDS, ROW_WORDS)),
-    )
+    SLICE, A_WORDS, ROW = (np.uint32(words) for words in (tile.slice_words, tile.BP * ROW_WORDS, ROW_WORDS))
+    SHARED = 2 * tile.slice_words
     LOADS = tile.BP * ROW_CHUNKS // tile.threads
     REGISTERS = LOADS * elements(product.dtype)
     find_windows, fill_pixels, fill_weights = _window_finder(product), _pixel_filler(product), _weight_filler(product)
@@ -52,10 +49,8 @@ def tensor_pass(product: TensorProduct) -> Pass:
 
     @cuda.jit(**bounds(tile.threads, tile.blocks))
     def run(F, K_hat, K, G):
-        if SIMULATED:  # noqa: SIM108 # which knows no alignment
-            shared = cuda.shared.array(SHARED, uint32)
-        else:
-            shared = cuda.shared.array(SHARED, uint32, alignment=16)
+        # The simulator knows no alignment.
+        shared = cuda.shared.array(SHARED, uint32) if SIMULATED else cuda.shared.array(SHARED, uint32, alignment=16)
         thread = uint32(cuda.threadIdx.x)
         first_pixel, first_n = uint32(uint32(cuda.blockIdx.x) * BP), uint32(uint32(cuda.blockIdx.y) * BN)
         lane, warp = uint32(thread & uint32(31)), uint32(thread >> uint32(5))
@@ -83,25 +78,17 @@ def tensor_pass(product: TensorProduct) -> Pass:
                 fill_pixels(shared, there, F, K_hat, bases, a, uint32(step + uint32(1)), thread)
             multiply(sums, shared, uint32(here + my_a), my_a_chunk, uint32(here + my_b), my_b_chunk)
             step = uint32(step + uint32(1))
-        write(
-            G,
-            sums,
-            uint32(first_pixel + warp_pixel + (lane >> uint32(2))),
-            uint32(first_n + warp_n + (lane & uint32(3)) * uint32(2)),
-        )
+        pixel = uint32(first_pixel + warp_pixel + (lane >> uint32(2)))
+        write(G, sums, pixel, uint32(first_n + warp_n + (lane & uint32(3)) * uint32(2)))
 
     return Pass(run, 4, product.grid, tile.threads, tile.blocks, product.dtype)
 
 
 def _window_finder(product: TensorProduct) -> Callable:
     """`find(bases, first_pixel, thread)`: where the windows of the thread's pixels start, at the channels that it brings.
-    Pixels
-    beyond the map repeat the last one."""
-    LOADS, ROUND, LAST = (
-        _rounds(product.tile.BP, product.tile.threads),
-        np.uint32(product.tile.threads // ROW_CHUNKS),
-        np.uint32(product.pixels - 1),
-    )
+    Pixels beyond the map repeat the last one."""
+    LOADS = _rounds(product.tile.BP, product.tile.threads)
+    ROUND, LAST = np.uint32(product.tile.threads // ROW_CHUNKS), np.uint32(product.pixels - 1)
     ELEMENTS, CHUNKS = np.uint32(elements(product.dtype)), np.uint32(ROW_CHUNKS)
     offset = stages.pixel_offset(product.shape.D_G, product.F, product.shape.stride)
 
@@ -134,11 +121,8 @@ def _target(product: TensorProduct) -> Callable:
 
 def _weight_filler(product: TensorProduct) -> Callable:
     """`fill(shared, start, K, step, thread, first_n)`: the weights of slice `step`, a row a channel of G."""
-    LOADS, ROUND, CHUNKS = (
-        _rounds(product.tile.BN, product.tile.threads),
-        np.uint32(product.tile.threads // ROW_CHUNKS),
-        np.uint32(ROW_CHUNKS),
-    )
+    LOADS = _rounds(product.tile.BN, product.tile.threads)
+    ROUND, CHUNKS = np.uint32(product.tile.threads // ROW_CHUNKS), np.uint32(ROW_CHUNKS)
     TERMS, BK, ELEMENTS = np.uint32(product.slices * product.BK), np.uint32(product.BK), np.uint32(elements(product.dtype))
     target = _target(product)
 
@@ -146,9 +130,8 @@ def _weight_filler(product: TensorProduct) -> Callable:
     def fill(shared, start, K, step, thread, first_n):
         for load in LOADS:
             n = uint32(first_n + thread // CHUNKS + uint32(load) * ROUND)
-            copy_chunk(
-                shared, target(start, thread, load), K, uint32(n * TERMS + step * BK + (thread % CHUNKS) * ELEMENTS), True
-            )
+            at = uint32(n * TERMS + step * BK + (thread % CHUNKS) * ELEMENTS)
+            copy_chunk(shared, target(start, thread, load), K, at, True)
 
     return fill
 
@@ -181,13 +164,19 @@ def _pixel_filler(product: TensorProduct) -> Callable:
 
 
 def _filter(product: TensorProduct) -> Callable:
-    """The depthwise convolution of F, tap by tap in float32."""
+    """`fill` of `_pixel_filler`, with the depthwise convolution of F, tap by tap in float32."""
     LOADS, CHUNKS = _rounds(product.tile.BP, product.tile.threads), np.uint32(ROW_CHUNKS)
     BK, COUNT, WIDTH = np.uint32(product.BK), elements(product.dtype), product.shape.D_K
     ELEMENTS, PADDED_M, M = (np.uint32(size) for size in (COUNT, product.padded_M, product.shape.M))
-    F_ROW, F_PIXEL, F_CHUNKS = np.uint32(product.F.row), np.uint32(product.F.pixel), product.F_chunks
+    F_ROW, F_PIXEL = np.uint32(product.F.row), np.uint32(product.F.pixel)
     REGISTERS, target, taken = COUNT * len(LOADS), _target(product), own_floats(COUNT)
-    floats, words, load_ragged = floats_of(product.dtype), words_of(product.dtype), float_loader(product.dtype, COUNT)
+    floats, words = floats_of(product.dtype), words_of(product.dtype)
+
+    @inlined
+    def load_whole(F, at, left):
+        return floats(load_words(F, at))
+
+    load = load_whole if product.F_chunks else float_loader(product.dtype, COUNT)
 
     @inlined
     def fill(shared, start, F, K_hat, bases, a, step, thread):
@@ -199,31 +188,24 @@ def _filter(product: TensorProduct) -> Callable:
             for i in range(WIDTH):
                 for j in range(WIDTH):
                     weights = floats(load_words(K_hat, uint32(uint32(i * WIDTH + j) * PADDED_M + mine)))
-                    for load in LOADS:
-                        at, first = uint32(bases[load] + m + uint32(i) * F_ROW + uint32(j) * F_PIXEL), load * COUNT
-                        if F_CHUNKS:  # noqa: SIM108
-                            read = floats(load_words(F, at))
-                        else:
-                            read = load_ragged(F, at, uint32(M - mine))
+                    for turn in LOADS:
+                        at, first = uint32(bases[turn] + m + uint32(i) * F_ROW + uint32(j) * F_PIXEL), turn * COUNT
+                        read = load(F, at, uint32(M - mine))
                         for c in range(COUNT):
                             a[first + c] = fma(weights[c], read[c], a[first + c])
-        for load in LOADS:
-            store_words(shared, target(start, thread, load), words(taken(a, load * COUNT)))
+        for turn in LOADS:
+            store_words(shared, target(start, thread, turn), words(taken(a, turn * COUNT)))
 
     return fill
 
 
 def _writer(product: TensorProduct) -> Callable:
     """`write(G, sums, first_pixel, first_n)`: the lane's sums, of which the first is of this pixel and channel: pairs of
-    channels,
-    8 channels apart, of pixels that are 8 apart."""
+    channels, 8 channels apart, of pixels that are 8 apart."""
     TILES_P, TILES_N, PAIRS = product.tile.tiles_p, product.tile.tiles_n, product.G_pairs
     PIXELS, N = np.uint32(product.pixels), np.uint32(product.shape.N)
-    offset, store_pair, store_one = (
-        stages.pixel_offset(product.shape.D_G, product.G),
-        float_storer(product.dtype, 2),
-        float_storer(product.dtype, 1),
-    )
+    offset = stages.pixel_offset(product.shape.D_G, product.G)
+    store_pair, store_one = float_storer(product.dtype, 2), float_storer(product.dtype, 1)
 
     @inlined
     def write(G, sums, first_pixel, first_n):

@@ -1,12 +1,10 @@
 """What a warp does together: matrices out of shared memory (ldmatrix), products of them on tensor cores (mma.m16n8k8 in TF32,
 mma.m16n8k16 in bf16 and fp16), and copies into shared memory that nobody waits for (cp.async).
 
-A warp's 32 lanes hold the matrices A, B and C among them, as tables of the PTX ISA say. In words of 32 bits the three
-types have
-one layout: A (16, 8), B (8, 8) and C (16, 8), 4, 2 and 4 words a lane, where a word of A and B is one TF32 or two
-neighbours along
-what is summed. ldmatrix hands out words just so, whatever is in them. In Numba's simulator, whose lanes are threads of Python,
-they show each other what they hold.
+A warp's 32 lanes hold the matrices A, B and C among them, as tables of the PTX ISA say. In words of 32 bits the three dtypes
+have one layout: A (16, 8), B (8, 8) and C (16, 8), 4, 2 and 4 words a lane, where a word of A and B is one TF32, or two
+neighbours along what is summed. ldmatrix hands out words just so, whatever is in them. In Numba's simulator, where lanes are
+threads of Python, they show each other what they hold.
 """
 
 from __future__ import annotations
@@ -95,9 +93,8 @@ if SIMULATED:
 
     def warp_product(tiles_p: int, tiles_n: int, row_words: int, dtype: str) -> Callable:
         """`add(sums, shared, a, a_chunk, b, b_chunk)`: to a lane's sums of tiles_p x tiles_n tiles of C, four a tile, the
-        products
-        of as many rows of A and of B, of `row_words` words each. The first row that the lane brings starts at word a, or b;
-        the chunk that it begins with lies at a_chunk, the one n further at a_chunk ^ n.
+        products of as many rows of A and of B, of `row_words` words each. The first row that the lane brings starts at word a,
+        or b; the chunk that it begins with lies at a_chunk, the one n further at a_chunk ^ n.
 
         TF32 is rounded to, and not cut off. All threads of the block call it together.
         """

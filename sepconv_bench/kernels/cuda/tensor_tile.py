@@ -18,9 +18,8 @@ ROW_WORDS = ROW_CHUNKS * WORDS
 
 
 def swizzled(row, chunk):
-    """Where in its row the chunk lies that is number `chunk` of what is summed. Two rows fill the banks once, so it
-    changes every
-    two: eight rows' chunks of one number, which ldmatrix reads together, lie in 32 banks."""
+    """Where in its row the chunk lies that is number `chunk` of what is summed. Two rows fill the banks once, so it changes
+    every two: eight rows' chunks of one number, which ldmatrix reads together, lie in 32 banks."""
     return chunk ^ (row >> 1 & 3)
 
 

@@ -1,7 +1,8 @@
 """Rung 2, tiled: registers and shared memory. Standard and pointwise are tiled products, depthwise walks down strips.
 
-A depthwise thread has four channels and a strip of TH x TW pixels of G. It goes down row by row and keeps the sums of all the
-rows of G that the window still touches: each row of F is read once, as vectors, for all of them.
+A depthwise thread has 16 bytes of channels, four or eight, and a strip of TH x TW pixels of G. It goes down row by row and
+keeps the sums of all the rows of G that the window still touches: each row of F is read once, as vectors, for all of them.
+Sums are float32: numbers of two bytes are widened when they are read, and rounded when they are written.
 """
 
 from __future__ import annotations
@@ -13,17 +14,18 @@ import numpy as np
 from numba import cuda, uint32
 
 from sepconv_bench.kernels.cuda.arrays import Layout
+from sepconv_bench.kernels.cuda.elements import block_loader, elements, row_storer
 from sepconv_bench.kernels.cuda.launch import Pass, bounds
 from sepconv_bench.kernels.cuda.tiles import STRIP_THREADS
-from sepconv_bench.kernels.cuda.vectors import FLOATS, bias_relu6, block_loader, multiply_adds, row_storer, shifted
+from sepconv_bench.kernels.cuda.vectors import bias_relu6, multiply_adds, shifted
 from sepconv_bench.model.shapes import ConvShape
 
 _KEPT_WIDTH = 3  # of the widest window whose weights stay in registers
-_VECTOR_WIDTH = 5  # of the widest whose weights, of four channels, fit beside several new rows of F
+_VECTOR_WIDTH = 5  # of the widest whose weights, of a vector of channels, fit beside several new rows of F
 
 
 def fits_in_vectors(D_K: int, stride: int) -> bool:
-    """Whether a thread has the registers for a window of four channels, and `stride` rows of F, at a time."""
+    """Whether a thread has the registers for a window of a vector of channels, and `stride` rows of F, at a time."""
     return D_K <= _VECTOR_WIDTH or stride == 1
 
 
@@ -44,11 +46,11 @@ def _terms(D_K: int, S: int, TW: int, C: int) -> tuple[tuple[int, int, int], ...
 
 @cache
 def depthwise_pass(shape: ConvShape, F: Layout, G: Layout, TH: int, TW: int, epilogue: bool = False) -> Pass:
-    """`run(F, K_hat, G)`; weights (D_K, D_K, M) as they are, and with an epilogue of bias and ReLU6 the bias after them.
-    Where TH or TW do not divide D_G the last strips overlap others, and write the same values again."""
+    """`run(F, K_hat, G)`; weights (D_K, D_K, M) as they are, and with an epilogue of bias and ReLU6 the bias after them, all in
+    the shape's dtype. Where TH or TW do not divide D_G the last strips overlap others, and write the same values again."""
     TH, TW = min(TH, shape.D_G), min(TW, shape.D_G)
-    vectors = F.aligned and G.aligned and shape.M % FLOATS == 0 and fits_in_vectors(shape.D_K, shape.stride)
-    C = FLOATS if vectors else 1  # channels of a thread
+    vectors = F.aligned and G.aligned and shape.M % elements(shape.dtype) == 0 and fits_in_vectors(shape.D_K, shape.stride)
+    C = elements(shape.dtype) if vectors else 1  # channels of a thread
     rows, columns = ceil(shape.D_G / TH), ceil(shape.D_G / TW)
     threads = shape.batch * rows * columns * (shape.M // C)
     M, GROUPS, ROWS, COLUMNS = (np.uint32(size) for size in (shape.M, shape.M // C, rows, columns))
@@ -62,10 +64,11 @@ def depthwise_pass(shape: ConvShape, F: Layout, G: Layout, TH: int, TW: int, epi
     LEAD, STEPS = np.uint32(OPEN - 1), np.uint32(TH + OPEN - 1)
     NOTHING = (np.float32(0),) * (OPEN * TW * C)
     KEPT = D_K <= _KEPT_WIDTH
-    blocks = 4 if D_K <= 5 else 3  # wider windows want more registers
-    load_window, load_rows = block_loader(D_K, D_K, C), block_loader(S, READ, C)
-    store, shift = row_storer(TW, C, (OPEN - 1) * TW * C), shifted(TW * C)
-    load_bias, finish = block_loader(1, 1, C), bias_relu6((OPEN - 1) * TW * C)
+    widest = _VECTOR_WIDTH if shape.itemsize == 4 else _KEPT_WIDTH
+    blocks = 4 if widest >= D_K else 3  # wider windows want more registers
+    load_window, load_rows = block_loader(D_K, D_K, C, shape.dtype), block_loader(S, READ, C, shape.dtype)
+    store, shift = row_storer(TW, C, (OPEN - 1) * TW * C, shape.dtype), shifted(TW * C)
+    load_bias, finish = block_loader(1, 1, C, shape.dtype), bias_relu6((OPEN - 1) * TW * C)
     add = multiply_adds(_terms(D_K, S, TW, C))
 
     @cuda.jit(**bounds(STRIP_THREADS, blocks))
@@ -95,4 +98,4 @@ def depthwise_pass(shape: ConvShape, F: Layout, G: Layout, TH: int, TW: int, epi
             row = uint32(row + STRIDE)
             step = uint32(step + uint32(1))
 
-    return Pass(run, 3, (ceil(threads / STRIP_THREADS), 1, 1), STRIP_THREADS, blocks)
+    return Pass(run, 3, (ceil(threads / STRIP_THREADS), 1, 1), STRIP_THREADS, blocks, shape.dtype)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from math import ceil
 
 from sepconv_bench.kernels.cuda.block_tile import BlockTile
-from sepconv_bench.kernels.cuda.vectors import FLOATS
+from sepconv_bench.kernels.cuda.elements import elements
 from sepconv_bench.model.shapes import ConvShape
 
 # From much reuse to many blocks.
@@ -28,8 +28,10 @@ FUSED_TILES = (
     BlockTile(TP=4, TN=4, warps_p=2, warps_n=1, BK=16, blocks=8),  # 32 x 32
 )
 SPLITS = (1, 2, 3, 4, 6, 8, 12, 16)
-# A depthwise thread computes TH x TW pixels of four channels; of equals the first is taken.
+# A depthwise thread computes TH x TW pixels of 16 bytes of channels; of equals the first is taken. Of two bytes these are eight
+# channels, whose sums in two columns are more than registers hold.
 STRIPS = ((4, 2), (2, 2), (8, 2), (4, 1), (2, 1), (1, 1))
+NARROW_STRIPS = ((4, 1), (8, 1), (2, 1), (1, 1))
 STRIP_THREADS = 128  # of a block
 
 # What follows is fitted to the times of experiments/cuda_tiles.py on an H100, in cycles of 0.8 ns. Of products: what a
@@ -83,17 +85,19 @@ def fuses(shape: ConvShape, multiprocessors: int) -> bool:
 
 def choose_strip(shape: ConvShape, multiprocessors: int) -> tuple[int, int]:
     """TH x TW of a depthwise thread with the fewest cycles."""
-    return min(STRIPS, key=lambda strip: strip_cycles(strip, shape, multiprocessors))
+    strips = STRIPS if shape.itemsize == 4 else NARROW_STRIPS
+    return min(strips, key=lambda strip: strip_cycles(strip, shape, multiprocessors))
 
 
 def strip_cycles(strip: tuple[int, int], shape: ConvShape, multiprocessors: int) -> float:
     """A strip goes down TH rows and those that its windows reach beyond; blocks on one multiprocessor share its instructions,
     and all of them memory."""
     (TH, TW), D_K, stride = strip, shape.D_K, shape.stride
-    threads = shape.batch * ceil(shape.D_G / TH) * ceil(shape.D_G / TW) * ceil(shape.M / FLOATS)
+    channels = elements(shape.dtype)
+    threads = shape.batch * ceil(shape.D_G / TH) * ceil(shape.D_G / TW) * ceil(shape.M / channels)
     blocks = threads / STRIP_THREADS / multiprocessors
     resident = max(1.0, min(_STRIP_BLOCKS, blocks))
     rows = TH + ceil(D_K / stride) - 1
-    instructions = FLOATS * TW * D_K**2 + stride * ((TW - 1) * stride + D_K) + TW + _ROW_INSTRUCTIONS
-    moved = 4 * shape.batch * shape.M * (shape.D_F**2 + shape.D_G**2)
+    instructions = channels * TW * D_K**2 + stride * ((TW - 1) * stride + D_K) + TW + _ROW_INSTRUCTIONS
+    moved = shape.itemsize * shape.batch * shape.M * (shape.D_F**2 + shape.D_G**2)
     return max(max(1.0, blocks / resident) * rows * max(_ROW_LATENCY, 0.63 * resident * instructions), moved / _MOVED_BYTES)

@@ -33,36 +33,6 @@ if SIMULATED:
         for c in range(FLOATS):
             array[index + c] = values[c]
 
-    def block_loader(rows: int, columns: int, channels: int) -> Callable:
-        """`load(array, first, last_row, row_step, column_step)`: rows x columns x channels floats as one tuple.
-
-        Rows after `last_row` repeat it. Four channels are read as vectors, one as a float; there is nothing in between.
-        """
-
-        def load(array, first, last_row, row_step, column_step):
-            read: tuple = ()
-            for row in range(rows):
-                for column in range(columns):
-                    at = first + min(row, last_row) * row_step + column * column_step
-                    read += load4(array, at) if channels == FLOATS else (array[at],)
-            return read
-
-        return load
-
-    def row_storer(columns: int, channels: int, first: int) -> Callable:
-        """`store(array, at, column_step, values)`: columns x channels of the values, from number `first` on."""
-
-        def store(array, at, column_step, values):
-            for column in range(columns):
-                begin = first + column * channels
-                part = values[begin : begin + channels]
-                if channels == FLOATS:
-                    store4(array, at + column * column_step, part)
-                else:
-                    array[at + column * column_step] = part[0]
-
-        return store
-
     def shifted(by: int) -> Callable:
         """`shift(values)`: as many zeros, then the values, the last ones falling off."""
         return lambda values: ((np.float32(0),) * by + values)[: len(values)]
@@ -164,46 +134,6 @@ else:
             return context.get_dummy_value()
 
         return types.void(array, index, values), generate
-
-    @cache
-    def block_loader(rows: int, columns: int, channels: int) -> Callable:
-        @intrinsic
-        def load(typingctx, array, first, last_row, row_step, column_step):
-            def generate(context, builder, signature, args):
-                data = _data(context, builder, signature, args)
-                at, last, row_by, column_by = (_index(context, builder, signature, args, which) for which in range(1, 5))
-                read = []
-                for row in range(rows):
-                    number = ir.Constant(_INDEX, row)
-                    if row:
-                        number = builder.select(builder.icmp_unsigned("<", number, last), number, last)
-                    start = builder.add(at, builder.mul(number, row_by))
-                    for column in range(columns):
-                        step = builder.mul(column_by, ir.Constant(_INDEX, column))
-                        read += _load(builder, data, builder.add(start, step), channels)
-                return context.make_tuple(builder, signature.return_type, read)
-
-            count = rows * columns * channels
-            return types.UniTuple(types.float32, count)(array, first, last_row, row_step, column_step), generate
-
-        return load
-
-    @cache
-    def row_storer(columns: int, channels: int, first: int) -> Callable:
-        @intrinsic
-        def store(typingctx, array, at, column_step, values):
-            def generate(context, builder, signature, args):
-                data = _data(context, builder, signature, args)
-                start, by = (_index(context, builder, signature, args, which) for which in (1, 2))
-                lanes = cgutils.unpack_tuple(builder, args[3])[first:]
-                for column in range(columns):
-                    index = builder.add(start, builder.mul(by, ir.Constant(_INDEX, column)))
-                    _store(builder, data, index, lanes[column * channels : (column + 1) * channels])
-                return context.get_dummy_value()
-
-            return types.void(array, at, column_step, values), generate
-
-        return store
 
     @cache
     def shifted(by: int) -> Callable:
