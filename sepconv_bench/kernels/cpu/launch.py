@@ -10,15 +10,12 @@ import numpy as np
 from sepconv_bench.kernels.registry import Launch
 
 
-def compiled(function: numba.core.dispatcher.Dispatcher, *args: object, keep: tuple[np.ndarray, ...] = ()) -> Launch:
+def compiled(function: numba.core.dispatcher.Dispatcher, *args: object) -> Launch:
     """Compile `function` for these arguments now; the launch calls what was compiled, and does not look up types again.
 
-    That look-up takes up to 3 us a call, as long as many a small convolution. `keep`: arrays that the launch holds on to,
-    where compiled code knows only their addresses.
+    That look-up takes up to 3 us a call, as long as many a small convolution.
     """
-    launch = partial(function.compile(tuple(numba.typeof(arg) for arg in args)), *args)
-    launch.keep = keep  # type: ignore[attr-defined]
-    return launch
+    return partial(function.compile(tuple(numba.typeof(arg) for arg in args)), *args)
 
 
 def flat(view: np.ndarray) -> tuple[np.ndarray, tuple[int, int, int, int]]:

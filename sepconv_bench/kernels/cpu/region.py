@@ -28,7 +28,7 @@ _WORD, _LINE = ir.IntType(64), 64
 _X86 = llvm.get_process_triple().startswith(("x86", "i686"))
 _STEP_BYTES = 3 * 8  # entry, arguments, threads
 # Pauses in a row before a thread that waits gives its core away, and before one concludes that the others do not come.
-_PATIENCE, _ALONE = 1 << 8, 1 << 14
+_PATIENCE, _MOST_PAUSES = 1 << 8, 1 << 14
 
 
 class Step(NamedTuple):
@@ -271,7 +271,7 @@ def _leads(decision, arrived, threads, thread):
         pauses += 1
         if pauses > _PATIENCE:
             _give_way()
-        if pauses > _ALONE:
+        if pauses > _MOST_PAUSES:
             _decide(decision, thread + 1)
     return max(0, _seen(decision))
 

@@ -13,31 +13,31 @@ import numpy as np
 from numba import types
 
 from sepconv_bench.kernels.cuda.vectors import SIMULATED
+from sepconv_bench.model.dtypes import ITEMSIZE, Dtype
 
 WORDS = 4  # of 32 bits, in 16 bytes
 CHUNK_BYTES = 16
-BYTES = {"f32": 4, "tf32": 4, "bf16": 2, "fp16": 2}
 
 
-def elements(dtype: str) -> int:
+def elements(dtype: Dtype) -> int:
     """Of this type, in 16 bytes."""
-    return CHUNK_BYTES // BYTES[dtype]
+    return CHUNK_BYTES // ITEMSIZE[dtype]
 
 
-def widened(words: np.ndarray, dtype: str) -> np.ndarray:
+def widened(words: np.ndarray, dtype: Dtype) -> np.ndarray:
     """The float32 numbers in words of 32 bits, along the last axis; the lower half of a word is the earlier number."""
     words = np.ascontiguousarray(words, np.uint32)
-    if BYTES[dtype] == 4:
+    if ITEMSIZE[dtype] == 4:
         return words.view(np.float32)
     if dtype == "fp16":
         return words.view(np.float16).astype(np.float32)
     return (words.view(np.uint16).astype(np.uint32) << np.uint32(16)).view(np.float32)
 
 
-def narrowed(values: np.ndarray, dtype: str) -> np.ndarray:
+def narrowed(values: np.ndarray, dtype: Dtype) -> np.ndarray:
     """Words of 32 bits that hold these float32 numbers, along the last axis, each rounded to the nearest, halves to even."""
     values = np.ascontiguousarray(values, np.float32)
-    if BYTES[dtype] == 4:
+    if ITEMSIZE[dtype] == 4:
         return values.view(np.uint32)
     if dtype == "fp16":
         with np.errstate(over="ignore"):  # to infinity, as the instruction does
@@ -66,11 +66,11 @@ if SIMULATED:
         for n, value in enumerate(np.array(words, np.uint32).view(array.dtype)):
             array[index + n] = value
 
-    def floats_of(dtype: str) -> Callable:
+    def floats_of(dtype: Dtype) -> Callable:
         """`floats(words)`: those in sixteen bytes, a tuple of float32."""
         return lambda words: tuple(widened(np.array(words, np.uint32), dtype))
 
-    def words_of(dtype: str) -> Callable:
+    def words_of(dtype: Dtype) -> Callable:
         """`words(floats)`: the sixteen bytes that hold them, each rounded to the nearest."""
         return lambda floats: tuple(narrowed(np.array(floats, np.float32), dtype))
 
@@ -78,7 +78,7 @@ if SIMULATED:
         """`take(array, first)`: so many of a thread's own array, as a tuple."""
         return lambda array, first: tuple(array[first + n] for n in range(count))
 
-    def float_loader(dtype: str, count: int) -> Callable:
+    def float_loader(dtype: Dtype, count: int) -> Callable:
         """`load(array, index, left)`: so many numbers, one at a time, as a tuple of float32: those from number `left` on
         are 0, and not read."""
 
@@ -90,7 +90,7 @@ if SIMULATED:
 
         return load
 
-    def float_storer(dtype: str, count: int) -> Callable:
+    def float_storer(dtype: Dtype, count: int) -> Callable:
         """`store(array, index, floats)`: one number or two, which start on a multiple of two, each rounded to the nearest."""
 
         def store(array, index, floats):
@@ -100,7 +100,7 @@ if SIMULATED:
 
         return store
 
-    def block_loader(rows: int, columns: int, channels: int, dtype: str) -> Callable:
+    def block_loader(rows: int, columns: int, channels: int, dtype: Dtype) -> Callable:
         """`load(array, first, last_row, row_step, column_step)`: rows x columns x channels numbers as one tuple of float32.
 
         Rows after `last_row` repeat it. As many channels as 16 bytes hold are one load, one channel is a number; there is
@@ -118,7 +118,7 @@ if SIMULATED:
 
         return load
 
-    def row_storer(columns: int, channels: int, first: int, dtype: str) -> Callable:
+    def row_storer(columns: int, channels: int, first: int, dtype: Dtype) -> Callable:
         """`store(array, at, column_step, floats)`: columns x channels of them, from number `first` on, each rounded to the
         nearest; channels as in `block_loader`."""
         chunks, words, store_one = channels == elements(dtype), words_of(dtype), float_storer(dtype, 1)
@@ -195,20 +195,20 @@ else:
 
     def _floats(builder, words, dtype):
         """Those in words of 32 bits."""
-        if BYTES[dtype] == 4:
+        if ITEMSIZE[dtype] == 4:
             return [builder.bitcast(word, _FLOAT) for word in words]
         halves = [half for word in words for half in (word, builder.lshr(word, _word(16)))]
         return [_widen(builder, builder.trunc(half, _SHORT), dtype) for half in halves]
 
     def _words(builder, floats, dtype):
         """Words of 32 bits that hold these."""
-        if BYTES[dtype] == 4:
+        if ITEMSIZE[dtype] == 4:
             return [builder.bitcast(lane, _WORD) for lane in floats]
         pairs = zip(floats[::2], floats[1::2], strict=True)
         return [builder.call(_ROUND_PAIR[dtype], [upper, lower]) for lower, upper in pairs]
 
     @cache
-    def floats_of(dtype: str) -> Callable:
+    def floats_of(dtype: Dtype) -> Callable:
         @intrinsic
         def floats(typingctx, words):
             def generate(context, builder, signature, args):
@@ -220,7 +220,7 @@ else:
         return floats
 
     @cache
-    def words_of(dtype: str) -> Callable:
+    def words_of(dtype: Dtype) -> Callable:
         @intrinsic
         def words(typingctx, floats):
             def generate(context, builder, signature, args):
@@ -245,8 +245,8 @@ else:
         return take
 
     @cache
-    def float_loader(dtype: str, count: int) -> Callable:
-        kind = _FLOAT if BYTES[dtype] == 4 else _SHORT
+    def float_loader(dtype: Dtype, count: int) -> Callable:
+        kind = _FLOAT if ITEMSIZE[dtype] == 4 else _SHORT
 
         @intrinsic
         def load(typingctx, array, index, left):
@@ -268,14 +268,14 @@ else:
         return load
 
     @cache
-    def float_storer(dtype: str, count: int) -> Callable:
+    def float_storer(dtype: Dtype, count: int) -> Callable:
         @intrinsic
         def store(typingctx, array, index, floats):
             def generate(context, builder, signature, args):
                 lanes = cgutils.unpack_tuple(builder, args[2])
-                if BYTES[dtype] == 2 and count == 2:
+                if ITEMSIZE[dtype] == 2 and count == 2:
                     stored, kind = builder.call(_ROUND_PAIR[dtype], lanes[::-1]), _WORD
-                elif BYTES[dtype] == 2:
+                elif ITEMSIZE[dtype] == 2:
                     stored, kind = builder.call(_ROUND[dtype], lanes), _SHORT
                 elif count == 2:
                     kind = ir.VectorType(_FLOAT, 2)
@@ -285,7 +285,7 @@ else:
                 else:
                     stored, kind = lanes[0], _FLOAT
                 pointer = _pointer(context, builder, signature, args, kind)
-                builder.store(stored, pointer).align = BYTES[dtype] * count
+                builder.store(stored, pointer).align = ITEMSIZE[dtype] * count
                 return context.get_dummy_value()
 
             return types.void(array, index, floats), generate
@@ -293,7 +293,7 @@ else:
         return store
 
     def _number(dtype):
-        return _FLOAT if BYTES[dtype] == 4 else _SHORT
+        return _FLOAT if ITEMSIZE[dtype] == 4 else _SHORT
 
     def _places(builder, data, index, step, count, kind):
         """Pointers to `count` of `kind`, `step` numbers apart; indices have 32 bits."""
@@ -305,7 +305,7 @@ else:
         return make_array(signature.args[0])(context, builder, args[0]).data
 
     @cache
-    def block_loader(rows: int, columns: int, channels: int, dtype: str) -> Callable:
+    def block_loader(rows: int, columns: int, channels: int, dtype: Dtype) -> Callable:
         chunks = channels == elements(dtype)
         kind = _CHUNK if chunks else _number(dtype)
 
@@ -323,7 +323,7 @@ else:
                     for pointer in _places(builder, data, start, by, columns, kind):
                         if chunks:
                             read += _floats(builder, _load_chunk(builder, pointer), dtype)
-                        elif BYTES[dtype] == 4:
+                        elif ITEMSIZE[dtype] == 4:
                             read.append(builder.load(pointer))
                         else:
                             read.append(_widen(builder, builder.load(pointer), dtype))
@@ -335,7 +335,7 @@ else:
         return load
 
     @cache
-    def row_storer(columns: int, channels: int, first: int, dtype: str) -> Callable:
+    def row_storer(columns: int, channels: int, first: int, dtype: Dtype) -> Callable:
         chunks = channels == elements(dtype)
         kind = _CHUNK if chunks else _number(dtype)
 
@@ -350,7 +350,7 @@ else:
                     if chunks:
                         _store_chunk(builder, _words(builder, part, dtype), pointer)
                     else:
-                        builder.store(part[0] if BYTES[dtype] == 4 else builder.call(_ROUND[dtype], part), pointer)
+                        builder.store(part[0] if ITEMSIZE[dtype] == 4 else builder.call(_ROUND[dtype], part), pointer)
                 return context.get_dummy_value()
 
             return types.void(array, at, column_step, floats), generate

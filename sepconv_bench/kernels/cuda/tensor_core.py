@@ -15,8 +15,9 @@ from threading import current_thread
 
 import numpy as np
 
-from sepconv_bench.kernels.cuda.elements import BYTES, CHUNK_BYTES, WORDS, narrowed, widened
+from sepconv_bench.kernels.cuda.elements import CHUNK_BYTES, WORDS, narrowed, widened
 from sepconv_bench.kernels.cuda.vectors import SIMULATED
+from sepconv_bench.model.dtypes import ITEMSIZE, Dtype
 
 ROWS, COLUMNS, DEPTH_WORDS = 16, 8, 8  # of C, and words of what is summed
 CHUNKS = DEPTH_WORDS // WORDS  # of 16 bytes, in which an instruction's share of a row lies
@@ -31,9 +32,9 @@ B_PLACES = _IN_GROUP + np.array([0, 4]), _GROUP + np.array([0, 0])
 C_PLACES = _GROUP + np.array([0, 0, 8, 8]), 2 * _IN_GROUP + np.array([0, 1, 0, 1])
 
 
-def depth(dtype: str) -> int:
+def depth(dtype: Dtype) -> int:
     """Products that one instruction adds to a sum."""
-    return 4 * DEPTH_WORDS // BYTES[dtype]
+    return 4 * DEPTH_WORDS // ITEMSIZE[dtype]
 
 
 def rounded_to_tf32(values: np.ndarray) -> np.ndarray:
@@ -45,7 +46,7 @@ def rounded_to_tf32(values: np.ndarray) -> np.ndarray:
     return np.where(np.isfinite(values), nearest, values)
 
 
-def multiplied(a: np.ndarray, b: np.ndarray, c: np.ndarray, dtype: str) -> np.ndarray:
+def multiplied(a: np.ndarray, b: np.ndarray, c: np.ndarray, dtype: Dtype) -> np.ndarray:
     """What the instruction gives the lanes, (32, 4): A B + C, from their words of A (32, 4) and B (32, 2) and their floats of C
     (32, 4). Bits that TF32 does not have are not looked at.
 
@@ -91,7 +92,7 @@ if SIMULATED:
     def wait_for_copies():
         """Until all that this thread has begun to copy has arrived."""
 
-    def warp_product(tiles_p: int, tiles_n: int, row_words: int, dtype: str) -> Callable:
+    def warp_product(tiles_p: int, tiles_n: int, row_words: int, dtype: Dtype) -> Callable:
         """`add(sums, shared, a, a_chunk, b, b_chunk)`: to a lane's sums of tiles_p x tiles_n tiles of C, four a tile, the
         products of as many rows of A and of B, of `row_words` words each. The first row that the lane brings starts at word a,
         or b; the chunk that it begins with lies at a_chunk, the one n further at a_chunk ^ n.
@@ -197,7 +198,7 @@ else:
         return types.void(), generate
 
     @cache
-    def warp_product(tiles_p: int, tiles_n: int, row_words: int, dtype: str) -> Callable:
+    def warp_product(tiles_p: int, tiles_n: int, row_words: int, dtype: Dtype) -> Callable:
         @intrinsic
         def add(typingctx, sums, shared, a, a_chunk, b, b_chunk):
             def generate(context, builder, signature, args):
