@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from itertools import repeat
+from pathlib import Path
 from statistics import median
+from threading import get_native_id
 from time import perf_counter, perf_counter_ns
 
 MOST_THREADS = 8 * (os.cpu_count() or 1)  # beyond all use: they would do nothing but take turns
@@ -38,6 +41,54 @@ def wait_for_idle_pools(seconds: float = IDLE_SECONDS) -> None:
     until = perf_counter() + seconds
     while perf_counter() < until:
         pass
+
+
+@contextmanager
+def threads_apart() -> Iterator[None]:
+    """Keep this thread on the CPU where it is, and the other threads of the process off it.
+
+    When its CPUs have been busy Linux does not look for an idle one and wakes a pool's thread on the CPU of the thread that
+    launches: the two take turns there, for seconds, while the other CPU does nothing. Threads that have been given CPUs of
+    their own keep those. Nothing is done on fewer CPUs than a pool has threads, or where the system has no such call.
+    """
+    allowed = os.sched_getaffinity(0) if hasattr(os, "sched_setaffinity") else set()
+    if len(allowed) < max(2, int(os.environ.get("NUMBA_NUM_THREADS", 0))):
+        yield
+        return
+    me, here = get_native_id(), _last_cpu()
+    others = [thread for thread in _threads() if thread != me]
+    settled = {thread for thread in others if _affinity(thread) != allowed}
+    for thread in others:
+        if thread not in settled:
+            _run_on(thread, allowed - {here})
+    _run_on(me, {here})
+    try:
+        yield
+    finally:
+        for thread in _threads():
+            if thread not in settled:
+                _run_on(thread, allowed)
+
+
+def _threads() -> list[int]:
+    """Those of this process."""
+    return [int(name) for name in os.listdir("/proc/self/task")]
+
+
+def _last_cpu() -> int:
+    """The CPU that this thread runs on: the 39th field, of which the second is a name in parentheses."""
+    return int(Path("/proc/thread-self/stat").read_text().rpartition(")")[2].split()[36])
+
+
+def _affinity(thread: int) -> set[int]:
+    with suppress(ProcessLookupError):
+        return os.sched_getaffinity(thread)
+    return set()
+
+
+def _run_on(thread: int, cpus: set[int]) -> None:
+    with suppress(ProcessLookupError):  # it has ended
+        os.sched_setaffinity(thread, cpus)
 
 
 def batch_seconds(launch: Callable[[], object], launches: int) -> float:
@@ -76,6 +127,10 @@ class Clock:
         seconds = median([self.batch_seconds(launch, launches) for _ in range(batches)])
         self.timed += perf_counter() - start
         return seconds
+
+    def steady(self) -> AbstractContextManager[None]:
+        """While samples are taken."""
+        return threads_apart()
 
     def wait_until_idle(self) -> None:
         """Wait until nothing that ran before disturbs."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import subprocess
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import cache, partial
 from time import perf_counter
 from types import SimpleNamespace
@@ -55,6 +55,10 @@ class CudaClock(Clock):
         self._fill = gpu.configured(kernels().fill, 4 * gpu.multiprocessors(), _THREADS)
         self._nvml = _nvml_handle()
         self._junk = cuda.device_array(_FLUSH * _l2_bytes() // 4, np.float32) if cold else None
+
+    def steady(self) -> AbstractContextManager[None]:
+        """One thread launches."""
+        return nullcontext()
 
     def wait_until_idle(self) -> None:
         """A GPU has no pools; it must only be idle."""

@@ -167,14 +167,15 @@ class _Contender:
         self.launch = self.clock.bound(partial(self.bind, rng))
         bound = perf_counter() - start
         self.launch()  # which may compile
-        launch_s = self.clock.batch_seconds(self.launch, 1)
-        if launch_s < _COLD_SECONDS:
-            # The best of three: one interrupted launch must not make a fast contender look slow for the whole cell.
-            launch_s = min(self.clock.batch_seconds(self.launch, 1) for _ in range(3))
-        plan = Plan.of(launch_s, self.clock)
-        if plan.launches > 1:
-            launch_s = min(self.clock.batch_seconds(self.launch, plan.launches) for _ in range(3))
+        with self.clock.steady():
+            launch_s = self.clock.batch_seconds(self.launch, 1)
+            if launch_s < _COLD_SECONDS:
+                # The best of three: one interrupted launch must not make a fast contender look slow for the whole cell.
+                launch_s = min(self.clock.batch_seconds(self.launch, 1) for _ in range(3))
             plan = Plan.of(launch_s, self.clock)
+            if plan.launches > 1:
+                launch_s = min(self.clock.batch_seconds(self.launch, plan.launches) for _ in range(3))
+                plan = Plan.of(launch_s, self.clock)
         seconds = launch_s * plan.launches * plan.batches
         cost = bound + launch_s + _rounds(seconds) * (seconds + launch_s + self.clock.pause)
         self.calibration = _Calibration(plan, seconds, cost)
@@ -324,7 +325,8 @@ def _take_block(
         mark(name)
         return there[name].sample()
 
-    return take_rounds(turns, timed, rng)
+    with contenders[0].clock.steady():
+        return take_rounds(turns, timed, rng)
 
 
 def _compared_with_each_other(names: Sequence[str], pairs: Sequence[Pair]) -> list[list[str]]:
