@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
-from sepconv_bench.measure.clocks import batch_seconds, pool_environment, wait_for_idle_pools, wait_policy
+from sepconv_bench.measure.clocks import batch_seconds, pool_environment, threads_apart, wait_for_idle_pools, wait_policy
 
 IDLE = """
 import sys, time
@@ -70,6 +73,52 @@ def test_the_wait_policy_is_what_the_process_has(monkeypatch):
     monkeypatch.setenv("OMP_WAIT_POLICY", "passive")
     monkeypatch.setenv("KMP_BLOCKTIME", "0")
     assert wait_policy() == {"OMP_WAIT_POLICY": "passive", "KMP_BLOCKTIME": "0"}
+
+
+@contextmanager
+def asleep() -> Iterator[int]:
+    """A thread of a pool that has nothing to do; gives its number."""
+    end, started = threading.Event(), threading.Event()
+    thread = threading.Thread(target=lambda: (started.set(), end.wait()))
+    thread.start()
+    started.wait()
+    try:
+        yield thread.native_id
+    finally:
+        end.set()
+        thread.join()
+
+
+two_cpus = pytest.mark.skipif(
+    not hasattr(os, "sched_getaffinity") or len(os.sched_getaffinity(0)) < 2, reason="two CPUs that threads can be kept on"
+)
+
+
+@two_cpus
+def test_who_launches_has_a_cpu_that_no_other_thread_is_on(monkeypatch):
+    monkeypatch.setenv("NUMBA_NUM_THREADS", "2")
+    before = os.sched_getaffinity(0)
+    with asleep() as pool, asleep() as settled:
+        own = {min(before)}
+        os.sched_setaffinity(settled, own)
+        with threads_apart():
+            mine = os.sched_getaffinity(0)
+            assert len(mine) == 1
+            assert os.sched_getaffinity(pool) == before - mine
+            assert os.sched_getaffinity(settled) == own, "what a library has placed stays there"
+            with asleep() as later:
+                pass
+        assert os.sched_getaffinity(0) == os.sched_getaffinity(pool) == before
+        assert os.sched_getaffinity(settled) == own
+    assert later != pool
+
+
+@two_cpus
+def test_threads_that_are_more_than_the_cpus_stay_where_they_are(monkeypatch):
+    before = os.sched_getaffinity(0)
+    monkeypatch.setenv("NUMBA_NUM_THREADS", str(len(before) + 1))
+    with threads_apart():
+        assert os.sched_getaffinity(0) == before
 
 
 def test_waiting_keeps_the_core_awake_for_its_time():
