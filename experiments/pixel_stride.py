@@ -45,7 +45,13 @@ def main(seconds: float) -> None:
         binds: dict[str, Callable[[np.random.Generator], Launch]] = {str(room): partial(bind, *shape, room) for room in ROOM}
         blocks = sample(binds, [], Rules(seconds=seconds, evenly=True), np.random.default_rng(0)).blocks
         found = [ratio(blocks[str(room)], blocks["0"]) for room in ROOM[1:]]
-        print("|", " | ".join(map(str, shape)), "|", " | ".join(f"{one.value:.3f} ({one.lo:.3f} to {one.hi:.3f})" for one in found), "|")
+        print(
+            "|",
+            " | ".join(map(str, shape)),
+            "|",
+            " | ".join(f"{one.value:.3f} ({one.lo:.3f} to {one.hi:.3f})" for one in found),
+            "|",
+        )
 
 
 if __name__ == "__main__":

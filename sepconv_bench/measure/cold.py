@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from itertools import cycle
 from statistics import median
-from time import perf_counter, perf_counter_ns
+from time import perf_counter
 
 import numba
 import numpy as np
@@ -18,7 +18,7 @@ from numba import njit, prange
 from numba.core.dispatcher import Dispatcher
 
 from sepconv_bench.compile_once import compile_once
-from sepconv_bench.measure.clocks import IDLE_SECONDS, Clock
+from sepconv_bench.measure.clocks import IDLE_SECONDS, Clock, batch_seconds
 from sepconv_bench.measure.cpus import cache_bytes
 
 _COPIES = 6
@@ -59,12 +59,7 @@ class ColdClock(Clock):
         self._fill_caches()
         self.wait_until_idle()
         launch()
-        seconds = []
-        for _ in range(launches):
-            start = perf_counter_ns()
-            launch()
-            seconds.append(perf_counter_ns() - start)
-        return median(seconds) * 1e-9
+        return median(batch_seconds(launch, 1) for _ in range(launches))
 
     def _fill_caches(self) -> None:
         self._read(self._buffer, self._sums)

@@ -27,6 +27,7 @@ _ISSUED = 3.25  # instructions: half of what the widest issue, as a core does th
 _LOOP_INSTRUCTIONS = 3  # that count a loop and move its pointers
 _LATENCY_CYCLES = 4  # of a multiply-add
 _L2_LOADED = 5  # floats that come out of L2
+_SHARED_LINE = 0.5  # for a float of G whose pixel another thread writes, too: neighbouring lines go to and fro between caches
 
 
 @dataclass(frozen=True)
@@ -137,12 +138,13 @@ def ranked_products(
     for tile_threads, panel_threads in _grids(threads if serial > _SERIAL_CYCLES else 1):
         # What does not stay in L2 comes at about a float a cycle.
         read = rows * width * M / tile_threads + updates * N / panel_threads
+        shared_lines = _SHARED_LINE * rows * width * N / panel_threads if panel_threads > 1 else 0
         for pixels, panels in candidates:
             busiest = max(row_cycles(pixels, panels, *share) for share in _shares(panels.parts, panel_threads))
             shared = 1 if filter_taps else pixels.parts  # whole rows, or each tile by itself
             rows_each = ceil(rows * shared / tile_threads) / shared
             blocks = Blocks(pixels, panels, tile_threads, panel_threads)
-            found.append(Candidate(rows_each * (filtering + busiest) + max(0, read - _L2_FLOATS), blocks))
+            found.append(Candidate(rows_each * (filtering + busiest) + max(0, read - _L2_FLOATS) + shared_lines, blocks))
     return sorted(found, key=lambda one: one.cycles)
 
 
