@@ -187,8 +187,9 @@ def test_weights_that_no_cache_holds_are_shared_by_panels_and_not_read_by_all():
     assert (blocks.tile_threads, blocks.panel_threads) == (1, 2)
 
 
-def test_a_large_map_is_shared_by_tiles():
-    blocks = product_blocks(112, 112, 64, 64, 9, Vectors(16, 32), 2)
+@pytest.mark.parametrize(("rows", "width", "N", "taps"), [(112, 112, 64, 9), (1, 28 * 28, 128, 1)])
+def test_a_map_that_is_more_than_its_weights_is_shared_by_tiles(rows, width, N, taps):
+    blocks = product_blocks(rows, width, 64, N, taps, Vectors(16, 32), 2)
     assert (blocks.tile_threads, blocks.panel_threads) == (2, 1)
 
 
